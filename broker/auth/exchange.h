@@ -1,0 +1,58 @@
+// Both sides of a login as small machines without sockets: bytes in, bytes out. The broker's client is proved by a
+// ClientVerifier; the broker proves itself to PostgreSQL by a ServerLogin. One object per login in flight, freed after.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "auth/secrets.h"
+
+namespace berth::auth {
+
+// The auth_type values of PgBouncer that work today.
+enum class Method { kTrust, kAny, kPlain, kMd5, kScramSha256 };
+
+struct Step {
+  enum class Kind { kSend, kOk, kFailed };
+  Kind kind = Kind::kFailed;
+  std::string bytes;   // kSend: whole protocol messages to send; kOk: what to send before AuthenticationOk, may be empty
+  std::string reason;  // kFailed: for the log only; never holds a secret and never goes to a client
+  bool protocol_violation = false;  // kFailed: the message was malformed (08P01), rather than the proof wrong (28P01)
+};
+
+// Verifies one client. `secret` is what auth_file says of the user, null for a user that is not there: the exchange then
+// takes the same steps and the same time as for a wrong password, and fails (failure class T3). `md5` accepts a plain or md5
+// secret, and takes SCRAM when the secret is one, as PgBouncer does; `plain` accepts any kind of secret.
+class ClientVerifier {
+ public:
+  virtual ~ClientVerifier() = default;
+  // What to send first: an Authentication request, or kOk (trust, any).
+  virtual Step start() = 0;
+  // Feeds the body of one PasswordMessage / SASLInitialResponse / SASLResponse ('p').
+  virtual Step feed(std::string_view body) = 0;
+  // After kOk of a SCRAM exchange: the key that logs in to a server whose secret is the same; else empty.
+  virtual const ScramKeys& learned() const = 0;
+  // After kOk of a clear-text exchange: the password; else empty.
+  virtual std::string_view password() const = 0;
+};
+std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_view user, const Secret* secret,
+                                                     int scram_iterations);
+
+// What the broker can prove itself with, to a server. Any of them may be empty.
+struct Proof {
+  Secret secret;   // plain (works with every request), md5 (with md5), SCRAM (only together with `keys`)
+  ScramKeys keys;  // client key learned at a client's login, and the server key of its secret
+};
+
+// Logs in to one server.
+class ServerLogin {
+ public:
+  virtual ~ServerLogin() = default;
+  // Feeds the body of one Authentication message ('R'), AuthenticationOk included. kSend: send and go on; kOk: logged in.
+  // An iteration count above kScramIterationsMax, a nonce or salt beyond its limit, and every malformed message fail (T8, T12).
+  virtual Step feed(std::string_view body) = 0;
+};
+std::unique_ptr<ServerLogin> make_server_login(std::string_view user, const Proof& proof);
+
+}  // namespace berth::auth

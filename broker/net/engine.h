@@ -1,0 +1,120 @@
+// The engine seam: the only thing that reads, writes and waits. Implementations: EpollEngine (net/epoll_engine.h),
+// SimEngine (tests/sim). One engine per worker; every call below on the worker's own thread, save wake().
+//
+// Rules for both sides:
+//  - Handlers run to completion and never block. An engine never calls a handler from inside a call that a handler
+//    made: what follows from a call (a resumed read, a failed write, on_closed) is posted to the end of the turn.
+//  - Memory is lent: the bytes of on_bytes live until it returns.
+//  - After close() no handler call happens save on_closed, exactly once. After detach() none save on_detached.
+#pragma once
+
+#include <sys/uio.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/time.h"
+
+namespace berth::net {
+
+struct Conn;     // an engine's record of one connection; opaque
+struct Address;  // net/address.h
+
+// Why a connection is not read. It is read iff no bit is set.
+enum PauseReason : uint8_t {
+  kPauseBackpressure = 1,  // the peer's connection has unsent bytes
+  kPauseWaiting = 2,       // the client waits for a server
+  kPausePipeline = 4,      // too many requests in flight
+  kPauseLogin = 8,         // the login waits for something outside (DNS, a server's parameters)
+  kPauseHeld = 16,         // held by PAUSE or by a limit
+};
+
+// What a handler did with lent bytes. `consumed` of them are done with; the engine keeps the rest and calls again when
+// `need` bytes (counted from the first one kept) are there; 0 means: with whatever comes next.
+struct Taken {
+  size_t consumed = 0;
+  size_t need = 0;
+};
+
+// The session's side of a connection.
+class Handler {
+ public:
+  // The outcome of connect(): 0 or an errno value. After an error the connection must still be closed.
+  virtual void on_connected(int error) = 0;
+  virtual Taken on_bytes(std::string_view bytes) = 0;
+  // The peer has closed (error 0) or the connection broke (errno). Called at most once, also while paused when the
+  // hang-up can be seen without reading. Bytes that came before it were delivered unless the connection was paused.
+  virtual void on_eof(int error) = 0;
+  // Everything that write() had to keep is sent now.
+  virtual void on_drained() = 0;
+  // The record is gone; the handler may free itself.
+  virtual void on_closed() = 0;
+  // The descriptor is the receiver's now, with what was read and not consumed.
+  virtual void on_detached(int fd, std::string_view unread) = 0;
+
+ protected:
+  ~Handler() = default;
+};
+
+class AcceptHandler {
+ public:
+  // A new descriptor, non-blocking and close-on-exec; the receiver owns it. `listener` is the number given to listen().
+  virtual void on_accepted(int fd, int listener) = 0;
+  // accept(2) failed with EMFILE, ENFILE, ENOBUFS or ENOMEM: the engine tries again after kAcceptPause, without spinning.
+  virtual void on_accept_failed(int error, int listener) = 0;
+
+ protected:
+  ~AcceptHandler() = default;
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // Starts to accept on a listening descriptor (shared with other engines; stays the caller's).
+  virtual void listen(int fd, int listener, AcceptHandler* handler) = 0;
+  // Stops accepting on it; returns once no accept can follow.
+  virtual void unlisten(int fd) = 0;
+
+  // Takes over a connected descriptor and starts reading.
+  virtual Conn* attach(int fd, Handler* handler) = 0;
+  // Starts to connect; on_connected follows. Never null: what fails at once is reported by on_connected, too.
+  virtual Conn* connect(const Address& address, Handler* handler) = 0;
+
+  // Takes all of it: sends what the kernel takes now, keeps a copy of the rest. Returns the bytes still unsent (0: all
+  // sent); if not 0, on_drained follows. A broken connection swallows the bytes, and on_eof follows.
+  virtual size_t write(Conn* conn, std::span<const iovec> spans) = 0;
+  virtual size_t unsent(const Conn* conn) const = 0;
+
+  virtual void pause(Conn* conn, PauseReason reason) = 0;
+  // Kept bytes are delivered again at the end of the turn, before new ones.
+  virtual void resume(Conn* conn, PauseReason reason) = 0;
+  virtual uint8_t paused(const Conn* conn) const = 0;
+
+  // Stops reading, sends what is unsent for at most kLingerTime, then closes; on_closed follows.
+  virtual void close(Conn* conn) = 0;
+  // Takes the descriptor out; on_detached follows. Only with nothing unsent.
+  virtual void detach(Conn* conn) = 0;
+  // The descriptor, for getsockopt and getpeername only.
+  virtual int descriptor(const Conn* conn) const = 0;
+
+  // Waits for events until `deadline` (monotonic), or until wake(), and handles one batch of them.
+  virtual void run_once(Micros deadline) = 0;
+  // Makes run_once return soon. The only call for other threads.
+  virtual void wake() = 0;
+  // Monotonic time, read once a turn (after waiting).
+  virtual Micros now() const = 0;
+};
+
+inline size_t write(Engine& engine, Conn* conn, std::string_view bytes) {
+  const iovec span{const_cast<char*>(bytes.data()), bytes.size()};
+  return engine.write(conn, {&span, 1});
+}
+
+inline constexpr Micros kAcceptPause = 100 * kMillisecond;
+inline constexpr Micros kLingerTime = 5 * kSecond;
+
+}  // namespace berth::net
