@@ -1,0 +1,62 @@
+#include "wire/backend.h"
+
+#include "wire/encode.h"
+
+namespace berth::wire {
+
+// Calls field(code, value) for each field; stops at the terminator or where the body ends too early.
+template <typename F>
+static void each_field(std::string_view body, F&& field) {
+  while (!body.empty() && body[0] != '\0') {
+    const char code = body[0];
+    body.remove_prefix(1);
+    std::string_view value;
+    if (!take_cstring(body, value)) return;
+    field(code, value);
+  }
+}
+
+ErrorFields parse_error(std::string_view body) {
+  ErrorFields out;
+  each_field(body, [&out](char code, std::string_view value) {
+    switch (code) {
+      case 'V': out.severity = value; break;
+      case 'S':
+        if (out.severity.empty()) out.severity = value;
+        break;
+      case 'C': out.sqlstate = value; break;
+      case 'M': out.message = value; break;
+      case 'D': out.detail = value; break;
+      case 'H': out.hint = value; break;
+      default: break;
+    }
+  });
+  return out;
+}
+
+static void put_replaced(std::string& out, std::string_view text, std::string_view from, std::string_view to) {
+  for (;;) {
+    const size_t at = from.empty() ? std::string_view::npos : text.find(from);
+    if (at == std::string_view::npos) break;
+    out.append(text.substr(0, at));
+    out.append(to);
+    text.remove_prefix(at + from.size());
+  }
+  out.append(text);
+}
+
+void put_error_renamed(std::string& out, char tag, std::string_view body, std::string_view from, std::string_view to) {
+  Message message(out, tag);
+  each_field(body, [&](char code, std::string_view value) {
+    out += code;
+    if (code == 'M') {
+      put_replaced(out, value, from, to);
+      out += '\0';
+    } else {
+      put_cstring(out, value);
+    }
+  });
+  out += '\0';
+}
+
+}  // namespace berth::wire

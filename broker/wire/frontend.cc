@@ -1,0 +1,149 @@
+#include "wire/frontend.h"
+
+#include <cstring>
+
+namespace berth::wire {
+
+bool parse_parse(std::string_view body, ParseMessage& out) {
+  if (!take_cstring(body, out.name) || !take_cstring(body, out.sql)) return false;
+  if (body.size() < 2) return false;
+  const size_t count = read16(body.data());
+  if (body.size() != 2 + count * 4) return false;
+  out.types = body;
+  return true;
+}
+
+int parse_bind_head(std::string_view bytes, uint64_t body_size, BindHead& out) {
+  const char* at = bytes.data();
+  const char* end = at + bytes.size();
+  std::string_view* names[] = {&out.portal, &out.statement};
+  for (std::string_view* name : names) {
+    const auto* nul = static_cast<const char*>(std::memchr(at, 0, static_cast<size_t>(end - at)));
+    if (!nul) return bytes.size() >= body_size || bytes.size() > 2 * kNameSizeMax ? -1 : 0;
+    *name = {at, static_cast<size_t>(nul - at)};
+    at = nul + 1;
+  }
+  out.size = static_cast<size_t>(at - bytes.data());
+  return 1;
+}
+
+bool parse_target(std::string_view body, TargetMessage& out) {
+  if (body.size() < 2) return false;
+  out.kind = body[0];
+  body.remove_prefix(1);
+  return take_cstring(body, out.name) && body.empty() && (out.kind == 'S' || out.kind == 'P');
+}
+
+namespace {
+
+// A tokenizer that knows just enough: white space, both kinds of comment, words, quoted identifiers, semicolons.
+class Tokens {
+ public:
+  explicit Tokens(std::string_view sql) : rest_(sql) {}
+
+  // The next token, folded to lower case unless quoted. Empty: the end. "?" stands for anything else.
+  std::string next(bool* quoted) {
+    *quoted = false;
+    skip_blank();
+    if (rest_.empty()) return {};
+    const char c = rest_[0];
+    if (c == '"') return quoted_identifier(quoted);
+    if (c == ';') {
+      rest_.remove_prefix(1);
+      return ";";
+    }
+    if (!word_start(c)) return "?";
+    std::string word;
+    while (!rest_.empty() && (word_start(rest_[0]) || (rest_[0] >= '0' && rest_[0] <= '9') || rest_[0] == '$')) {
+      const char letter = rest_[0];
+      word += letter >= 'A' && letter <= 'Z' ? static_cast<char>(letter - 'A' + 'a') : letter;
+      rest_.remove_prefix(1);
+    }
+    return word;
+  }
+
+ private:
+  static bool word_start(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_' || static_cast<unsigned char>(c) >= 0x80;
+  }
+
+  void skip_blank() {
+    for (;;) {
+      if (!rest_.empty() && (rest_[0] == ' ' || (rest_[0] >= '\t' && rest_[0] <= '\r'))) {
+        rest_.remove_prefix(1);
+      } else if (rest_.substr(0, 2) == "--") {
+        const size_t end = rest_.find_first_of("\r\n");
+        rest_.remove_prefix(end == std::string_view::npos ? rest_.size() : end);
+      } else if (rest_.substr(0, 2) == "/*") {
+        skip_comment();
+      } else {
+        return;
+      }
+    }
+  }
+
+  void skip_comment() {  // comments nest
+    int depth = 0;
+    while (!rest_.empty()) {
+      if (rest_.substr(0, 2) == "/*") {
+        ++depth;
+        rest_.remove_prefix(2);
+      } else if (rest_.substr(0, 2) == "*/") {
+        rest_.remove_prefix(2);
+        if (--depth == 0) return;
+      } else {
+        rest_.remove_prefix(1);
+      }
+    }
+  }
+
+  std::string quoted_identifier(bool* quoted) {
+    std::string name;
+    rest_.remove_prefix(1);
+    while (!rest_.empty()) {
+      if (rest_[0] == '"') {
+        if (rest_.substr(0, 2) != "\"\"") {
+          rest_.remove_prefix(1);
+          *quoted = true;
+          return name;
+        }
+        rest_.remove_prefix(1);
+      }
+      name += rest_[0];
+      rest_.remove_prefix(1);
+    }
+    return "?";  // it does not end: PostgreSQL will say so
+  }
+
+  std::string_view rest_;
+};
+
+}  // namespace
+
+StatementCommand parse_statement_command(std::string_view sql) {
+  if (sql.size() > kStatementCommandMax) return {};
+  Tokens tokens(sql);
+  bool quoted = false;
+  std::string word = tokens.next(&quoted);
+  while (word == ";" && !quoted) word = tokens.next(&quoted);
+  if (quoted || (word != "deallocate" && word != "discard")) return {};
+  const bool discard = word == "discard";
+  std::string name = tokens.next(&quoted);
+  if (!discard && !quoted && name == "prepare") name = tokens.next(&quoted);
+  StatementCommand out;
+  if (!quoted && name == "all") {
+    out.kind = discard ? StatementCommand::Kind::kDiscardAll : StatementCommand::Kind::kDeallocateAll;
+  } else if (!discard && (quoted || (!name.empty() && name != "?" && name != ";"))) {
+    out.kind = StatementCommand::Kind::kDeallocate;
+    out.name = name.substr(0, 63);  // NAMEDATALEN: PostgreSQL truncates identifiers
+  } else {
+    return {};
+  }
+  for (;;) {  // nothing but semicolons may follow
+    word = tokens.next(&quoted);
+    if (word.empty() && !quoted) return out;
+    if (word != ";" || quoted) return {};
+  }
+}
+
+}  // namespace berth::wire

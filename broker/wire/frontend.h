@@ -1,0 +1,52 @@
+// Reading what clients say of statements: the heads of Parse, Bind, Describe and Close, and the few SQL commands that
+// act on prepared statements and are recognised when they are the whole statement.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "wire/frame.h"
+
+namespace berth::wire {
+
+struct ParseMessage {
+  std::string_view name;
+  std::string_view sql;
+  std::string_view types;  // count and OIDs, in wire form
+};
+// False: malformed.
+bool parse_parse(std::string_view body, ParseMessage& out);
+
+struct BindHead {
+  std::string_view portal;
+  std::string_view statement;
+  size_t size = 0;  // of both strings with their NULs: where the rest of the body begins
+};
+// Reads the two names at the start of a Bind's body, of which `bytes` may be only a part. 1: done, 0: need more bytes,
+// -1: malformed (the names do not end within `body_size` or within kNameSizeMax each).
+int parse_bind_head(std::string_view bytes, uint64_t body_size, BindHead& out);
+
+struct TargetMessage {
+  char kind = 0;  // 'S' statement, 'P' portal
+  std::string_view name;
+};
+// The body of a Describe or Close. False: malformed.
+bool parse_target(std::string_view body, TargetMessage& out);
+
+// A statement that is nothing but DEALLOCATE or DISCARD ALL.
+struct StatementCommand {
+  enum class Kind { kNone, kDeallocate, kDeallocateAll, kDiscardAll };
+  Kind kind = Kind::kNone;
+  std::string name;  // of kDeallocate: folded to lower case unless quoted, as PostgreSQL reads it
+};
+inline constexpr size_t kStatementCommandMax = 512;  // longer texts are not looked at
+StatementCommand parse_statement_command(std::string_view sql);
+// A cheap filter: could `sql` be such a command? Looks at the first letter behind white space and comments.
+inline bool may_be_statement_command(std::string_view sql) {
+  if (sql.size() > kStatementCommandMax) return false;
+  size_t at = 0;
+  while (at < sql.size() && (sql[at] == ' ' || (sql[at] >= '\t' && sql[at] <= '\r'))) ++at;
+  return at < sql.size() && (sql[at] == 'd' || sql[at] == 'D' || sql[at] == '/' || sql[at] == '-' || sql[at] == ';');
+}
+
+}  // namespace berth::wire
