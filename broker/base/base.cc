@@ -8,6 +8,7 @@
 #include "base/assert.h"
 #include "base/log.h"
 #include "base/random.h"
+#include "base/siphash.h"
 #include "base/time.h"
 
 namespace berth {
@@ -26,6 +27,15 @@ static Micros read_clock(clockid_t clock) {
 
 Micros monotonic_now() { return read_clock(CLOCK_MONOTONIC); }
 Micros wall_now() { return read_clock(CLOCK_REALTIME); }
+
+const SipKey& process_key() {
+  static const SipKey key = [] {
+    SipKey drawn;
+    fill_secure(&drawn, sizeof drawn);
+    return drawn;
+  }();
+  return key;
+}
 
 void fill_secure(void* out, size_t size) {
   char* at = static_cast<char*>(out);

@@ -49,6 +49,12 @@ class IntrusiveList {
     return hook->next == &head_ ? nullptr : owner(hook->next);
   }
 
+  // The member before `item`, or null at the front.
+  T* previous(const T* item) const {
+    const Hook* hook = item;
+    return hook->prev == &head_ ? nullptr : owner(hook->prev);
+  }
+
  private:
   static T* owner(Hook* hook) { return static_cast<T*>(hook); }
   void insert(T* item, Hook* after) {

@@ -1,0 +1,39 @@
+#include "pool/shared.h"
+
+namespace berth::pool {
+
+template <typename Map>
+static auto* named_entry(Map& map, std::string_view name) {
+  auto at = map.find(name);
+  if (at == map.end()) {
+    using Entry = typename Map::mapped_type::element_type;
+    at = map.emplace(std::string(name), std::make_unique<Entry>()).first;
+    at->second->name = at->first;
+  }
+  return at->second.get();
+}
+
+SharedDatabase* SharedRegistry::database(std::string_view name) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return named_entry(databases_, name);
+}
+
+SharedUser* SharedRegistry::user(std::string_view name) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return named_entry(users_, name);
+}
+
+SharedPool* SharedRegistry::pool(std::string_view database, std::string_view user) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  auto& entry = pools_[{std::string(database), std::string(user)}];
+  if (!entry) {
+    entry = std::make_unique<SharedPool>();
+    entry->database = database;
+    entry->user = user;
+    entry->of_database = named_entry(databases_, database);
+    entry->of_user = named_entry(users_, user);
+  }
+  return entry.get();
+}
+
+}  // namespace berth::pool

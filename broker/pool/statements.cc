@@ -1,0 +1,150 @@
+#include "pool/statements.h"
+
+#include <algorithm>
+
+#include "base/siphash.h"
+
+namespace berth::pool {
+
+static SharedTable<StatementData>& table() {
+  static auto* instance = new SharedTable<StatementData>;  // lives as long as the process
+  return *instance;
+}
+
+size_t statements_known() { return table().size(); }
+
+static uint64_t next_id() {
+  // Starts at random, so that a name of another run is not taken for one of ours.
+  static std::atomic<uint64_t> next{process_key().low >> 24};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+Statement StatementWindow::intern(std::string_view sql, std::string_view types, const Params& plan) {
+  uint64_t hash = siphash(process_key(), sql);
+  hash ^= reinterpret_cast<uintptr_t>(plan.get()) * 0x9e3779b97f4a7c15u;
+  for (char c : types) hash = hash * 31 + static_cast<unsigned char>(c);
+  Statement& slot = slots_[hash % kSlots];
+  if (slot && slot->hash == hash && slot->sql == sql && slot->types == types && slot->plan == plan) return slot;
+  StatementData data;
+  data.sql = sql;
+  data.types = types;
+  data.plan = plan;
+  data.hash = hash;
+  data.id = next_id();
+  data.name = std::string(kStatementPrefix) + std::to_string(data.id);
+  slot = Statement(table().intern(std::move(data)));
+  return slot;
+}
+
+uint32_t ServerStatements::find(uint64_t id) const {
+  if (slots_.empty()) return kNone;
+  for (uint32_t at = home(id); slots_[at].statement; at = (at + 1) & mask()) {
+    if (slots_[at].statement->id == id) return at;
+  }
+  return kNone;
+}
+
+void ServerStatements::unlink(uint32_t at) {
+  Slot& slot = slots_[at];
+  (slot.older == kNone ? oldest_ : slots_[slot.older].newer) = slot.newer;
+  (slot.newer == kNone ? newest_ : slots_[slot.newer].older) = slot.older;
+}
+
+void ServerStatements::link_newest(uint32_t at) {
+  slots_[at].older = newest_;
+  slots_[at].newer = kNone;
+  (newest_ == kNone ? oldest_ : slots_[newest_].newer) = at;
+  newest_ = at;
+}
+
+bool ServerStatements::touch(const StatementData& statement) {
+  const uint32_t at = find(statement.id);
+  if (at == kNone) return false;
+  if (at != newest_) {
+    unlink(at);
+    link_newest(at);
+  }
+  return true;
+}
+
+void ServerStatements::place(Slot&& slot) {
+  uint32_t at = home(slot.statement->id);
+  while (slots_[at].statement) at = (at + 1) & mask();
+  slots_[at] = std::move(slot);
+  link_newest(at);
+}
+
+void ServerStatements::grow() {
+  std::vector<Slot> old = std::move(slots_);
+  slots_ = std::vector<Slot>(std::max<size_t>(16, old.size() * 2));
+  uint32_t at = oldest_;
+  oldest_ = newest_ = kNone;
+  while (at != kNone) {
+    const uint32_t following = old[at].newer;
+    place(std::move(old[at]));
+    at = following;
+  }
+}
+
+void ServerStatements::add(const Statement& statement) {
+  if (touch(*statement)) return;
+  if ((size_ + 1) * 2 > slots_.size()) grow();
+  place(Slot{statement});
+  ++size_;
+}
+
+void ServerStatements::remove(const StatementData& statement) {
+  uint32_t at = find(statement.id);
+  if (at == kNone) return;
+  unlink(at);
+  slots_[at].statement.reset();
+  --size_;
+  // Close the gap, so that a probe never stops too early: move back each following entry that may stand here.
+  for (uint32_t from = (at + 1) & mask(); slots_[from].statement; from = (from + 1) & mask()) {
+    const uint32_t want = home(slots_[from].statement->id);
+    if (((from - want) & mask()) < ((from - at) & mask())) continue;
+    slots_[at] = std::move(slots_[from]);
+    Slot& moved = slots_[at];
+    (moved.older == kNone ? oldest_ : slots_[moved.older].newer) = at;
+    (moved.newer == kNone ? newest_ : slots_[moved.newer].older) = at;
+    slots_[from] = Slot{};
+    at = from;
+  }
+}
+
+Statement ServerStatements::oldest() const { return oldest_ == kNone ? Statement() : slots_[oldest_].statement; }
+
+void ServerStatements::clear() {
+  std::vector<Slot>().swap(slots_);
+  oldest_ = newest_ = kNone;
+  size_ = 0;
+}
+
+std::vector<ClientStatements::Named>::const_iterator ClientStatements::lower(std::string_view name) const {
+  return std::lower_bound(named_.begin(), named_.end(), name,
+                          [](const Named& entry, std::string_view key) { return entry.name < key; });
+}
+
+const Statement* ClientStatements::find(std::string_view name) const {
+  const auto at = lower(name);
+  return at != named_.end() && at->name == name ? &at->statement : nullptr;
+}
+
+void ClientStatements::set(std::string_view name, Statement statement) {
+  const auto at = lower(name);
+  if (at != named_.end() && at->name == name) {
+    named_[static_cast<size_t>(at - named_.begin())].statement = std::move(statement);
+    return;
+  }
+  if (named_.empty()) named_.reserve(1);  // most idle clients have one: no room to spare
+  named_.insert(at, Named{std::string(name), std::move(statement)});
+}
+
+void ClientStatements::erase(std::string_view name) {
+  const auto at = lower(name);
+  if (at == named_.end() || at->name != name) return;
+  named_.erase(at);
+  if (named_.empty()) clear();
+}
+
+}  // namespace berth::pool

@@ -1,0 +1,99 @@
+// Prepared statements of the whole process: what a statement is (text, parameter types, the settings under which it was
+// parsed), its one name on every server, and which server has it.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/shared_table.h"
+#include "pool/params.h"
+
+namespace berth::pool {
+
+struct StatementData {
+  std::string sql;
+  std::string types;  // count and OIDs, in wire form
+  Params plan;        // plan_params of the client at its Parse
+  uint64_t hash = 0;
+  uint64_t id = 0;             // unique in this process
+  std::string name;            // on servers: kStatementPrefix and the id
+  bool same(const StatementData& other) const {
+    return sql == other.sql && types == other.types && plan == other.plan;
+  }
+};
+using Statement = Held<StatementData>;
+
+// Names on servers begin so. A client's name that is not to be found travels behind kMissingPrefix, so that PostgreSQL
+// itself raises 26000; the prefix is taken out of the message again.
+inline constexpr std::string_view kStatementPrefix = "berth_";
+inline constexpr std::string_view kMissingPrefix = "berth_none_";
+
+// One worker's window on the process's statements: finds a known one without a lock or an allocation.
+class StatementWindow {
+ public:
+  Statement intern(std::string_view sql, std::string_view types, const Params& plan);
+  void clear() { slots_ = {}; }
+
+ private:
+  static constexpr size_t kSlots = 1024;
+  std::array<Statement, kSlots> slots_{};
+};
+
+// Which statements a server has, least recently used first: open addressing over ids, no allocation after the first use
+// at a given limit. At most kServerStatementsMax.
+class ServerStatements {
+ public:
+  // Marks it used. False: the server does not have it.
+  bool touch(const StatementData& statement);
+  bool has(const StatementData& statement) const { return find(statement.id) != kNone; }
+  void add(const Statement& statement);
+  void remove(const StatementData& statement);
+  // The least recently used one.
+  Statement oldest() const;
+  size_t size() const { return size_; }
+  void clear();
+
+ private:
+  static constexpr uint32_t kNone = UINT32_MAX;
+  struct Slot {
+    Statement statement;  // null: the slot is free
+    uint32_t older = kNone, newer = kNone;
+  };
+  uint32_t find(uint64_t id) const;
+  uint32_t home(uint64_t id) const { return static_cast<uint32_t>(id * 0x9e3779b97f4a7c15u >> 32) & mask(); }
+  uint32_t mask() const { return static_cast<uint32_t>(slots_.size() - 1); }
+  void unlink(uint32_t at);
+  void link_newest(uint32_t at);
+  void grow();
+  void place(Slot&& slot);
+
+  std::vector<Slot> slots_;  // a power of two, at most half full
+  uint32_t oldest_ = kNone, newest_ = kNone;
+  size_t size_ = 0;
+};
+
+// A client's named statements: a sorted array, since most clients have few and an idle client must stay small.
+class ClientStatements {
+ public:
+  const Statement* find(std::string_view name) const;
+  void set(std::string_view name, Statement statement);
+  void erase(std::string_view name);
+  void clear() { std::vector<Named>().swap(named_); }
+  size_t size() const { return named_.size(); }
+
+ private:
+  struct Named {
+    std::string name;
+    Statement statement;
+  };
+  std::vector<Named>::const_iterator lower(std::string_view name) const;
+  std::vector<Named> named_;
+};
+
+size_t statements_known();
+
+}  // namespace berth::pool
