@@ -1,0 +1,121 @@
+# pgberth: CMake builds the broker (broker/), PGXS the extension (extension/, as soon as it has a Makefile).
+# `make help` lists the targets.
+
+PREFIX ?= /usr/local
+SYSCONFDIR ?= /etc
+DESTDIR ?=
+PYTHON ?= /usr/bin/python3
+JOBS ?= $(shell nproc)
+FUZZ_SECONDS ?= 600
+
+# Equal sources in two clones are one entry of the compiler cache.
+export CCACHE_BASEDIR := $(CURDIR)
+export CCACHE_NOHASHDIR := 1
+
+cmake_release := -DCMAKE_BUILD_TYPE=Release
+cmake_asan := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBERTH_ASAN=ON
+cmake_tsan := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBERTH_TSAN=ON
+cmake_fuzz := -DCMAKE_BUILD_TYPE=RelWithDebInfo -DBERTH_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++-14
+cmake_faults := -DCMAKE_BUILD_TYPE=Release -DBERTH_FAULTS=ON
+
+# Configures a build directory once; Ninja runs CMake again when its files change. A directory that was made for a
+# clone at another path starts anew.
+define configure
+	@mkdir -p build; if [ ! -f build/$(1)/build.ninja ] || \
+	    ! grep -qsx 'CMAKE_HOME_DIRECTORY:INTERNAL=$(CURDIR)/broker' build/$(1)/CMakeCache.txt; then \
+	  cmake --fresh -S broker -B build/$(1) -G Ninja $(cmake_$(1)) >build/$(1).log 2>&1 || \
+	    { cat build/$(1).log; exit 1; }; fi
+endef
+
+.PHONY: all
+all: build/pgberth extension ## build the broker and, where it exists, the extension
+
+.PHONY: FORCE
+FORCE:
+
+build/pgberth: FORCE
+	$(call configure,release)
+	@cmake --build build/release -j $(JOBS) --target pgberth
+	@ln -sfn release/pgberth build/pgberth
+
+# Everything of one kind of build, tests included: build-release, build-asan, build-tsan, build-fuzz, build-faults.
+build-%: FORCE
+	$(call configure,$*)
+	@cmake --build build/$* -j $(JOBS)
+
+.PHONY: extension
+extension:
+	@if [ -f extension/Makefile ]; then $(MAKE) -C extension; fi
+
+.PHONY: deps
+deps: ## install what building and testing needs (Debian 12; apt as root or by sudo)
+	@bash tests/deps.sh
+
+.PHONY: install
+install: all ## install to PREFIX (default /usr/local), below DESTDIR
+	install -D -m 0755 build/release/pgberth $(DESTDIR)$(PREFIX)/bin/pgberth
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' etc/pgberth.service \
+	  >$(DESTDIR)$(PREFIX)/lib/systemd/system/pgberth.service
+	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/pgberth/LICENSE
+	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini ]; then \
+	  install -D -m 0640 etc/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
+	if [ -f extension/Makefile ]; then $(MAKE) -C extension install DESTDIR=$(DESTDIR); fi
+
+.PHONY: demo demo-up demo-down
+demo: deps ## everything from nothing in a minute: a private PostgreSQL, the broker, load through both ports; cleans up
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/demo/demo.py run
+
+demo-up: deps ## the same PostgreSQL and broker, left running for you to use
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/demo/demo.py up
+
+demo-down: ## stop what demo-up started
+	@$(PYTHON) tests/demo/demo.py down
+
+.PHONY: check
+check: deps ## run every test; ends with one line "N passed, N failed" (CHECK_STEPS=a,b for some of them)
+	@$(PYTHON) tests/check.py
+
+.PHONY: bench bench-peers
+bench: deps ## side by side with other brokers, as ratios
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) tests/bench/bench.py
+
+bench-peers: ## fetch current peers into a folder of their own, for make bench (root)
+	@bash tests/bench/peers.sh
+
+.PHONY: fuzz
+fuzz: build-fuzz ## fuzz every target for FUZZ_SECONDS (default 600) each
+	@$(PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
+
+sources = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h' '*.cpp')
+
+.PHONY: format format-check
+format: ## format all C++ sources in place
+	@clang-format-14 -i $(sources)
+
+format-check: ## say which sources are not formatted
+	@clang-format-14 --dry-run --Werror $(sources)
+
+.PHONY: tidy lint
+tidy: ## layers, sizes and habits that compilers do not check
+	@$(PYTHON) tests/tidy.py
+
+lint: build-release ## clang-tidy over the broker (slow)
+	@clang-tidy-14 -p build/release --quiet $(filter broker/%.cc,$(sources))
+
+.PHONY: docs
+docs: ## write the generated pages of docs/ anew from the lists in the sources
+	@$(PYTHON) tests/docs.py
+
+.PHONY: clean
+clean: demo-down ## remove build/
+	rm -rf build
+	if [ -f extension/Makefile ]; then $(MAKE) -C extension clean; fi
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+( [a-z-]+)*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+).*## (.*)/\1\t\2/' | \
+	  awk -F '\t' '{ printf "  make %-13s %s\n", $$1, $$2 }'
