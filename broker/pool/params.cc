@@ -106,30 +106,26 @@ std::string quote_identifier(std::string_view text) {
   return out + "\"";
 }
 
-// A parameter name with a dot is qualified: each part is quoted by itself.
-static std::string quote_parameter(std::string_view name) {
-  const size_t dot = name.find('.');
-  if (dot == std::string_view::npos) return quote_identifier(name);
-  return quote_identifier(name.substr(0, dot)) + "." + quote_identifier(name.substr(dot + 1));
-}
-
 std::string difference_sql(const Params& have, const Params& want) {
   if (have == want) return {};
-  std::string resets, sets;
+  std::string sets;
+  const auto set = [&sets](std::string_view name, std::string_view literal) {
+    sets += sets.empty() ? "SELECT " : ",";
+    sets += "pg_catalog.set_config(" + quote_literal(name) + ",";
+    sets.append(literal).append(",false)");
+  };
   if (have) {
     for (const auto& [name, value] : have->values) {
-      if (!is_fixed_parameter(name) && !(want && want->find(name))) resets += "RESET " + quote_parameter(name) + ";";
+      if (!is_fixed_parameter(name) && !(want && want->find(name))) set(name, "NULL");
     }
   }
   if (want) {
     for (const auto& [name, value] : want->values) {
       const std::string* now = have ? have->find(name) : nullptr;
-      if (is_fixed_parameter(name) || (now && *now == value)) continue;
-      sets += sets.empty() ? "SELECT " : ",";
-      sets += "pg_catalog.set_config(" + quote_literal(name) + "," + quote_literal(value) + ",false)";
+      if (!is_fixed_parameter(name) && !(now && *now == value)) set(name, quote_literal(value));
     }
   }
-  return resets + sets;
+  return sets;
 }
 
 }  // namespace berth::pool

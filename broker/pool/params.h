@@ -40,9 +40,9 @@ Params without_value(const Params& base, std::string_view name);
 // The set that decides what a Parse means under `params`. Equal for two sets that differ only in, say, application_name.
 const Params& plan_params(const Params& params);
 
-// The SQL that makes a session with `have` into one with `want`; empty when nothing differs. Fixed parameters are left
-// alone. What `want` does not name is RESET. Values travel by set_config(), which takes them as a configuration file does
-// (a list of schemas stays a list).
+// The one SELECT that makes a session with `have` into one with `want`; empty when nothing differs. Fixed parameters are
+// left alone. Values travel by set_config(), which takes them as a configuration file does (a list of schemas stays a
+// list); a NULL value resets, which is what happens to parameters that `want` does not name.
 std::string difference_sql(const Params& have, const Params& want);
 std::string quote_literal(std::string_view text);
 std::string quote_identifier(std::string_view text);

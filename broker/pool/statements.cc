@@ -36,6 +36,20 @@ Statement StatementWindow::intern(std::string_view sql, std::string_view types, 
   return slot;
 }
 
+Statement StatementWindow::intern_command(StatementData::Command command, std::string_view name, std::string_view sql,
+                                          std::string_view types, const Params& plan) {
+  StatementData data;
+  data.sql = command == StatementData::Command::kDeallocate ? kDeallocateSpare : sql;
+  data.types = types;
+  data.plan = plan;
+  data.command = command;
+  data.deallocates = name;
+  data.hash = siphash(process_key(), data.sql) ^ siphash(process_key(), name) * 3;
+  data.id = next_id();
+  data.name = std::string(kStatementPrefix) + std::to_string(data.id);
+  return Statement(table().intern(std::move(data)));
+}
+
 uint32_t ServerStatements::find(uint64_t id) const {
   if (slots_.empty()) return kNone;
   for (uint32_t at = home(id); slots_[at].statement; at = (at + 1) & mask()) {
@@ -128,6 +142,13 @@ std::vector<ClientStatements::Named>::const_iterator ClientStatements::lower(std
 const Statement* ClientStatements::find(std::string_view name) const {
   const auto at = lower(name);
   return at != named_.end() && at->name == name ? &at->statement : nullptr;
+}
+
+std::string ClientStatements::name_of(const Statement& statement) const {
+  for (const Named& entry : named_) {
+    if (entry.statement == statement) return entry.name;
+  }
+  return {};
 }
 
 void ClientStatements::set(std::string_view name, Statement statement) {

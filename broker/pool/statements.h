@@ -19,10 +19,15 @@ struct StatementData {
   std::string types;  // count and OIDs, in wire form
   Params plan;        // plan_params of the client at its Parse
   uint64_t hash = 0;
-  uint64_t id = 0;             // unique in this process
-  std::string name;            // on servers: kStatementPrefix and the id
+  // What executing it does to prepared statements themselves; `deallocates` is the client's name of kDeallocate, whose
+  // `sql` is then kDeallocateSpare.
+  enum class Command : uint8_t { kNone, kDeallocate, kDeallocateAll, kDiscardAll };
+  Command command = Command::kNone;
+  std::string deallocates;
+  uint64_t id = 0;   // unique in this process
+  std::string name;  // on servers: kStatementPrefix and the id
   bool same(const StatementData& other) const {
-    return sql == other.sql && types == other.types && plan == other.plan;
+    return sql == other.sql && types == other.types && plan == other.plan && deallocates == other.deallocates;
   }
 };
 using Statement = Held<StatementData>;
@@ -32,10 +37,18 @@ using Statement = Held<StatementData>;
 inline constexpr std::string_view kStatementPrefix = "berth_";
 inline constexpr std::string_view kMissingPrefix = "berth_none_";
 
+// DEALLOCATE of a client's statement must not drop the one that other clients share: it drops a spare, made just before,
+// so that PostgreSQL itself answers (with 25P02 in a failed transaction, for example).
+inline constexpr std::string_view kSpareName = "berth_spare";
+inline constexpr std::string_view kDeallocateSpare = "DEALLOCATE berth_spare";
+
 // One worker's window on the process's statements: finds a known one without a lock or an allocation.
 class StatementWindow {
  public:
   Statement intern(std::string_view sql, std::string_view types, const Params& plan);
+  // A statement that acts on statements. For kDeallocate, `name` is the client's name of what it drops.
+  Statement intern_command(StatementData::Command command, std::string_view name, std::string_view sql,
+                           std::string_view types, const Params& plan);
   void clear() { slots_ = {}; }
 
  private:
@@ -82,6 +95,8 @@ class ClientStatements {
   const Statement* find(std::string_view name) const;
   void set(std::string_view name, Statement statement);
   void erase(std::string_view name);
+  // The client's name of a statement, for error texts; empty if it has none. Looks through all.
+  std::string name_of(const Statement& statement) const;
   void clear() { std::vector<Named>().swap(named_); }
   size_t size() const { return named_.size(); }
 

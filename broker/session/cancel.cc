@@ -1,0 +1,76 @@
+#include "session/cancel.h"
+
+#include <algorithm>
+
+#include "auth/secrets.h"
+#include "base/log.h"
+#include "session/client.h"
+#include "session/server.h"
+#include "wire/encode.h"
+
+namespace berth::session {
+
+CancelConnection::CancelConnection(Context& context, Server* server)
+    : context_(context), server_(server), deadline_(context.now() + (context.options().cancel_wait_timeout > 0 ? context.options().cancel_wait_timeout : kCancelTime)) {
+  wire::put32(packet_, static_cast<uint32_t>(12 + server->key.size()));
+  wire::put32(packet_, wire::kCancelRequestCode);
+  wire::put32(packet_, server->pid);
+  packet_ += server->key;
+  context_.cancels.push_back(this);
+  conn_ = context_.engine.connect(server->address, this);
+}
+
+void CancelConnection::on_connected(int error) {
+  if (closing_) return;
+  if (error) return finish();
+  net::write(context_.engine, conn_, packet_);
+}
+
+void CancelConnection::on_eof(int) { finish(); }
+
+void CancelConnection::finish() {
+  if (closing_) return;
+  closing_ = true;
+  if (server_) server_->cancel_done(this);
+  server_ = nullptr;
+  context_.engine.close(conn_);
+}
+
+void CancelConnection::on_closed() {
+  std::erase(context_.cancels, this);
+  delete this;
+}
+
+bool Server::start_cancel() {
+  if (key.empty() || cancels.size() >= kCancelsPerServer || context->cancels.size() >= kCancelsPerWorker) return false;
+  cancels.push_back(new CancelConnection(*context, this));  // frees itself when closed
+  return true;
+}
+
+void Server::cancel_done(CancelConnection* cancel) {
+  std::erase(cancels, cancel);
+  if (state == pool::ServerState::kCleaning && requests.empty()) clean_step();
+}
+
+bool cancel_client(Context& context, uint32_t pid, std::string_view key) {
+  if (worker_of_pid(pid) != context.worker) return false;
+  const uint32_t index = index_of_pid(pid);
+  Client* client = index < context.client_by_index.size() ? context.client_by_index[index] : nullptr;
+  if (!client || client->closing()) return false;
+  const std::string right = cancel_key(pid, client->serial).substr(0, client->long_cancel_key ? 32 : 4);
+  if (!auth::equal_constant_time(right, key)) return false;
+  switch (client->state) {
+    case pool::ClientState::kWaiting:
+      client->refuse("57014", "canceling statement due to user request");
+      break;
+    case pool::ClientState::kLinked:
+      // Only a request under way can be cancelled; PostgreSQL itself ignores it for an idle session.
+      if (!client->server->requests.empty() && !client->server->syncing_settings) client->server->start_cancel();
+      break;
+    case pool::ClientState::kConsole: context.console->on_cancel(client); break;
+    default: break;
+  }
+  return true;
+}
+
+}  // namespace berth::session

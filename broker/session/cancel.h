@@ -1,0 +1,36 @@
+// One cancel request on its way to PostgreSQL: its own connection, closed by PostgreSQL once the signal is sent. The
+// server is not reused before that (failure class 15).
+#pragma once
+
+#include "net/engine.h"
+#include "session/context.h"
+
+namespace berth::session {
+
+class Server;
+
+class CancelConnection final : public net::Handler {
+ public:
+  CancelConnection(Context& context, Server* server);
+  void on_connected(int error) override;
+  net::Taken on_bytes(std::string_view bytes) override { return {bytes.size(), 0}; }
+  void on_eof(int error) override;
+  void on_drained() override {}
+  void on_closed() override;
+  void on_detached(int, std::string_view) override {}
+  // The server is closing: nothing to tell it any more.
+  void forget_server() { server_ = nullptr; }
+  Micros deadline() const { return deadline_; }
+  void finish();
+  Server* server() const { return server_; }
+
+ private:
+  Context& context_;
+  Server* server_;
+  net::Conn* conn_ = nullptr;
+  std::string packet_;
+  Micros deadline_;
+  bool closing_ = false;
+};
+
+}  // namespace berth::session

@@ -1,0 +1,134 @@
+// A client session: one application's connection, from its first byte to its last. It owns no buffer; what it holds while
+// idle is this object. Its chapters: client_startup.cc, client_auth.cc, client_relay.cc, client_statements.cc,
+// client_wait.cc, client_close.cc.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "net/engine.h"
+#include "pool/node.h"
+#include "pool/statements.h"
+#include "session/context.h"
+#include "wire/startup.h"
+
+namespace berth::session {
+
+class Server;
+
+// What only a login needs; freed when it is over.
+struct Login {
+  std::string user, database, replication;
+  std::unique_ptr<auth::ClientVerifier> verifier;
+  const config::DatabaseEntry* entry = nullptr;  // valid while `config` is
+  std::shared_ptr<const config::Config> config;
+  bool database_missing = false;  // told only after authentication
+  bool console = false;
+  bool admin = false;
+};
+
+class Client final : public net::Handler, public pool::ClientNode {
+ public:
+  Client(Context& context, std::optional<config::PoolMode> fixed_mode, bool unix_socket);
+  ~Client();
+
+  // ---- engine
+  void on_connected(int error) override;
+  net::Taken on_bytes(std::string_view bytes) override;
+  void on_eof(int error) override;
+  void on_drained() override;
+  void on_closed() override;
+  void on_detached(int fd, std::string_view unread) override;
+
+  // ---- for servers and slices
+  // Linked to `server`, whose session matches this client's settings: go on where it waited.
+  void start_on_server();
+  // What it waits for cannot be had: an ERROR, the rest of its batch is swallowed, it keeps its connection.
+  void refuse(std::string_view sqlstate, std::string_view text, std::string_view detail = {});
+  // The server is no longer linked (released, or gone).
+  void unlinked();
+  // The greeting is known: ends kLoginWait.
+  void finish_login();
+  // An ErrorResponse FATAL, then the end. `reason` reaches the log and the counter of reasons.
+  void fatal(std::string_view sqlstate, std::string_view text, std::string_view detail = {});
+  // The end without a word. `reason` as above.
+  void close(std::string_view reason);
+  bool closing() const { return state == pool::ClientState::kClosing; }
+  void notice(std::string_view text);
+
+  // ---- for the console and SHOW
+  std::string label() const;  // C-0x...: db/user@addr:port
+  void send(std::string_view bytes);
+  std::string_view user_name() const;
+  std::string_view database_name() const;
+
+  Context& context;
+  net::Conn* conn = nullptr;
+  Slice* slice = nullptr;
+  Server* server = nullptr;  // of kLinked
+  pool::Params params;       // its settings now
+  pool::Params start_params; // those it logged in with: what RESET goes back to
+  pool::ClientStatements statements;
+  pool::Statement unnamed;
+  pool::Statement bound;     // what the unnamed portal would do to statements (DEALLOCATE, DISCARD ALL), if anything
+  std::unique_ptr<Login> login;
+  std::string user;          // its own name, where the servers' user is another (forced by the database entry)
+  uint64_t serial;           // `id` in SHOW CLIENTS, and part of the cancel key
+  Micros connected_at;
+  Micros request_at = 0;     // the first message of the transaction, or of the last one
+  Micros query_at = 0;       // the first message since the last ReadyForQuery
+  uint64_t forward_left = 0; // bytes of a message that are still to be passed on, or dropped if `dropping`
+  uint32_t pid;              // as told in BackendKeyData
+  config::PoolMode mode = config::PoolMode::kSession;
+  // Each of these is one fact of the protocol, not a state: the message stream has them side by side.
+  bool dropping : 1 = false;        // forward_left counts bytes to drop
+  bool in_batch : 1 = false;        // an extended-protocol message since the last Sync
+  bool skipping : 1 = false;        // PostgreSQL skips until Sync after an error: so do we
+  bool refusing : 1 = false;        // refused a server: swallow the batch, then say ReadyForQuery
+  bool in_transaction : 1 = false;  // request_at is running
+  bool unix_socket : 1 = false;
+  bool seen_ssl : 1 = false;        // SSLRequest answered (T26)
+  bool seen_gss : 1 = false;
+  bool long_cancel_key : 1 = false; // protocol 3.2: 32 bytes instead of 4
+  bool counted : 1 = false;         // in Globals::clients
+  bool counted_gates : 1 = false;   // in the database's and the user's client gates
+  bool admin : 1 = false;           // console: may change things
+  bool told_limits : 1 = false;     // the log has said what of the mode it broke
+  bool wait_told : 1 = false;       // query_wait_notify has been sent
+  bool half_open : 1 = false;       // the first packet was an encryption request
+  bool mode_fixed : 1 = false;      // by the port
+
+ private:
+  friend class ClientRelay;
+  // client_startup.cc
+  net::Taken startup_on_bytes(std::string_view bytes);
+  void startup_on_packet(const wire::Startup& startup);
+  bool read_parameters(const wire::Startup& startup);
+  void negotiate(const wire::Startup& startup);
+  // client_auth.cc
+  void begin_auth();
+  void auth_on_step(auth::Step step);
+  net::Taken auth_on_bytes(std::string_view bytes);
+  void auth_succeeded();
+  bool take_gates();
+  void enter_pool();
+  void enter_console();
+  // client_relay.cc
+  net::Taken relay_on_bytes(std::string_view bytes);
+  net::Taken refusing_on_bytes(std::string_view bytes);
+  // client_wait.cc
+  bool want_server();
+
+  pool::ClientList* home_list();
+  void leave_list();
+};
+
+// The broker's pid of a client: the worker in the upper bits, the index in the lower ones; never 0.
+uint32_t client_pid(int worker, uint32_t index);
+int worker_of_pid(uint32_t pid);
+uint32_t index_of_pid(uint32_t pid);
+// The 32 bytes that only this client knows; a 3.0 client gets the first 4. Derived, not stored.
+std::string cancel_key(uint32_t pid, uint64_t serial);
+
+}  // namespace berth::session

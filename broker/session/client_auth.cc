@@ -1,0 +1,229 @@
+// Chapter 2: who is it, and may it come in? The exchange itself is auth/'s; here are the rules of databases, users and
+// limits, and the greeting. An unknown user takes the same steps as a wrong password, an unknown database is told only
+// to those who have proved themselves.
+#include "base/log.h"
+#include "base/siphash.h"
+#include "session/client.h"
+#include "wire/encode.h"
+
+namespace berth::session {
+
+static auth::Method method_of(config::AuthType type) {
+  switch (type) {
+    case config::AuthType::kTrust: return auth::Method::kTrust;
+    case config::AuthType::kAny: return auth::Method::kAny;
+    case config::AuthType::kPlain: return auth::Method::kPlain;
+    case config::AuthType::kMd5: return auth::Method::kMd5;
+    default: return auth::Method::kScramSha256;
+  }
+}
+
+static bool is_console_name(const config::Config& config, std::string_view database) {
+  if (database == "pgbouncer") return true;
+  if (database != "pgberth") return false;
+  return !config.find_own_database(database);  // a configured database wins over the console's second name
+}
+
+static std::string wrong_password(std::string_view user) {
+  return fmt::format("password authentication failed for user \"{}\"", user);
+}
+
+void Client::begin_auth() {
+  const config::Config& config = *login->config;
+  context.startup_clients.remove(this);
+  state = pool::ClientState::kAuth;
+  context.startup_clients.push_back(this);
+  login->console = is_console_name(config, login->database);
+  const Shutdown shutdown = context.globals.shutdown.load(std::memory_order_relaxed);
+  if (shutdown != Shutdown::kNo && !login->console) return fatal("57P03", "pgberth is shutting down");
+  if (!login->console) {
+    if (!context.globals.clients.try_acquire()) return fatal("53300", "no more connections allowed (max_client_conn)");
+    counted = true;
+    login->entry = config.find_database(login->database);
+    login->database_missing = login->entry == nullptr;
+  }
+  if (login->console && login->user == "pgbouncer" && unix_socket && context.console_peer &&
+      context.console_peer(context.engine.descriptor(conn))) {
+    login->admin = true;  // the same operating system user as the broker's, over the Unix socket
+    return auth_succeeded();
+  }
+  const auth::Method method = method_of(config.options.auth_type);
+  const std::string* text = config.find_secret(login->user);
+  if (method == auth::Method::kTrust && !text) return fatal("28P01", wrong_password(login->user));
+  auth::Secret secret;
+  if (text) secret = auth::parse_secret(*text);
+  login->verifier = auth::make_client_verifier(method, login->user, text ? &secret : nullptr,
+                                               static_cast<int>(config.options.scram_iterations));
+  auth_on_step(login->verifier->start());
+}
+
+void Client::auth_on_step(auth::Step step) {
+  switch (step.kind) {
+    case auth::Step::Kind::kSend: return send(step.bytes);
+    case auth::Step::Kind::kOk:
+      if (!step.bytes.empty()) send(step.bytes);
+      return auth_succeeded();
+    case auth::Step::Kind::kFailed: break;
+  }
+  LOG_DEBUG("{} login failed: {}", label(), step.reason);
+  if (step.protocol_violation) return fatal("08P01", "invalid authentication message");
+  fatal("28P01", wrong_password(login->user));
+}
+
+net::Taken Client::auth_on_bytes(std::string_view bytes) {
+  if (bytes.size() < wire::kHeaderSize) return {0, wire::kHeaderSize};
+  const wire::Head head = wire::read_head(bytes.data(), wire::kPasswordSizeMax + wire::kHeaderSize);
+  if (!head.valid || head.tag != wire::kPassword) {
+    if (head.tag == wire::kTerminate) {
+      close("client left during login");
+    } else {
+      fatal("08P01", "expected a password message");
+    }
+    return {bytes.size(), 0};
+  }
+  if (bytes.size() < head.size) return {0, head.size};
+  auth_on_step(login->verifier->feed(bytes.substr(wire::kHeaderSize, head.size - wire::kHeaderSize)));
+  return {head.size, 0};
+}
+
+void Client::auth_succeeded() {
+  if (login->console) return enter_console();
+  if (login->database_missing) return fatal("3D000", fmt::format("database \"{}\" does not exist", login->database));
+  if (login->verifier && (login->verifier->learned().known || !login->verifier->password().empty())) {
+    const std::lock_guard<std::mutex> guard(context.globals.mutex);
+    Learned& learned = context.globals.learned[login->user];
+    if (login->verifier->learned().known) learned.keys = login->verifier->learned();
+    if (!login->verifier->password().empty()) learned.password = login->verifier->password();
+  }
+  if (!login->replication.empty() && mode_fixed && mode != config::PoolMode::kSession) {
+    return fatal("0A000", "replication connections need session mode",  "This port is in transaction mode: connect to session_port.");
+  }
+  if (login->config->options.auth_type == config::AuthType::kAny && login->entry->user.empty()) {
+    return fatal("28000", "auth_type any needs a user in the database entry");
+  }
+  pool::SharedDatabase* database = context.globals.registry.database(login->database);
+  if (database->disabled.load(std::memory_order_relaxed)) {
+    return fatal("57P03", fmt::format("database \"{}\" is disabled", login->database));
+  }
+  enter_pool();
+}
+
+bool Client::take_gates() {
+  pool::Gate& of_database = slice->pool.shared()->of_database->clients;
+  pool::Gate& of_user = context.globals.registry.user(login->user)->clients;
+  if (!of_database.try_acquire()) {
+    fatal("53300", "client connections exceeded (max_db_client_connections)");
+    return false;
+  }
+  if (!of_user.try_acquire()) {
+    of_database.release();
+    fatal("53300", "client connections exceeded (max_user_client_connections)");
+    return false;
+  }
+  counted_gates = true;
+  return true;
+}
+
+void Client::enter_pool() {
+  const config::Config& config = *login->config;
+  const std::string& user = login->entry->user.empty() ? login->user : login->entry->user;
+  slice = find_slice(context, *login->entry, login->database, user, login->replication);
+  if (!mode_fixed) mode = config.pool_mode(*login->entry, config.find_user(login->user));
+  if (!login->replication.empty()) mode = config::PoolMode::kSession;
+  session_mode = mode == config::PoolMode::kSession;
+  if (!take_gates()) {
+    slice = nullptr;
+    return;
+  }
+  context.startup_clients.remove(this);
+  slice->pool.add_client(this, pool::ClientState::kLoginWait);
+  wait_since = context.now();
+  slice->counters.client_login_count++;
+  bool known;
+  {
+    const std::lock_guard<std::mutex> guard(slice->pool.shared()->mutex);
+    known = static_cast<bool>(slice->pool.shared()->welcome);
+  }
+  if (known) return finish_login();
+  context.engine.pause(conn, net::kPauseLogin);
+  run_slice(context, *slice);
+}
+
+std::string cancel_key(uint32_t pid, uint64_t serial) {
+  std::string out;
+  for (char part = 0; part < 4; ++part) {
+    char input[13];
+    std::memcpy(input, &pid, 4);
+    std::memcpy(input + 4, &serial, 8);
+    input[12] = part;
+    const uint64_t word = siphash(process_key(), {input, sizeof input});
+    out.append(reinterpret_cast<const char*>(&word), 8);
+  }
+  return out;
+}
+
+static void put_greeting(std::string& out, const Client& client, std::string_view pool_mode, int64_t statements) {
+  {
+    wire::Message ok(out, wire::kAuthentication);
+    wire::put32(out, 0);
+  }
+  for (const auto& [name, value] : client.params->values) {
+    wire::put_parameter_status(out, name, value);
+  }
+  wire::put_parameter_status(out, "pgbouncer.version", "PgBouncer 1.26.1");
+  wire::put_parameter_status(out, "pgbouncer.pool_mode", pool_mode);
+  wire::put_parameter_status(out, "pgbouncer.max_prepared_statements", std::to_string(statements));
+  {
+    wire::Message key(out, wire::kBackendKeyData);
+    wire::put32(out, client.pid);
+    out += cancel_key(client.pid, client.serial).substr(0, client.long_cancel_key ? 32 : 4);
+  }
+  wire::put_ready(out, 'I');
+}
+
+void Client::finish_login() {
+  ASSERT(state == pool::ClientState::kLoginWait);
+  pool::SharedPool* shared = slice->pool.shared();
+  pool::Params welcome;
+  {
+    const std::lock_guard<std::mutex> guard(shared->mutex);
+    welcome = shared->welcome;
+  }
+  // The server's parameters, with the client's own values over them. What the client asked for and the server does not
+  // report (extra_float_digits, say) is kept as its setting, but not told.
+  const pool::Params asked = params;
+  auto values = welcome->values;
+  for (const auto& [name, value] : asked->values) {
+    if (welcome->find(name) && !pool::is_fixed_parameter(name)) values.emplace_back(name, value);
+  }
+  params = pool::make_params(values);
+  std::string out;
+  put_greeting(out, *this, config::to_string(mode), context.options().max_prepared_statements);
+  for (const auto& [name, value] : asked->values) {
+    if (!welcome->find(name)) values.emplace_back(name, value);
+  }
+  params = start_params = pool::make_params(std::move(values));
+  slice->pool.move(this, pool::ClientState::kIdle, context.now());
+  if (context.options().log_connections) {
+    LOG_INFO("{} login attempt: db={} user={} tls=no{}", label(), login->database, login->user,
+             login->replication.empty() ? "" : " replication=" + login->replication);
+  }
+  if (login->user != slice->user) user = login->user;
+  login.reset();
+  send(out);
+  context.engine.resume(conn, net::kPauseLogin);
+}
+
+void Client::enter_console() {
+  const config::Config& config = *login->config;
+  admin = login->admin || config.is_admin(login->user);
+  if (!admin && !config.is_stats(login->user)) {
+    return fatal("28000", "not allowed");
+  }
+  context.startup_clients.remove(this);
+  state = pool::ClientState::kConsole;
+  context.console_clients.push_back(this);
+  context.console->on_login(this);
+}
+
+}  // namespace berth::session

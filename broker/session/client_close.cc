@@ -1,0 +1,111 @@
+// The last chapter: errors that end a session, disconnects, and what they leave behind for the server.
+#include <cstring>
+
+#include "base/log.h"
+#include "session/client.h"
+#include "session/server.h"
+#include "wire/encode.h"
+
+namespace berth::session {
+
+std::string_view Client::user_name() const {
+  if (login) return login->user.empty() ? "(nouser)" : std::string_view(login->user);
+  return user.empty() ? (slice ? std::string_view(slice->user) : "(nouser)") : std::string_view(user);
+}
+
+std::string_view Client::database_name() const {
+  if (slice) return slice->database;
+  return login && !login->database.empty() ? std::string_view(login->database) : "(nodb)";
+}
+
+std::string Client::label() const {
+  const net::Address peer = conn ? net::peer_address(context.engine.descriptor(conn)) : net::Address{};
+  return fmt::format("C-{}: {}/{}@{}", fmt::ptr(this), database_name(), user_name(), peer.valid() ? peer.text() : "gone");
+}
+
+void Client::send(std::string_view bytes) {
+  if (conn && !closing()) net::write(context.engine, conn, bytes);
+}
+
+void Client::notice(std::string_view text) {
+  std::string out;
+  wire::put_error(out, wire::Severity::kNotice, "00000", text);
+  send(out);
+}
+
+void Client::fatal(std::string_view sqlstate, std::string_view text, std::string_view detail) {
+  if (closing()) return;
+  std::string out;
+  wire::put_error(out, wire::Severity::kFatal, sqlstate, text, detail);
+  send(out);
+  if (context.options().log_pooler_errors) LOG_WARNING("{} pooler error: {}", label(), text);
+  close(text);
+}
+
+pool::ClientList* Client::home_list() {
+  switch (state) {
+    case pool::ClientState::kStartup:
+    case pool::ClientState::kAuth: return &context.startup_clients;
+    case pool::ClientState::kConsole: return &context.console_clients;
+    case pool::ClientState::kClosing: return &context.closing_clients;
+    case pool::ClientState::kLoginWait:
+    case pool::ClientState::kIdle:
+    case pool::ClientState::kWaiting:
+    case pool::ClientState::kLinked: break;
+  }
+  return nullptr;  // the slice's
+}
+
+void Client::leave_list() {
+  if (pool::ClientList* list = home_list()) {
+    list->remove(this);
+  } else {
+    slice->pool.remove_client(this);
+  }
+}
+
+void Client::close(std::string_view reason) {
+  if (closing()) return;
+  if (context.options().log_disconnections && (slice || state == pool::ClientState::kConsole)) {
+    LOG_INFO("{} closing because: {} (age={}s)", label(), reason, (context.now() - connected_at) / kSecond);
+  }
+  Server* had = server;
+  const bool console = state == pool::ClientState::kConsole;
+  leave_list();
+  state = pool::ClientState::kClosing;
+  context.closing_clients.push_back(this);
+  if (had) had->abandon();
+  ASSERT(server == nullptr);
+  if (counted_gates) {
+    slice->pool.shared()->of_database->clients.release();
+    context.globals.registry.user(user_name())->clients.release();
+    counted_gates = false;
+  }
+  if (counted) context.globals.clients.release();
+  counted = false;
+  if (console) context.console->on_closed(this);
+  context.engine.close(conn);
+}
+
+void Client::on_eof(int error) {
+  if (closing()) return;
+  if (error) {
+    close(fmt::format("client connection lost: {}", strerror(error)));
+  } else {
+    close(state == pool::ClientState::kStartup ? "client closed before login" : "client unexpected eof");
+  }
+}
+
+void Client::on_drained() {
+  context.engine.resume(conn, net::kPauseBackpressure);
+  if (server && server->conn && !server->closing()) context.engine.resume(server->conn, net::kPauseBackpressure);
+}
+
+void Client::on_closed() {
+  ASSERT(closing());
+  context.closing_clients.remove(this);
+  conn = nullptr;
+  delete this;
+}
+
+}  // namespace berth::session

@@ -1,0 +1,244 @@
+// The middle of a client's life: its messages on their way to a server. The walk goes from message head to message head
+// and forwards stretches as they are; only what names a prepared statement is rewritten (client_statements.cc). What a
+// message will be answered with is put into the server's queue at the same moment.
+#include "session/client_relay.h"
+
+#include "wire/encode.h"
+#include "wire/frontend.h"
+
+namespace berth::session {
+
+net::Taken Client::relay_on_bytes(std::string_view bytes) {
+  ClientRelay relay(*this, bytes);
+  return relay.run();
+}
+
+net::Taken ClientRelay::run() {
+  if (server_) out_.begin(&context_.engine, server_->conn);
+  while (at_ < bytes_.size() && step()) continue;
+  if (client_.closing()) {
+    out_.drop();
+    return {bytes_.size(), 0};
+  }
+  client_.slice->counters.received += static_cast<int64_t>(at_);
+  if (server_) {
+    emit();
+    if (out_.flush() > 0) context_.engine.pause(client_.conn, net::kPauseBackpressure);
+  }
+  return {at_, need_};
+}
+
+// Ends the stretch that is passed as it is.
+void ClientRelay::emit() {
+  out_.lend(bytes_.substr(start_, at_ - start_));
+  start_ = at_;
+}
+
+// False: stop here, the rest stays with the engine.
+bool ClientRelay::step() {
+  const size_t available = bytes_.size() - at_;
+  if (client_.forward_left > 0) {
+    const uint64_t part = std::min<uint64_t>(client_.forward_left, available);
+    if (client_.dropping) {
+      emit();
+      at_ += part;
+      start_ = at_;
+    } else {
+      at_ += part;
+    }
+    client_.forward_left -= part;
+    return true;
+  }
+  client_.dropping = false;
+  if (available < wire::kHeaderSize) return more(wire::kHeaderSize);
+  head_ = wire::read_head(bytes_.data() + at_, static_cast<uint64_t>(context_.options().max_packet_size));
+  if (!head_.valid) return fail("invalid message length");
+  if (head_.tag == wire::kTerminate) {
+    emit();
+    if (server_) out_.flush();
+    client_.close("client close request");
+    return false;
+  }
+  if (client_.skipping && head_.tag != wire::kSync) return drop();
+  if (!server_ && !link()) return !client_.closing() && at_ < bytes_.size() && client_.dropping;
+  if (server_->requests.size() >= kRequestsMax) {
+    context_.engine.pause(client_.conn, net::kPausePipeline);
+    return false;
+  }
+  return message();
+}
+
+// Gets a server for the message at hand. False with `dropping`: the message needs none.
+bool ClientRelay::link() {
+  switch (head_.tag) {
+    case wire::kFlush:
+    case wire::kCopyData:
+    case wire::kCopyDone:
+    case wire::kCopyFail:
+      drop();  // outside a batch and a COPY, PostgreSQL ignores these too
+      return false;
+    case wire::kQuery:
+    case wire::kParse:
+    case wire::kBind:
+    case wire::kDescribe:
+    case wire::kExecute:
+    case wire::kClose:
+    case wire::kSync:
+    case wire::kFunctionCall: break;
+    default: return fail("unexpected message type");
+  }
+  if (!client_.in_transaction) {
+    client_.in_transaction = true;
+    client_.request_at = context_.now();
+  }
+  if (!client_.want_server()) return false;
+  server_ = client_.server;
+  out_.begin(&context_.engine, server_->conn);
+  return true;
+}
+
+bool ClientRelay::message() {
+  if (server_->copy_in) return copy_message();
+  if (server_->requests.empty()) {
+    client_.query_at = context_.now();
+    if (!client_.in_transaction) {
+      client_.in_transaction = true;
+      client_.request_at = client_.query_at;
+    }
+  }
+  switch (head_.tag) {
+    case wire::kQuery: return query();
+    case wire::kParse: return own_names_ ? extended(Request::Kind::kParse) : parse();
+    case wire::kBind: return own_names_ ? extended(Request::Kind::kBind) : bind();
+    case wire::kDescribe: return own_names_ ? extended(Request::Kind::kDescribe) : describe();
+    case wire::kClose: return own_names_ ? extended(Request::Kind::kClose) : close();
+    case wire::kExecute: return execute();
+    case wire::kSync:
+      client_.skipping = client_.in_batch = server_->unsynced = false;
+      push(Request::Kind::kSync);
+      return pass();
+    case wire::kFlush:
+      client_.in_batch = server_->unsynced = true;
+      answer_synthetic();
+      return pass();
+    case wire::kFunctionCall:
+      push(Request::Kind::kFunction);
+      return pass();
+    case wire::kCopyData: return pass();
+    case wire::kCopyDone:
+    case wire::kCopyFail:
+      // Sent ahead of the CopyInResponse, or stray: it marks which Syncs before it a COPY would swallow.
+      if (!server_->requests.empty()) push(Request::Kind::kCopyEnd);
+      return pass();
+    default: return fail("unexpected message type");
+  }
+}
+
+// PostgreSQL reads COPY data: it swallows Flush and Sync, and takes anything else for a violation.
+bool ClientRelay::copy_message() {
+  switch (head_.tag) {
+    case wire::kCopyData:
+    case wire::kFlush:
+    case wire::kSync: return pass();
+    case wire::kCopyDone:
+    case wire::kCopyFail:
+      server_->copy_in = false;
+      return pass();
+    default: return server_->copy_both ? pass() : fail("unexpected message type during COPY from stdin");
+  }
+}
+
+Request& ClientRelay::push(Request::Kind kind) {
+  Request& request = server_->requests.push();
+  request.kind = kind;
+  request.owner = &client_;
+  return request;
+}
+
+bool ClientRelay::extended(Request::Kind kind) {
+  client_.in_batch = server_->unsynced = true;
+  push(kind);
+  return pass();
+}
+
+bool ClientRelay::pass() {
+  const uint64_t part = std::min<uint64_t>(head_.size, bytes_.size() - at_);
+  at_ += part;
+  client_.forward_left = head_.size - part;
+  return true;
+}
+
+bool ClientRelay::drop() {
+  emit();
+  const uint64_t part = std::min<uint64_t>(head_.size, bytes_.size() - at_);
+  at_ += part;
+  start_ = at_;
+  client_.forward_left = head_.size - part;
+  client_.dropping = true;
+  return true;
+}
+
+bool ClientRelay::more(uint64_t size) {
+  need_ = size;
+  return false;
+}
+
+bool ClientRelay::fail(std::string_view why) {
+  client_.fatal("08P01", why);
+  return false;
+}
+
+// Whole message at hand? Else asks for it; beyond `most` the session ends.
+bool ClientRelay::whole(uint64_t most, bool& stop) {
+  stop = false;
+  if (head_.size > most) {
+    stop = true;
+    client_.fatal("54000", "message is too long", "See max_parse_size.");
+    return false;
+  }
+  if (bytes_.size() - at_ < head_.size) {
+    stop = true;
+    return more(head_.size);
+  }
+  return true;
+}
+
+// Replies that the broker owes by itself and that nothing stands before.
+void ClientRelay::answer_synthetic() {
+  std::string replies;
+  while (!server_->requests.empty() && server_->requests.front().synthetic()) {
+    const bool parsed = server_->requests.front().kind == Request::Kind::kParsedAlready;
+    wire::put_empty(replies, parsed ? wire::kParseComplete : wire::kCloseComplete);
+    server_->requests.pop();
+  }
+  if (!replies.empty()) client_.send(replies);
+}
+
+bool ClientRelay::query() {
+  if (client_.unnamed) client_.unnamed.reset();  // a simple Query drops the unnamed statement
+  if (server_->unnamed) server_->unnamed.reset();
+  client_.in_batch = server_->unsynced = false;
+  if (!own_names_ && head_.size <= pool_command_max() &&
+      wire::may_be_statement_command(body_at_hand())) {
+    bool stop;
+    if (!whole(pool_command_max(), stop)) return false;
+    std::string_view sql = body();
+    if (!sql.empty() && sql.back() == '\0') sql.remove_suffix(1);
+    if (query_command(sql)) return true;
+  }
+  push(Request::Kind::kQuery);
+  return pass();
+}
+
+bool ClientRelay::execute() {
+  client_.in_batch = server_->unsynced = true;
+  if (client_.bound) {
+    bool stop;
+    if (!whole(kTargetMax, stop)) return false;
+    if (!body().empty() && body()[0] == '\0') return execute_command();
+  }
+  push(Request::Kind::kExecute);
+  return pass();
+}
+
+}  // namespace berth::session

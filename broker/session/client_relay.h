@@ -1,0 +1,77 @@
+// One walk over bytes of one client: lives on the stack of Client::relay_on_bytes.
+#pragma once
+
+#include <algorithm>
+
+#include "session/client.h"
+#include "session/server.h"
+#include "wire/frame.h"
+#include "wire/frontend.h"
+
+namespace berth::session {
+
+class ClientRelay {
+ public:
+  ClientRelay(Client& client, std::string_view bytes)
+      : client_(client), context_(client.context), server_(client.server), out_(client.context.to_server), bytes_(bytes),
+        own_names_(client.session_mode || context_.options().max_prepared_statements == 0) {}
+  net::Taken run();
+
+ private:
+  // client_relay.cc
+  bool step();
+  bool link();
+  bool message();
+  bool copy_message();
+  bool query();
+  bool execute();
+  bool extended(Request::Kind kind);
+  bool pass();
+  bool drop();
+  bool more(uint64_t size);
+  bool fail(std::string_view why);
+  bool whole(uint64_t most, bool& stop);
+  void emit();
+  void answer_synthetic();
+  Request& push(Request::Kind kind);
+  // client_statements.cc
+  bool parse();
+  bool parse_unnamed(pool::Statement statement);
+  bool parse_again(const pool::Statement& there, const wire::ParseMessage& message);
+  bool bind();
+  bool describe();
+  bool close();
+  bool query_command(std::string_view sql);
+  bool execute_command();
+  pool::Statement intern(const wire::ParseMessage& message);
+  void forward_parse(std::string_view name, const wire::ParseMessage& message);
+  void ensure(const pool::Statement& statement);
+  bool resolve(std::string_view name, pool::Statement& statement, std::string& server_name);
+  void apply_command(Request& request, const pool::StatementData& command);
+
+  static constexpr uint64_t pool_command_max() { return wire::kStatementCommandMax; }
+  std::string_view body() const { return bytes_.substr(at_ + wire::kHeaderSize, head_.size - wire::kHeaderSize); }
+  // As much of the body as has come.
+  std::string_view body_at_hand() const {
+    return bytes_.substr(at_ + wire::kHeaderSize, std::min<uint64_t>(head_.size, bytes_.size() - at_) - wire::kHeaderSize);
+  }
+  // The message is done with; nothing of it was passed on as it is.
+  bool consume(uint64_t size) {
+    at_ += size;
+    start_ = at_;
+    return true;
+  }
+
+  Client& client_;
+  Context& context_;
+  Server* server_;
+  Outbox& out_;
+  std::string_view bytes_;
+  const bool own_names_;  // statements go by the client's names: session mode, or max_prepared_statements = 0
+  size_t start_ = 0;  // of the stretch that is passed as it is
+  size_t at_ = 0;
+  size_t need_ = 0;
+  wire::Head head_{};
+};
+
+}  // namespace berth::session

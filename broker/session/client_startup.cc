@@ -1,0 +1,177 @@
+// Chapter 1 of a client's life: the first packets. Encryption requests are answered `N`, a cancel request is routed and
+// the connection closed, a StartupMessage becomes a Login and goes to chapter 2 (client_auth.cc).
+#include "session/client.h"
+#include "wire/encode.h"
+
+namespace berth::session {
+
+Client::Client(Context& context_, std::optional<config::PoolMode> fixed_mode, bool unix_socket_)
+    : context(context_),
+      serial(context_.globals.next_serial.fetch_add(1, std::memory_order_relaxed)),
+      connected_at(context_.now()),
+      unix_socket(unix_socket_) {
+  uint32_t index;
+  if (context.free_indexes.empty()) {
+    index = static_cast<uint32_t>(context.client_by_index.size());
+    context.client_by_index.push_back(this);
+  } else {
+    index = context.free_indexes.back();
+    context.free_indexes.pop_back();
+    context.client_by_index[index] = this;
+  }
+  pid = client_pid(context.worker, index);
+  if (fixed_mode) {
+    mode = *fixed_mode;
+    mode_fixed = true;
+  }
+}
+
+Client::~Client() {
+  const uint32_t index = index_of_pid(pid);
+  context.client_by_index[index] = nullptr;
+  context.free_indexes.push_back(index);
+}
+
+Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket) {
+  auto* client = new Client(context, fixed_mode, unix_socket);  // frees itself in on_closed
+  context.startup_clients.push_back(client);
+  client->conn = context.engine.attach(descriptor, client);
+  return client;
+}
+
+void Client::on_connected(int) { ASSERT(false); }  // accepted connections are connected
+void Client::on_detached(int, std::string_view) { ASSERT(false); }  // clients do not travel
+
+net::Taken Client::on_bytes(std::string_view bytes) {
+  switch (state) {
+    case pool::ClientState::kStartup: return startup_on_bytes(bytes);
+    case pool::ClientState::kAuth: return auth_on_bytes(bytes);
+    case pool::ClientState::kIdle:
+    case pool::ClientState::kLinked: return refusing ? refusing_on_bytes(bytes) : relay_on_bytes(bytes);
+    case pool::ClientState::kConsole: return context.console->on_bytes(this, bytes);
+    case pool::ClientState::kLoginWait:
+    case pool::ClientState::kWaiting: return {};  // paused: what was on its way stays with the engine
+    case pool::ClientState::kClosing: return {bytes.size(), 0};
+  }
+  return {};
+}
+
+net::Taken Client::startup_on_bytes(std::string_view bytes) {
+  const wire::Startup startup = wire::parse_startup(bytes);
+  switch (startup.kind) {
+    case wire::Startup::Kind::kNeedMore: return {0, startup.size};
+    case wire::Startup::Kind::kBad:
+      fatal("08P01", startup.why);
+      return {bytes.size(), 0};
+    case wire::Startup::Kind::kSsl:
+    case wire::Startup::Kind::kGssEnc:
+    case wire::Startup::Kind::kStartup:
+    case wire::Startup::Kind::kCancel: break;
+  }
+  startup_on_packet(startup);
+  return {startup.size, 0};
+}
+
+void Client::startup_on_packet(const wire::Startup& startup) {
+  switch (startup.kind) {
+    case wire::Startup::Kind::kSsl:
+      if (seen_ssl) return fatal("08P01", "SSLRequest was answered already");
+      seen_ssl = true;
+      return send("N");
+    case wire::Startup::Kind::kGssEnc:
+      if (seen_gss) return fatal("08P01", "GSSENCRequest was answered already");
+      seen_gss = true;
+      return send("N");
+    case wire::Startup::Kind::kCancel:
+      context.fleet.route_cancel(startup.cancel_pid, std::string(startup.cancel_key));
+      return close("cancel request");
+    case wire::Startup::Kind::kStartup:
+      if (read_parameters(startup)) begin_auth();
+      return;
+    case wire::Startup::Kind::kNeedMore:
+    case wire::Startup::Kind::kBad: return;
+  }
+}
+
+// A protocol newer than 3.2 and options of the protocol (`_pq_.`) that the broker does not know are negotiated away, as
+// PostgreSQL does.
+void Client::negotiate(const wire::Startup& startup) {
+  std::vector<std::string_view> unknown;
+  for (const auto& [name, value] : startup.parameters) {
+    if (name.starts_with("_pq_.")) unknown.push_back(name);
+  }
+  if (startup.version <= wire::kProtocol32 && unknown.empty()) return;
+  std::string out;
+  {
+    wire::Message message(out, wire::kNegotiateProtocolVersion);
+    wire::put32(out, std::min(startup.version, wire::kProtocol32));
+    wire::put32(out, static_cast<uint32_t>(unknown.size()));
+    for (std::string_view name : unknown) wire::put_cstring(out, name);
+  }
+  send(out);
+}
+
+bool Client::read_parameters(const wire::Startup& startup) {
+  login = std::make_unique<Login>();
+  login->config = context.config;
+  long_cancel_key = startup.version >= wire::kProtocol32;
+  std::vector<std::pair<std::string, std::string>> settings;
+  for (const auto& [name, value] : startup.parameters) {
+    if (name == "user") {
+      login->user = value;
+    } else if (name == "database") {
+      login->database = value;
+    } else if (name == "replication") {
+      login->replication = value;
+    } else if (name == "options") {
+      wire::StartupOptions options;
+      if (context.config->ignores_startup_parameter("options")) continue;
+      if (!wire::parse_startup_options(value, options) || !options.others.empty()) {
+        fatal("08P01", "unsupported startup parameter in options: " +
+                           (options.others.empty() ? std::string("malformed") : options.others.front()));
+        return false;
+      }
+      for (auto& setting : options.settings) {
+        if (!context.config->ignores_startup_parameter(setting.first)) settings.push_back(std::move(setting));
+      }
+    } else if (!name.starts_with("_pq_.") && !context.config->ignores_startup_parameter(name)) {
+      settings.emplace_back(name, value);
+    }
+  }
+  negotiate(startup);
+  if (closing()) return false;
+  if (login->user.empty()) {
+    fatal("28000", "no PostgreSQL user name specified in startup packet");
+    return false;
+  }
+  if (login->database.empty()) login->database = login->user;
+  for (const std::string* name : {&login->user, &login->database}) {
+    if (name->size() <= kNameMax) continue;
+    fatal(name == &login->user ? "28000" : "3D000",
+          name == &login->user ? "user name is too long" : "database name is too long");
+    return false;
+  }
+  if (login->replication == "false" || login->replication == "off" || login->replication == "no" ||
+      login->replication == "0") {
+    login->replication.clear();
+  }
+  std::string application;
+  for (const auto& [name, value] : settings) {
+    if (pool::same_name(name, "application_name")) application = value;
+  }
+  if (context.options().application_name_add_host) {
+    const net::Address peer = net::peer_address(context.engine.descriptor(conn));
+    application = (application.empty() ? std::string("app") : application) + " - " + peer.host() + ":" + std::to_string(peer.port());
+    settings.emplace_back("application_name", application);
+  }
+  start_params = params = pool::make_params(std::move(settings));
+  return true;
+}
+
+uint32_t client_pid(int worker, uint32_t index) {
+  return (static_cast<uint32_t>(worker) << 24 | (index & 0xffffff)) + 1;
+}
+int worker_of_pid(uint32_t pid) { return pid == 0 ? -1 : static_cast<int>((pid - 1) >> 24); }
+uint32_t index_of_pid(uint32_t pid) { return (pid - 1) & 0xffffff; }
+
+}  // namespace berth::session

@@ -1,0 +1,302 @@
+// Prepared statements in transaction mode: a client's names are its own, a server's statements are everybody's. Parse,
+// Bind, Describe and Close travel under the broker's name of the statement; a server that lacks it gets its Parse just
+// before. An error must happen on the server as well, or what ran before it in the same batch would commit: so unknown
+// names and names in use are sent on, in a form that makes PostgreSQL itself refuse them.
+#include "session/client_relay.h"
+#include "wire/encode.h"
+
+namespace berth::session {
+
+using Command = pool::StatementData::Command;
+
+pool::Statement ClientRelay::intern(const wire::ParseMessage& message) {
+  const pool::Params& plan = pool::plan_params(client_.params);
+  if (wire::may_be_statement_command(message.sql)) {
+    const wire::StatementCommand command = wire::parse_statement_command(message.sql);
+    switch (command.kind) {
+      case wire::StatementCommand::Kind::kNone: break;
+      case wire::StatementCommand::Kind::kDeallocate:
+        if (!client_.statements.find(command.name)) break;  // one that SQL made: PostgreSQL knows it under this name
+        return context_.statements.intern_command(Command::kDeallocate, command.name, message.sql, message.types, plan);
+      case wire::StatementCommand::Kind::kDeallocateAll:
+        return context_.statements.intern_command(Command::kDeallocateAll, {}, message.sql, message.types, plan);
+      case wire::StatementCommand::Kind::kDiscardAll:
+        return context_.statements.intern_command(Command::kDiscardAll, {}, message.sql, message.types, plan);
+    }
+  }
+  return context_.statements.intern(message.sql, message.types, plan);
+}
+
+void ClientRelay::forward_parse(std::string_view name, const wire::ParseMessage& message) {
+  emit();
+  const uint64_t size = 4 + name.size() + 1 + message.sql.size() + 1 + message.types.size();
+  char* at = out_.reserve(wire::kHeaderSize + name.size() + 1);
+  at[0] = wire::kParse;
+  wire::store32(at + 1, static_cast<uint32_t>(size));
+  std::memcpy(at + wire::kHeaderSize, name.data(), name.size());
+  at[wire::kHeaderSize + name.size()] = '\0';
+  out_.lend({at, wire::kHeaderSize + name.size() + 1});
+  out_.lend({message.sql.data(), message.sql.size() + 1});
+  out_.lend(message.types);
+}
+
+// In a failed transaction PostgreSQL refuses to parse anything but what ends it.
+static bool ends_transaction(std::string_view sql) {
+  size_t at = 0;
+  while (at < sql.size() && (sql[at] == ' ' || (sql[at] >= '\t' && sql[at] <= '\r'))) ++at;
+  const auto begins = [&](std::string_view word) { return pool::same_name(sql.substr(at, word.size()), word); };
+  return begins("commit") || begins("rollback") || begins("end") || begins("abort") || begins("prepare transaction");
+}
+
+bool ClientRelay::parse() {
+  bool stop;
+  if (!whole(static_cast<uint64_t>(context_.options().max_parse_size), stop)) return false;
+  wire::ParseMessage message;
+  if (!wire::parse_parse(body(), message)) return fail("invalid Parse message");
+  if (message.name.size() > wire::kNameSizeMax) return fail("statement name is too long");
+  client_.in_batch = server_->unsynced = true;
+  if (client_.bound) client_.bound.reset();
+  client_.slice->counters.client_parse_count++;
+  if (message.name.empty()) return parse_unnamed(intern(message));
+  if (const pool::Statement* there = client_.statements.find(message.name)) {
+    return parse_again(pool::Statement(*there), message);
+  }
+  pool::Statement statement = intern(message);
+  const bool known = server_->statements.touch(*statement);
+  const bool refused = server_->status == 'E' && !ends_transaction(message.sql);
+  if (known && !refused) {
+    emit();
+    Request& request = push(Request::Kind::kParsedAlready);
+    request.undo = std::make_unique<Request::Undo>();
+    request.undo->name = message.name;
+  } else {
+    emit();
+    wire::ParseMessage sent = message;
+    sent.sql = statement->sql;
+    if (!known) server_->remember(statement, context_.options().max_prepared_statements);
+    Request& request = push(Request::Kind::kParse);
+    request.statement = statement;
+    request.on_server = !known;
+    request.undo = std::make_unique<Request::Undo>();
+    request.undo->name = message.name;
+    client_.slice->counters.server_parse_count++;
+    forward_parse(statement->name, sent);
+  }
+  client_.statements.set(message.name, std::move(statement));
+  return consume(head_.size);
+}
+
+// The unnamed statement keeps its (lack of a) name: it goes as it is, unless it is a DEALLOCATE.
+bool ClientRelay::parse_unnamed(pool::Statement statement) {
+  Request& request = push(Request::Kind::kParse);
+  request.unnamed = true;
+  request.previous = std::move(client_.unnamed);
+  request.statement = statement;
+  client_.unnamed = statement;
+  server_->unnamed = statement;
+  if (statement->command != Command::kDeallocate) return pass();
+  wire::ParseMessage sent;
+  sent.sql = statement->sql;
+  sent.types = statement->types;
+  forward_parse("", sent);
+  return consume(head_.size);
+}
+
+// The name is in use: 42P05 from PostgreSQL itself, which sees its own name in use.
+bool ClientRelay::parse_again(const pool::Statement& there, const wire::ParseMessage& message) {
+  emit();
+  ensure(there);
+  Request& request = push(Request::Kind::kParse);
+  request.statement = there;
+  forward_parse(there->name, message);
+  return consume(head_.size);
+}
+
+// The server has `statement` when what follows arrives there.
+void ClientRelay::ensure(const pool::Statement& statement) {
+  if (server_->statements.touch(*statement)) return;
+  server_->remember(statement, context_.options().max_prepared_statements);
+  server_->inject_parse(statement, false);
+  client_.slice->counters.server_parse_count++;
+}
+
+// Looks a name up; sends what the server lacks. `server_name` is what goes to the server in its place. False: the unnamed
+// statement, which goes as it is.
+bool ClientRelay::resolve(std::string_view name, pool::Statement& statement, std::string& server_name) {
+  if (name.empty()) {
+    statement = client_.unnamed;
+    if (statement && server_->unnamed == statement) return false;
+    emit();
+    if (statement) {
+      server_->inject_parse(statement, true);
+      server_->unnamed = statement;
+    } else {
+      // Another client's unnamed statement may be there: drop it, so that PostgreSQL says 26000.
+      std::string close_it;
+      wire::put_close_statement(close_it, "");
+      out_.copy(close_it);
+      Request& request = server_->requests.push();
+      request.kind = Request::Kind::kClose;
+      server_->unnamed.reset();
+    }
+    return false;
+  }
+  if (const pool::Statement* there = client_.statements.find(name)) {
+    statement = *there;
+    if (!server_->statements.touch(*statement)) {
+      emit();
+      ensure(statement);
+    }
+    return true;
+  }
+  server_name = std::string(pool::kMissingPrefix) + std::string(name);
+  return true;
+}
+
+bool ClientRelay::bind() {
+  wire::BindHead names;
+  const uint64_t body_size = head_.size - wire::kHeaderSize;
+  const int read = wire::parse_bind_head(body_at_hand(), body_size, names);
+  if (read < 0) return fail("invalid Bind message");
+  if (read == 0) return more(std::min<uint64_t>(head_.size, bytes_.size() - at_ + 64));
+  client_.in_batch = server_->unsynced = true;
+  client_.slice->counters.bind_count++;
+  pool::Statement statement;
+  std::string missing;
+  const bool rename = resolve(names.statement, statement, missing);
+  if (names.portal.empty()) {
+    if (statement && statement->command != Command::kNone) {
+      client_.bound = statement;
+    } else if (client_.bound) {
+      client_.bound.reset();
+    }
+  }
+  push(Request::Kind::kBind).statement = statement;
+  if (!rename) return pass();
+  const std::string_view name = statement ? std::string_view(statement->name) : std::string_view(missing);
+  const uint64_t size = head_.size - names.statement.size() + name.size();
+  if (size > INT32_MAX) return fail("message is too long");
+  emit();
+  if (names.portal.size() + name.size() + 16 > kArena / 2) return fail("name is too long");
+  // Head: type, length, portal, statement. The rest of the message goes as it is.
+  const size_t portal = names.portal.size();
+  char* at = out_.reserve(wire::kHeaderSize + portal + 1 + name.size() + 1);
+  at[0] = wire::kBind;
+  wire::store32(at + 1, static_cast<uint32_t>(size - 1));
+  std::memcpy(at + wire::kHeaderSize, names.portal.data(), portal);
+  at[wire::kHeaderSize + portal] = '\0';
+  std::memcpy(at + wire::kHeaderSize + portal + 1, name.data(), name.size());
+  at[wire::kHeaderSize + portal + 1 + name.size()] = '\0';
+  out_.lend({at, wire::kHeaderSize + portal + 1 + name.size() + 1});
+  const uint64_t skipped = wire::kHeaderSize + names.size;
+  start_ = at_ + skipped;
+  const uint64_t part = std::min<uint64_t>(head_.size, bytes_.size() - at_);
+  at_ += part;
+  client_.forward_left = head_.size - part;
+  return true;
+}
+
+bool ClientRelay::describe() {
+  bool stop;
+  if (!whole(kTargetMax, stop)) return false;
+  wire::TargetMessage target;
+  if (!wire::parse_target(body(), target)) return fail("invalid Describe message");
+  if (target.name.size() > kArena / 2) return fail("name is too long");
+  client_.in_batch = server_->unsynced = true;
+  if (target.kind == 'P') {
+    push(Request::Kind::kDescribe);
+    return pass();
+  }
+  pool::Statement statement;
+  std::string missing;
+  const bool rename = resolve(target.name, statement, missing);
+  push(Request::Kind::kDescribe).statement = statement;
+  if (!rename) return pass();
+  std::string sent;
+  {
+    wire::Message message(sent, wire::kDescribe);
+    sent += 'S';
+    wire::put_cstring(sent, statement ? std::string_view(statement->name) : std::string_view(missing));
+  }
+  emit();
+  out_.copy(sent);
+  return consume(head_.size);
+}
+
+bool ClientRelay::close() {
+  bool stop;
+  if (!whole(kTargetMax, stop)) return false;
+  wire::TargetMessage target;
+  if (!wire::parse_target(body(), target)) return fail("invalid Close message");
+  client_.in_batch = server_->unsynced = true;
+  if (target.kind == 'P') {
+    push(Request::Kind::kClose);
+    return pass();
+  }
+  if (target.name.empty()) {
+    Request& request = push(Request::Kind::kClose);
+    request.unnamed = true;
+    request.previous = std::move(client_.unnamed);
+    client_.unnamed.reset();
+    server_->unnamed.reset();
+    return pass();
+  }
+  // Others may use the statement: only the name goes. The server drops it when it is the least recently used.
+  Request& request = push(Request::Kind::kClosedAlready);
+  if (const pool::Statement* there = client_.statements.find(target.name)) {
+    request.previous = *there;
+    request.undo = std::make_unique<Request::Undo>();
+    request.undo->name = target.name;
+    client_.statements.erase(target.name);
+  }
+  emit();
+  return consume(head_.size);
+}
+
+// What DEALLOCATE and DISCARD do to the client's and the server's statements, done when they are sent (what the client
+// sends next counts on it) and undone if PostgreSQL refuses them.
+void ClientRelay::apply_command(Request& request, const pool::StatementData& command) {
+  request.undo = std::make_unique<Request::Undo>();
+  if (command.command == Command::kDeallocate) {
+    const pool::Statement* there = client_.statements.find(command.deallocates);
+    if (!there) return;
+    request.previous = *there;
+    request.undo->name = command.deallocates;
+    client_.statements.erase(command.deallocates);
+    return;
+  }
+  request.undo->all_statements = true;
+  request.undo->of_client = std::move(client_.statements);
+  request.undo->of_server = std::move(server_->statements);
+  client_.statements = {};
+  server_->statements = {};
+}
+
+bool ClientRelay::query_command(std::string_view sql) {
+  wire::ParseMessage message;
+  message.sql = sql;
+  message.types = std::string_view("\0\0", 2);
+  const wire::StatementCommand command = wire::parse_statement_command(sql);
+  if (command.kind == wire::StatementCommand::Kind::kNone) return false;
+  const pool::Statement statement = intern(message);
+  if (statement->command == Command::kNone) return false;
+  emit();
+  if (statement->command == Command::kDeallocate) server_->inject_spare();
+  Request& request = push(Request::Kind::kQuery);
+  apply_command(request, *statement);
+  if (statement->command != Command::kDeallocate) return pass();
+  std::string sent;
+  wire::put_query(sent, statement->sql);
+  out_.copy(sent);
+  return consume(head_.size);
+}
+
+bool ClientRelay::execute_command() {
+  emit();
+  if (client_.bound->command == Command::kDeallocate) server_->inject_spare();
+  Request& request = push(Request::Kind::kExecute);
+  apply_command(request, *client_.bound);
+  return pass();
+}
+
+}  // namespace berth::session

@@ -1,0 +1,157 @@
+// What sessions stand on: the process's shared state (Globals), one worker's state (Context), one pool on one worker
+// (Slice), and the interfaces through which a session reaches what lies to the right of its layer.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "auth/exchange.h"
+#include "base/random.h"
+#include "base/result.h"
+#include "config/config.h"
+#include "net/address.h"
+#include "net/engine.h"
+#include "pool/pool.h"
+#include "pool/statements.h"
+#include "session/outbox.h"
+#include "stats/counters.h"
+
+namespace berth::session {
+
+class Client;
+class Server;
+class CancelConnection;
+struct Context;
+
+// The fleet of workers, as a session sees it. Implemented in worker/.
+class Fleet {
+ public:
+  // Gives a detached server to another worker, which calls arrive() with the same arguments.
+  virtual void send_server(int to, Server* server, int descriptor, pool::SharedPool* shared) = 0;
+  // Asks a worker to lend an idle server of this pool: it calls lend_asked() there.
+  virtual void ask_server(int to, pool::SharedPool* shared) = 0;
+  // Tells the others that a pool's greeting is known now.
+  virtual void welcome_known(pool::SharedPool* shared) = 0;
+  // Finds the client of a cancel request, on whichever worker it lives.
+  virtual void route_cancel(uint32_t pid, std::string key) = 0;
+  // Address lookup for a server's host; the callback comes later, on this worker.
+  using Resolved = std::function<void(Result<std::vector<net::Address>>)>;
+  virtual void resolve(const std::string& host, int port, Resolved done) = 0;
+
+ protected:
+  ~Fleet() = default;
+};
+
+// The console behind the database name `pgbouncer`. Implemented in admin/.
+class Console {
+ public:
+  virtual void on_login(Client* client) = 0;
+  // Whole messages, as many as there are.
+  virtual net::Taken on_bytes(Client* client, std::string_view bytes) = 0;
+  virtual void on_closed(Client* client) = 0;
+  // A cancel request with a console client's key: ends a waiting PAUSE.
+  virtual void on_cancel(Client* client) = 0;
+
+ protected:
+  ~Console() = default;
+};
+
+// What a client's login taught that servers may be logged in to with.
+struct Learned {
+  auth::ScramKeys keys;
+  std::string password;
+};
+
+enum class Shutdown : int { kNo, kWaitForServers, kWaitForClients, kNow };
+
+// One per process. Any thread may read the atomics; the maps have their lock and are touched at logins and by the console.
+struct Globals {
+  pool::SharedRegistry registry;
+  pool::Gate clients;                     // max_client_conn
+  std::atomic<uint64_t> next_serial{1};   // of clients and servers: `id` in SHOW
+  std::atomic<Shutdown> shutdown{Shutdown::kNo};
+  std::atomic<bool> paused{false};        // PAUSE of all
+  std::array<std::atomic<int>, pool::kWorkersMax> worker_clients{};  // each worker writes its own; accept reads all
+  std::mutex mutex;
+  std::unordered_map<std::string, Learned> learned;  // by user name; guarded by mutex
+};
+
+// One pool on one worker.
+struct Slice {
+  Slice(pool::SharedPool* shared, int worker, int workers, uint64_t seed) : pool(shared, worker, workers, seed) {}
+  pool::Pool pool;
+  stats::Counters counters;
+  std::string database;     // the name that clients use
+  std::string user;         // of the servers
+  std::string replication;  // value of the startup parameter, of a pool of replication connections; else empty
+  const config::DatabaseEntry* entry = nullptr;  // null once a reload has removed it: then no new servers
+  config::PoolMode mode = config::PoolMode::kSession;
+  std::vector<net::Address> addresses;  // resolved; valid until addresses_until
+  Micros addresses_until = 0;
+  size_t next_address = 0;
+  std::string last_error;           // of the last failed connect, for those who wait; empty: none
+  std::string last_error_sqlstate;
+  bool last_error_permanent = false;
+  bool running = false;  // run_slice is at work
+};
+
+// One per worker; only its thread touches it.
+struct Context {
+  Context(net::Engine& engine_, Globals& globals_, Fleet& fleet_, int worker_, int workers_, uint64_t seed)
+      : engine(engine_), globals(globals_), fleet(fleet_), worker(worker_), workers(workers_), random(seed) {}
+
+  net::Engine& engine;
+  Globals& globals;
+  Fleet& fleet;
+  Console* console = nullptr;
+  bool (*console_peer)(int descriptor) = nullptr;  // is the peer of a Unix socket the broker's own user?
+  const int worker;
+  const int workers;
+  Random random;
+  std::shared_ptr<const config::Config> config;
+  pool::StatementWindow statements;
+  Outbox to_client, to_server;  // one turn's gathering; empty between calls
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<Slice>> slices;  // by database and user (with replication)
+  pool::ClientList startup_clients, console_clients, closing_clients;
+  std::vector<Client*> client_by_index;   // pid -> client: see client_pid()
+  std::vector<uint32_t> free_indexes;
+  std::vector<CancelConnection*> cancels;
+
+  Micros now() const { return engine.now(); }
+  const config::Options& options() const { return config->options; }
+};
+
+// The slice of (database, user), made at need. `entry` must be the database's.
+Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database, std::string_view user,
+                  std::string_view replication);
+// Reads limits and mode again: after a reload.
+void configure_slice(Context& context, Slice& slice);
+
+// Carries out a slice's decisions until there are none; tick_slice also those that time brings.
+void run_slice(Context& context, Slice& slice);
+void tick_slice(Context& context, Slice& slice);
+// What the last connect said cannot heal: whoever waits, and has no open server to wait for, is told.
+void tell_waiting(Context& context, Slice& slice);
+
+// A new client connection; `descriptor` becomes the engine's. `fixed_mode` is that of the port, if the port has one.
+Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket);
+// A server came from another worker.
+void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* shared);
+// Another worker asks for a server of this pool.
+void lend_asked(Context& context, pool::SharedPool* shared);
+// Cancels what the client with this key does, if this worker has it. False: not here, or the wrong key.
+bool cancel_client(Context& context, uint32_t pid, std::string_view key);
+// Greets clients that waited for a pool's first server.
+void welcome_waiting(Context& context, pool::SharedPool* shared);
+
+// Timeouts, lifetimes, filling of pools: every kJanitorEvery.
+void janitor(Context& context);
+// After a new configuration is in place.
+void reconfigure(Context& context, std::shared_ptr<const config::Config> next);
+
+}  // namespace berth::session

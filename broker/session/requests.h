@@ -1,0 +1,103 @@
+// The queue of what a server still owes: one entry per message that it will answer, in the order of sending, each with
+// the client that gets the answer. Replies that the broker makes itself stand in the same queue, so all keep their order.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "pool/statements.h"
+
+namespace berth::session {
+
+class Client;
+
+struct Request {
+  enum class Kind : uint8_t {
+    kQuery,          // simple Query: everything up to ReadyForQuery
+    kFunction,       // FunctionCall: likewise
+    kSync,           // ReadyForQuery
+    kParse,          // ParseComplete
+    kBind,           // BindComplete
+    kDescribe,       // RowDescription or NoData, after ParameterDescription for a statement
+    kExecute,        // CommandComplete, EmptyQueryResponse or PortalSuspended, after rows or a COPY
+    kClose,          // CloseComplete
+    kCopyEnd,        // CopyDone or CopyFail: nothing, but a Sync before it was swallowed by the COPY
+    kParsedAlready,  // nothing was sent: ParseComplete is the broker's, since the server has the statement
+    kClosedAlready,  // nothing was sent: CloseComplete is the broker's
+  };
+  // What to put back when PostgreSQL skips or refuses the message. Rare, so apart.
+  struct Undo {
+    std::string name;                   // the client's name of the statement
+    bool all_statements = false;        // DISCARD ALL, DEALLOCATE ALL: both sides' statements
+    pool::ClientStatements of_client;
+    pool::ServerStatements of_server;
+  };
+  Kind kind = Kind::kQuery;
+  bool on_server = false;     // kParse: the server's cache has `statement` because of this message
+  bool unnamed = false;       // kParse, kClose: of the unnamed statement
+  Client* owner = nullptr;    // null: the broker's own; the answer goes to nobody
+  pool::Statement statement;  // the statement meant, if known
+  pool::Statement previous;   // what the client had under that name before
+  std::unique_ptr<Undo> undo;
+
+  bool extended() const { return kind != Kind::kQuery && kind != Kind::kFunction; }
+  bool synthetic() const { return kind == Kind::kParsedAlready || kind == Kind::kClosedAlready; }
+  // Answered by ReadyForQuery.
+  bool ends_with_ready() const { return kind == Kind::kQuery || kind == Kind::kFunction || kind == Kind::kSync; }
+};
+
+// A ring that grows by doubling up to kRequestsMax and some; no allocation once it has its size.
+class RequestQueue {
+ public:
+  bool empty() const { return head_ == tail_; }
+  size_t size() const { return tail_ - head_; }
+  Request& push() {
+    if (size() == ring_.size()) grow();
+    return ring_[tail_++ & mask()];
+  }
+  Request& front() { return ring_[head_ & mask()]; }
+  Request& back() { return ring_[(tail_ - 1) & mask()]; }
+  Request& at(size_t index) { return ring_[(head_ + index) & mask()]; }
+  void pop() {
+    clear_entry(front());
+    ++head_;
+  }
+  void pop_back() {
+    clear_entry(back());
+    --tail_;
+  }
+  void erase(size_t index) {
+    for (size_t i = index; i + 1 < size(); ++i) std::swap(at(i), at(i + 1));
+    pop_back();
+  }
+  void clear() {
+    while (!empty()) pop();
+  }
+
+ private:
+  static void clear_entry(Request& entry) {
+    if (entry.statement || entry.previous || entry.undo) {
+      entry.statement.reset();
+      entry.previous.reset();
+      entry.undo.reset();
+    }
+    entry.on_server = entry.unnamed = false;
+    entry.owner = nullptr;
+  }
+  size_t mask() const { return ring_.size() - 1; }
+  void grow() {
+    std::vector<Request> larger(ring_.empty() ? 16 : ring_.size() * 2);
+    const size_t count = size();
+    for (size_t i = 0; i < count; ++i) larger[i] = std::move(at(i));
+    ring_ = std::move(larger);
+    head_ = 0;
+    tail_ = count;
+  }
+  std::vector<Request> ring_;
+  size_t head_ = 0, tail_ = 0;
+};
+
+}  // namespace berth::session

@@ -1,0 +1,126 @@
+// A server session: one backend connection, from connect to close. Chapters: server_connect.cc, server_relay.cc,
+// server_clean.cc (rollback and reset), server_send.cc (what the broker itself says to it), cancel.cc.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "net/engine.h"
+#include "pool/node.h"
+#include "pool/statements.h"
+#include "session/context.h"
+#include "session/requests.h"
+#include "wire/backend.h"
+
+namespace berth::session {
+
+class Client;
+class CancelConnection;
+
+class Server final : public net::Handler, public pool::ServerNode {
+ public:
+  Server(Context& context, Slice& slice);
+  ~Server();
+
+  // ---- engine
+  void on_connected(int error) override;
+  net::Taken on_bytes(std::string_view bytes) override;
+  void on_eof(int error) override;
+  void on_drained() override;
+  void on_closed() override;
+  void on_detached(int fd, std::string_view unread) override;
+
+  // ---- life
+  void open();
+  void connect_to(const net::Address& address);
+  void close(std::string_view reason);
+  bool closing() const { return state == pool::ServerState::kClosing; }
+  // Leaves for another worker; Fleet::send_server follows when the engine has let go.
+  void travel(int to);
+
+  // ---- for its client
+  // Makes the session match the client's settings, then the client starts (Client::start_on_server), perhaps at once.
+  void prepare_for(Client* client);
+  // Nothing is outstanding and nothing keeps it: may it be given back between transactions?
+  bool may_release(const Client& client) const;
+  // Gives it back in a clean state; the client is unlinked.
+  void release();
+  // Its client has gone in the middle of something: roll back, reset, or close.
+  void abandon();
+  void check_alive();
+  // A Parse for `statement` that nobody but the broker waits for, under the settings of its first Parse.
+  void inject_parse(const pool::Statement& statement, bool unnamed);
+  // Makes room for one more statement and remembers it; the Parse itself is the caller's.
+  void remember(const pool::Statement& statement, int64_t most);
+  void inject_query(std::string_view sql);
+  void inject_settings(std::string_view select);  // extended protocol, without Sync
+  void inject_spare();
+  void cancel_done(CancelConnection* cancel);
+  bool start_cancel();
+  void timed_out();  // the deadline of connecting or of the login is over
+
+  std::string label() const;  // S-0x...: db/user@addr:port
+
+  Context* context;
+  Slice* slice;
+  net::Conn* conn = nullptr;
+  Client* client = nullptr;  // linked to; the requests name their owners themselves
+  RequestQueue requests;
+  pool::Params params;        // its settings now
+  pool::Params start_params;  // as reported at its login
+  pool::ServerStatements statements;
+  pool::Statement unnamed;
+  net::Address address;
+  std::unique_ptr<auth::ServerLogin> login;
+  std::string key;            // its cancel key
+  std::vector<CancelConnection*> cancels;
+  uint64_t serial;
+  uint64_t pass_left = 0;     // bytes of a message that are still to be passed on, or dropped
+  Micros deadline = 0;        // of connecting, login, checking, cleaning; 0: none
+  Micros idle_in_transaction_since = 0;
+  uint32_t pid = 0;
+  int travel_to = -1;
+  enum class ResetSeen : uint8_t { kNone, kReset, kDiscardAll };
+  ResetSeen reset_seen = ResetSeen::kNone;  // RESET or DISCARD ALL has run; its effects are taken in at ReadyForQuery
+  std::string setting_error, setting_error_sqlstate;  // why the client's settings were refused
+  char status = 'I';          // of the last ReadyForQuery
+  bool pass_dropped : 1 = false;     // pass_left counts bytes to drop
+  bool copy_in : 1 = false;          // PostgreSQL reads COPY data: it swallows Sync and Flush
+  bool copy_both : 1 = false;        // replication stream
+  bool half_sent : 1 = false;        // the client left in the middle of a message
+  bool close_after : 1 = false;      // not to be used again
+  bool syncing_settings : 1 = false; // the injected query sets the client's settings
+  bool settings_failed : 1 = false;
+  bool resetting : 1 = false;        // kCleaning: the reset query runs
+  bool rolled_back : 1 = false;      // kCleaning: ROLLBACK was sent
+  bool dirty : 1 = false;            // has served a session client: full reset before the next
+  bool fatal_seen : 1 = false;       // PostgreSQL has said FATAL: the end follows
+  bool unsynced : 1 = false;         // an extended message since the last Sync was sent
+
+ private:
+  friend class ServerRelay;
+  // server_connect.cc
+  net::Taken login_on_bytes(std::string_view bytes);
+  bool login_on_message(char tag, std::string_view body);
+  void login_on_error(std::string_view body);
+  void send_startup();
+  auth::Proof proof() const;
+  void ready();
+  void setup_done();
+  void connect_failed(std::string_view sqlstate, std::string_view text, bool permanent);
+  // server_relay.cc, server_clean.cc
+  net::Taken relay_on_bytes(std::string_view bytes);
+  void after_bytes();
+  void fail_batch();
+  void undo(Request& request, bool failed);
+  void note_failure(const wire::ErrorFields& error);
+  void violated();
+  void drop_client(std::string_view sqlstate, std::string_view text);
+  void resync(Client* of);
+  void clean_step();
+  void settings_done();
+  void lost(int error);
+};
+
+}  // namespace berth::session

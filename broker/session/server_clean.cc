@@ -1,0 +1,288 @@
+// After a client: release between transactions, rollback and reset when a client has left, loss of the connection.
+#include <cstring>
+
+#include "base/log.h"
+#include "session/cancel.h"
+#include "session/client.h"
+#include "session/server.h"
+#include "wire/backend.h"
+#include "wire/encode.h"
+#include "wire/frontend.h"
+
+namespace berth::session {
+
+// PostgreSQL skips from the failed message to the next Sync. What those messages did to either side's statements is taken
+// back, the latest first.
+void Server::fail_batch() {
+  size_t end = 0;
+  while (end < requests.size() && requests.at(end).kind != Request::Kind::kSync) ++end;
+  if (end == requests.size() && client) client->skipping = true;
+  for (size_t i = end; i-- > 0;) undo(requests.at(i), i == 0);
+  for (size_t i = 0; i < end; ++i) requests.pop();
+}
+
+void Server::undo(Request& request, bool failed) {
+  if (request.kind == Request::Kind::kParse && request.on_server) statements.remove(*request.statement);
+  if (request.unnamed) unnamed.reset();  // whatever the server has now, it is not known
+  Client* owner = request.owner;
+  if (!owner || owner != client) return;
+  if (request.unnamed) {
+    // A Parse that fails has dropped the unnamed statement; one that is skipped has not.
+    owner->unnamed = failed ? pool::Statement() : request.previous;
+    return;
+  }
+  if (!request.undo) return;
+  if (request.undo->all_statements) {
+    owner->statements = std::move(request.undo->of_client);
+    statements = std::move(request.undo->of_server);
+  } else if (request.previous) {
+    owner->statements.set(request.undo->name, request.previous);
+  } else {
+    owner->statements.erase(request.undo->name);
+  }
+}
+
+// An injected query has failed: remember it for whoever it was for.
+void Server::note_failure(const wire::ErrorFields& error) {
+  if (syncing_settings) {
+    settings_failed = true;
+    setting_error = error.message;
+    setting_error_sqlstate = error.sqlstate;
+  } else {
+    LOG_WARNING("{} the broker's own query failed: {}", label(), error.message);
+    close_after = true;
+  }
+}
+
+void Server::violated() {
+  LOG_WARNING("{} broken protocol: unexpected message from the server", label());
+  drop_client("08P01", "server sent an unexpected message");
+  close("bad packet from server");
+}
+
+// The client's session ends with an error; this server is closing or lost.
+void Server::drop_client(std::string_view sqlstate, std::string_view text) {
+  if (!client) return;
+  Client* had = client;
+  client = nullptr;
+  for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
+  had->unlinked();
+  if (text.empty()) {
+    had->close("server connection closed");
+  } else {
+    had->fatal(sqlstate, text);
+  }
+}
+
+bool Server::may_release(const Client& of) const {
+  return requests.empty() && status == 'I' && !of.in_batch && of.forward_left == 0 && !copy_in && !copy_both &&
+         !of.session_mode && !syncing_settings;
+}
+
+void Server::after_bytes() {
+  if (closing()) return;
+  switch (state) {
+    case pool::ServerState::kLinked: break;
+    case pool::ServerState::kCleaning:
+      if (requests.empty()) clean_step();
+      return;
+    case pool::ServerState::kChecking:
+      if (!requests.empty()) return;
+      deadline = 0;
+      if (close_after) return close("health check failed");
+      slice->pool.checkin(this, context->now());
+      return run_slice(*context, *slice);
+    case pool::ServerState::kSetup:
+      if (requests.empty()) setup_done();
+      return;
+    default: return;
+  }
+  if (syncing_settings) {
+    if (requests.empty()) settings_done();
+    return;
+  }
+  if (may_release(*client)) return release();
+  if (client->mode == config::PoolMode::kStatement && status != 'I' && requests.empty()) {
+    return client->fatal("0A000", "transaction blocks not allowed in statement pooling mode");
+  }
+  if (client->session_mode && requests.empty() && status == 'I' && !client->in_batch && !(params == client->params)) {
+    resync(client);
+  }
+  if (client && context->engine.paused(client->conn) & net::kPausePipeline && requests.size() < kRequestsMax / 2) {
+    context->engine.resume(client->conn, net::kPausePipeline);
+  }
+}
+
+// A session client's RESET ALL or DISCARD ALL: the settings that it came with are set again.
+void Server::resync(Client* of) {
+  const std::string sql = pool::difference_sql(params, of->params);
+  if (sql.empty()) {
+    of->params = params;
+    return;
+  }
+  context->engine.pause(of->conn, net::kPauseWaiting);
+  syncing_settings = true;
+  settings_failed = false;
+  inject_query(sql);
+}
+
+void Server::release() {
+  Client* of = client;
+  client = nullptr;
+  of->unlinked();
+  if (context->engine.unsent(of->conn) > 0) {
+    // It reads slowly: its next request waits until it has read the last answer. The server does not.
+    context->engine.pause(of->conn, net::kPauseBackpressure);
+    context->engine.resume(conn, net::kPauseBackpressure);
+  }
+  if (close_after) return close("not usable any more");
+  if (slice->pool.stale(this)) return close("database configuration changed");
+  if (expires_at && context->now() >= expires_at) return close("server lifetime over");
+  if (!cancels.empty() || context->options().server_reset_query_always) {
+    slice->pool.move(this, pool::ServerState::kCleaning, context->now());
+    deadline = context->now() + kDrainTime;
+    return clean_step();
+  }
+  slice->pool.checkin(this, context->now());
+  run_slice(*context, *slice);
+}
+
+void Server::abandon() {
+  Client* of = client;
+  const bool half = of->forward_left > 0 && !of->dropping;
+  const bool keep = of->session_mode;
+  client = nullptr;
+  of->server = nullptr;
+  for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
+  syncing_settings = false;
+  if (closing()) return;
+  ASSERT(state == pool::ServerState::kLinked);
+  context->engine.resume(conn, net::kPauseBackpressure);
+  if (half) return close("client disconnect in the middle of a message");
+  if (copy_both || !slice->replication.empty()) return close("replication connection is not reused");
+  if (close_after) return close("not usable any more");
+  if (context->options().server_fast_close && slice->pool.stale(this)) return close("database configuration changed");
+  slice->pool.move(this, pool::ServerState::kCleaning, context->now());
+  deadline = context->now() + kDrainTime;
+  dirty = keep;
+  std::string out;
+  if (copy_in) {
+    copy_in = false;
+    wire::Message message(out, wire::kCopyFail);
+    wire::put_cstring(out, "client disconnected");
+  }
+  const bool busy = !requests.empty();
+  if (unsynced) {
+    wire::put_empty(out, wire::kSync);
+    requests.push().kind = Request::Kind::kSync;
+    unsynced = false;
+  }
+  if (!out.empty()) net::write(context->engine, conn, out);
+  if (busy) start_cancel();
+  if (requests.empty()) clean_step();
+}
+
+static bool is_discard_all(std::string_view sql) {
+  return wire::parse_statement_command(sql).kind == wire::StatementCommand::Kind::kDiscardAll;
+}
+
+// Nothing is outstanding: what is the next thing to clean?
+void Server::clean_step() {
+  ASSERT(state == pool::ServerState::kCleaning && requests.empty());
+  if (close_after) return close("reset failed");
+  if (!cancels.empty()) return;  // a cancel on its way must not hit the next query
+  if (status != 'I') {
+    if (rolled_back) return close("rollback failed");
+    rolled_back = true;
+    return inject_query("ROLLBACK");
+  }
+  const std::string& reset = context->options().server_reset_query;
+  if (!resetting && (dirty || context->options().server_reset_query_always)) {
+    resetting = true;
+    if (!reset.empty()) inject_query(reset);
+    if (dirty && !is_discard_all(reset)) inject_query("DISCARD ALL");
+    if (!requests.empty()) return;
+  }
+  resetting = rolled_back = dirty = false;
+  deadline = 0;
+  if (slice->pool.stale(this)) return close("database configuration changed");
+  slice->pool.checkin(this, context->now());
+  run_slice(*context, *slice);
+}
+
+void Server::close(std::string_view reason) {
+  if (closing()) return;
+  if (context->options().log_disconnections) {
+    LOG_INFO("{} closing because: {} (age={}s)", label(), reason, (context->now() - connected_at) / kSecond);
+  }
+  for (CancelConnection* cancel : cancels) cancel->forget_server();
+  cancels.clear();
+  ASSERT(!client);
+  requests.clear();
+  const bool polite = state != pool::ServerState::kConnecting && state != pool::ServerState::kLogin && !fatal_seen;
+  slice->pool.move(this, pool::ServerState::kClosing, context->now());
+  if (!conn) {  // never got as far as a socket
+    slice->pool.remove_server(this);
+    Context& home = *context;
+    Slice& of = *slice;
+    delete this;
+    return run_slice(home, of);
+  }
+  if (polite) {
+    std::string out;
+    wire::put_empty(out, wire::kTerminate);
+    net::write(context->engine, conn, out);
+  }
+  context->engine.close(conn);
+}
+
+void Server::on_closed() {
+  conn = nullptr;
+  slice->pool.remove_server(this);
+  Context& home = *context;
+  Slice& of = *slice;
+  delete this;
+  run_slice(home, of);
+}
+
+void Server::on_eof(int error) { lost(error); }
+
+void Server::lost(int error) {
+  if (closing()) return;
+  switch (state) {
+    case pool::ServerState::kConnecting:
+    case pool::ServerState::kLogin:
+      return connect_failed("08006", error ? fmt::format("server connection lost: {}", strerror(error)) : "server closed the connection during login", false);
+    default: break;
+  }
+  // Told already by PostgreSQL's own FATAL, if there was one; else say that it is gone.
+  drop_client("08006", fatal_seen ? std::string_view() : "server conn crashed?");
+  close(fatal_seen ? "server closed the connection after FATAL" : "server conn crashed?");
+}
+
+void Server::timed_out() {
+  connect_failed("08006", state == pool::ServerState::kConnecting ? "connect timeout" : "login timeout", false);
+}
+
+void Server::on_drained() {
+  if (client && client->conn && !client->closing()) context->engine.resume(client->conn, net::kPauseBackpressure);
+}
+
+// ---- between workers
+
+void Server::travel(int to) {
+  slice->pool.move(this, pool::ServerState::kTravelling, context->now());
+  travel_to = to;
+  context->engine.detach(conn);
+}
+
+void Server::on_detached(int fd, std::string_view unread) {
+  conn = nullptr;
+  (void)unread;  // an idle server that speaks says something of itself, and says it to the log of PostgreSQL, too
+  pool::SharedPool* shared = slice->pool.shared();
+  slice->pool.depart(this);
+  slice = nullptr;
+  context->fleet.send_server(travel_to, this, fd, shared);
+}
+
+}  // namespace berth::session

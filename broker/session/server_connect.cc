@@ -1,0 +1,254 @@
+// Chapter 1 of a server's life: address, connect, startup, authentication, parameters, connect_query.
+#include <cstring>
+
+#include "base/log.h"
+#include "session/server.h"
+#include "wire/backend.h"
+#include "wire/encode.h"
+
+namespace berth::session {
+
+Server::Server(Context& context_, Slice& slice_)
+    : context(&context_),
+      slice(&slice_),
+      serial(context_.globals.next_serial.fetch_add(1, std::memory_order_relaxed)) {
+  generation = slice_.pool.generation();
+  connected_at = context_.now();
+}
+
+Server::~Server() { ASSERT(!client && requests.empty()); }
+
+std::string Server::label() const {
+  return fmt::format("S-{}: {}/{}@{}", fmt::ptr(this), slice->database, slice->user, address.valid() ? address.text() : "unresolved");
+}
+
+// Resolves the next host of the list if need be, then connects. May fail at once.
+void Server::open() {
+  deadline = context->now() + context->options().server_connect_timeout;
+  if (context->options().server_connect_timeout <= 0) deadline = 0;
+  if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);
+  if (slice->addresses.empty() || context->now() >= slice->addresses_until) {
+    const auto& hosts = slice->entry->hosts;
+    std::string host = hosts.empty() ? std::string() : hosts[slice->next_address % hosts.size()];
+    if (hosts.size() > 1) slice->next_address++;
+    if (host.empty()) host = context->options().unix_socket_dir.empty() ? "/tmp" : context->options().unix_socket_dir;
+    Context* home = context;
+    const uint64_t number = serial;
+    Slice* of = slice;
+    return context->fleet.resolve(host, static_cast<int>(slice->entry->port), [home, of, number](Result<std::vector<net::Address>> found) {
+      // The server may have been given up meanwhile: look it up by its number.
+      for (pool::ServerNode* node = of->pool.servers(pool::ServerState::kConnecting).front(); node;
+           node = of->pool.servers(pool::ServerState::kConnecting).next(node)) {
+        auto* server = static_cast<Server*>(node);
+        if (server->serial != number) continue;
+        if (!found || found.value().empty()) {
+          return server->connect_failed("08001", found ? "host has no address" : found.error().text, false);
+        }
+        if (of->entry && of->entry->hosts.size() <= 1) {  // a list of hosts takes turns: nothing to remember
+          of->addresses = found.value();
+          of->addresses_until = home->now() + home->options().dns_max_ttl;
+        }
+        return server->connect_to(found.value()[of->next_address % found.value().size()]);
+      }
+    });
+  }
+  connect_to(slice->addresses[slice->next_address % slice->addresses.size()]);
+}
+
+void Server::connect_to(const net::Address& to) {
+  address = to;
+  conn = context->engine.connect(to, this);
+}
+
+void Server::on_connected(int error) {
+  if (closing()) return;
+  if (error) {
+    slice->next_address++;  // the next attempt tries the next address
+    return connect_failed("08001", fmt::format("connect failed: {}", strerror(error)), false);
+  }
+  slice->pool.move(this, pool::ServerState::kLogin, context->now());
+  login = auth::make_server_login(slice->user, proof());
+  send_startup();
+}
+
+auth::Proof Server::proof() const {
+  auth::Proof proof;
+  const config::Config& config = *context->config;
+  const std::string* text = config.find_secret(slice->user);
+  if (slice->entry && !slice->entry->password.empty()) {
+    proof.secret.kind = auth::SecretKind::kPlain;
+    proof.secret.text = slice->entry->password;
+  } else if (text) {
+    proof.secret = auth::parse_secret(*text);
+  }
+  const std::lock_guard<std::mutex> guard(context->globals.mutex);
+  const auto at = context->globals.learned.find(slice->user);
+  if (at != context->globals.learned.end()) {
+    proof.keys = at->second.keys;
+    if (proof.secret.kind != auth::SecretKind::kPlain && !at->second.password.empty()) {
+      proof.secret.kind = auth::SecretKind::kPlain;
+      proof.secret.text = at->second.password;
+    }
+  }
+  return proof;
+}
+
+void Server::send_startup() {
+  std::string out;
+  const config::DatabaseEntry& entry = *slice->entry;
+  const std::string& database = entry.dbname.empty() ? slice->database : entry.dbname;
+  const size_t start = out.size();
+  out.append(4, '\0');
+  wire::put32(out, wire::kProtocol30);
+  const auto put = [&out](std::string_view name, std::string_view value) {
+    if (value.empty()) return;
+    wire::put_cstring(out, name);
+    wire::put_cstring(out, value);
+  };
+  put("user", slice->user);
+  put("database", database);
+  put("replication", slice->replication);
+  put("client_encoding", entry.client_encoding);
+  put("datestyle", entry.datestyle);
+  put("timezone", entry.timezone);
+  out += '\0';
+  wire::store32(out.data() + start, static_cast<uint32_t>(out.size() - start));
+  net::write(context->engine, conn, out);
+}
+
+net::Taken Server::on_bytes(std::string_view bytes) {
+  switch (state) {
+    case pool::ServerState::kLogin: return login_on_bytes(bytes);
+    case pool::ServerState::kClosing: return {bytes.size(), 0};
+    default: return relay_on_bytes(bytes);
+  }
+}
+
+net::Taken Server::login_on_bytes(std::string_view bytes) {
+  size_t at = 0;
+  while (bytes.size() - at >= wire::kHeaderSize) {
+    const wire::Head head = wire::read_head(bytes.data() + at, kServerLoginMax);
+    if (!head.valid) {
+      connect_failed("08P01", "server sent an invalid message during login", false);
+      return {bytes.size(), 0};
+    }
+    if (bytes.size() - at < head.size) return {at, head.size};
+    const bool go_on = login_on_message(head.tag, bytes.substr(at + wire::kHeaderSize, head.size - wire::kHeaderSize));
+    at += head.size;
+    if (!go_on) {
+      if (closing()) return {bytes.size(), 0};
+      break;  // ready: what follows belongs to the next chapter
+    }
+  }
+  if (at == bytes.size() || state == pool::ServerState::kLogin) return {at, at == bytes.size() ? 0 : wire::kHeaderSize};
+  net::Taken taken = relay_on_bytes(bytes.substr(at));
+  taken.consumed += at;
+  return taken;
+}
+
+// False: the login is over, one way or the other.
+bool Server::login_on_message(char tag, std::string_view body) {
+  switch (tag) {
+    case wire::kAuthentication: {
+      if (!login) break;
+      auth::Step step = login->feed(body);
+      if (step.kind == auth::Step::Kind::kFailed) {
+        connect_failed("28000", "cannot log in to the server: " + step.reason, true);
+        return false;
+      }
+      if (!step.bytes.empty()) net::write(context->engine, conn, step.bytes);
+      if (step.kind == auth::Step::Kind::kOk) login.reset();
+      return true;
+    }
+    case wire::kParameterStatus: {
+      std::string_view name, value;
+      if (login || !wire::take_cstring(body, name) || !wire::take_cstring(body, value)) break;
+      params = pool::with_value(params, name, value);
+      return true;
+    }
+    case wire::kBackendKeyData:
+      if (login || body.size() < 8 || body.size() > 4 + wire::kCancelKeySizeMax) break;
+      pid = wire::read32(body.data());
+      key = body.substr(4);
+      return true;
+    case wire::kNoticeResponse: return true;
+    case wire::kErrorResponse:
+      login_on_error(body);
+      return false;
+    case wire::kReadyForQuery:
+      if (login) break;
+      ready();
+      return false;
+    default: break;
+  }
+  connect_failed("08P01", "server sent an unexpected message during login", false);
+  return false;
+}
+
+void Server::login_on_error(std::string_view body) {
+  const wire::ErrorFields error = wire::parse_error(body);
+  const std::string text = error.message.empty() ? "login failed" : std::string(error.message);
+  if (error.sqlstate == "53300") {
+    slice->pool.overloaded(context->now());
+    slice->last_error = text;
+    slice->last_error_sqlstate = "53300";
+    slice->last_error_permanent = false;
+    LOG_WARNING("{} server is full: {}", label(), text);
+    return close("server is full");
+  }
+  // A wrong password, an unknown role or database: no retry heals it.
+  const bool permanent = error.sqlstate.starts_with("28") || error.sqlstate == "3D000" || error.sqlstate == "42501";
+  connect_failed(error.sqlstate.empty() ? "08001" : error.sqlstate, text, permanent);
+}
+
+void Server::connect_failed(std::string_view sqlstate, std::string_view text, bool permanent) {
+  slice->last_error = text;
+  slice->last_error_sqlstate = sqlstate;
+  slice->last_error_permanent = permanent;
+  LOG_WARNING("{} server login failed: {}", label(), text);
+  slice->pool.open_failed(context->now());
+  Slice& of = *slice;
+  Context& home = *context;
+  close("connect failed");
+  if (permanent) tell_waiting(home, of);
+}
+
+void Server::ready() {
+  deadline = 0;
+  start_params = params;
+  status = 'I';
+  slice->pool.opened(context->now());
+  slice->last_error.clear();
+  slice->last_error_permanent = false;
+  if (context->options().log_connections) LOG_INFO("{} new connection to server (from {})", label(), net::local_address(context->engine.descriptor(conn)).text());
+  const Micros lifetime = slice->entry ? context->config->server_lifetime(*slice->entry) : 0;
+  if (lifetime > 0) {  // jitter: servers opened together do not all end together
+    expires_at = context->now() + static_cast<Micros>(static_cast<double>(lifetime) * (0.9 + 0.1 * context->random.fraction()));
+  }
+  pool::SharedPool* shared = slice->pool.shared();
+  bool news;
+  {
+    const std::lock_guard<std::mutex> guard(shared->mutex);
+    news = !shared->welcome;
+    shared->welcome = params;
+  }
+  if (slice->entry && !slice->entry->connect_query.empty()) {
+    slice->pool.move(this, pool::ServerState::kSetup, context->now());
+    inject_query(slice->entry->connect_query);
+  } else {
+    setup_done();
+  }
+  if (news) {
+    welcome_waiting(*context, shared);
+    context->fleet.welcome_known(shared);
+  }
+}
+
+void Server::setup_done() {
+  if (close_after) return close("connect_query failed");
+  start_params = params;  // what connect_query has set counts as the server's own
+  slice->pool.checkin(this, context->now());
+  run_slice(*context, *slice);
+}
+
+}  // namespace berth::session

@@ -1,0 +1,311 @@
+// The middle of a server's life: its messages on their way to whoever waits for them. The walk goes from message head to
+// message head; the queue of requests says what each answers, whose it is, and when the server is free.
+#include "session/client.h"
+#include "session/server.h"
+#include "session/server_relay.h"
+#include "wire/backend.h"
+#include "wire/encode.h"
+
+namespace berth::session {
+
+net::Taken Server::relay_on_bytes(std::string_view bytes) {
+  ServerRelay relay(*this, bytes);
+  return relay.run();
+}
+
+net::Taken ServerRelay::run() {
+  if (client_) out_.begin(&context_.engine, client_->conn);
+  while (at_ < bytes_.size() && step()) continue;
+  if (broken_) {
+    emit();
+    out_.flush();
+    server_.violated();
+    return {bytes_.size(), 0};
+  }
+  emit();
+  if (client_) {
+    server_.slice->counters.sent += static_cast<int64_t>(at_);
+    if (out_.flush() > 0) context_.engine.pause(server_.conn, net::kPauseBackpressure);
+  }
+  server_.after_bytes();
+  return {at_, need_};
+}
+
+void ServerRelay::emit() {
+  if (client_) out_.lend(bytes_.substr(start_, at_ - start_));
+  start_ = at_;
+}
+
+bool ServerRelay::step() {
+  const size_t available = bytes_.size() - at_;
+  if (server_.pass_left > 0) {
+    const uint64_t part = std::min<uint64_t>(server_.pass_left, available);
+    if (server_.pass_dropped) emit();
+    at_ += part;
+    if (server_.pass_dropped) start_ = at_;
+    server_.pass_left -= part;
+    return true;
+  }
+  server_.pass_dropped = false;
+  if (available < wire::kHeaderSize) return more(wire::kHeaderSize);
+  head_ = wire::read_head(bytes_.data() + at_, UINT32_MAX);
+  if (!head_.valid) return violation();
+  if (head_.tag == wire::kDataRow || head_.tag == wire::kCopyData) return pass();
+  while (!queue().empty() && queue().front().synthetic()) answer_synthetic();
+  return message();
+}
+
+bool ServerRelay::message() {
+  using Kind = Request::Kind;
+  const bool any = !queue().empty();
+  const Kind kind = any ? queue().front().kind : Kind::kSync;
+  switch (head_.tag) {
+    case wire::kReadyForQuery: return on_ready();
+    case wire::kBindComplete: return answered(Kind::kBind);
+    case wire::kParseComplete: return answered(Kind::kParse);
+    case wire::kCloseComplete: return answered(Kind::kClose);
+    case wire::kCommandComplete: return on_complete();
+    case wire::kEmptyQueryResponse:
+    case wire::kPortalSuspended: return any && kind == Kind::kExecute ? answered(Kind::kExecute) : pass();
+    case wire::kRowDescription:
+    case wire::kNoData: return any && kind == Kind::kDescribe ? answered(Kind::kDescribe) : pass();
+    case wire::kErrorResponse: return on_error();
+    case wire::kParameterStatus: return on_parameter();
+    case wire::kCopyInResponse: return on_copy_in();
+    case wire::kCopyBothResponse:
+      server_.copy_both = server_.copy_in = true;
+      return pass();
+    case wire::kCopyDone:
+      if (server_.copy_both) server_.copy_both = server_.copy_in = false;
+      return pass();
+    case wire::kParameterDescription:
+    case wire::kNoticeResponse:
+    case wire::kNotificationResponse:
+    case wire::kCopyOutResponse:
+    case wire::kFunctionCallResponse: return pass();
+    default: return violation();
+  }
+}
+
+bool ServerRelay::more(uint64_t size) {
+  need_ = size;
+  return false;
+}
+
+bool ServerRelay::violation() {
+  broken_ = true;
+  return false;
+}
+
+// Does what comes next go to the client? What answers nobody's request is dropped.
+bool ServerRelay::wanted() const { return client_ && (queue().empty() || queue().front().owner == client_); }
+
+bool ServerRelay::pass() { return wanted() ? keep() : drop(); }
+
+bool ServerRelay::keep() {
+  const uint64_t part = std::min<uint64_t>(head_.size, bytes_.size() - at_);
+  at_ += part;
+  server_.pass_left = head_.size - part;
+  return true;
+}
+
+bool ServerRelay::drop() {
+  emit();
+  const uint64_t part = std::min<uint64_t>(head_.size, bytes_.size() - at_);
+  at_ += part;
+  start_ = at_;
+  server_.pass_left = head_.size - part;
+  server_.pass_dropped = true;
+  return true;
+}
+
+bool ServerRelay::whole(bool& too_long) {
+  too_long = head_.size > kReplyAssembleMax;
+  if (!too_long && bytes_.size() - at_ < head_.size) {
+    need_ = head_.size;
+    return false;
+  }
+  return true;
+}
+
+void ServerRelay::answer_synthetic() {
+  const Request& request = queue().front();
+  if (client_ && request.owner == client_) {
+    emit();
+    static constexpr std::string_view kParsed("1\0\0\0\4", 5), kClosed("3\0\0\0\4", 5);
+    out_.lend(request.kind == Request::Kind::kParsedAlready ? kParsed : kClosed);
+  }
+  queue().pop();
+}
+
+void ServerRelay::skip_silent() {
+  while (!queue().empty() && queue().front().kind == Request::Kind::kCopyEnd) queue().pop();
+}
+
+// The message answers the request at the head of the queue, and completes it.
+bool ServerRelay::answered(Request::Kind kind) {
+  if (queue().empty() || queue().front().kind != kind) return violation();
+  pass();
+  queue().pop();
+  skip_silent();
+  return true;
+}
+
+bool ServerRelay::on_complete() {
+  bool too_long;
+  if (!whole(too_long)) return false;
+  if (queue().empty()) return violation();
+  switch (wire::command_effect(body())) {
+    case wire::CommandEffect::kNone: break;
+    case wire::CommandEffect::kDiscardAll:
+      server_.reset_seen = Server::ResetSeen::kDiscardAll;
+      forget_statements();
+      break;
+    case wire::CommandEffect::kDeallocateAll: forget_statements(); break;
+    case wire::CommandEffect::kReset:
+      if (server_.reset_seen == Server::ResetSeen::kNone) server_.reset_seen = Server::ResetSeen::kReset;
+      break;
+  }
+  server_.copy_in = false;
+  if (queue().front().kind == Request::Kind::kExecute) return answered(Request::Kind::kExecute);
+  return pass();
+}
+
+// DEALLOCATE ALL or DISCARD ALL has run. One that was recognised when it was sent has done its work then.
+void ServerRelay::forget_statements() {
+  const Request& request = queue().front();
+  if (request.undo && request.undo->all_statements) return;
+  server_.statements.clear();
+  if (client_ && request.owner == client_) client_->statements.clear();
+}
+
+bool ServerRelay::on_ready() {
+  if (bytes_.size() - at_ < 6) return more(6);
+  if (head_.size != 6 || queue().empty() || !queue().front().ends_with_ready()) return violation();
+  const bool mine = wanted();
+  server_.status = bytes_[at_ + 5];
+  server_.copy_in = false;
+  pass();
+  queue().pop();
+  skip_silent();
+  if (server_.reset_seen != Server::ResetSeen::kNone) after_reset(mine);
+  if (!mine) return true;
+  const Micros now = context_.now();
+  stats::Counters& counters = server_.slice->counters;
+  counters.query_count++;
+  counters.query_time += now - client_->query_at;
+  client_->query_at = now;
+  server_.idle_in_transaction_since = now;
+  if (server_.status == 'I') {
+    counters.xact_count++;
+    counters.xact_time += now - client_->request_at;
+    client_->in_transaction = false;
+  }
+  return true;
+}
+
+// RESET and DISCARD ALL have put the server's settings back to the server's; the client's go back to those it came with.
+void ServerRelay::after_reset(bool mine) {
+  const bool all = server_.reset_seen == Server::ResetSeen::kDiscardAll;
+  server_.reset_seen = Server::ResetSeen::kNone;
+  std::vector<std::pair<std::string, std::string>> reported;
+  for (const auto& value : server_.params->values) {
+    if (server_.start_params->find(value.first)) reported.push_back(value);
+  }
+  server_.params = pool::make_params(std::move(reported));
+  if (!mine) return;
+  if (all) {
+    client_->params = client_->start_params;
+    return;
+  }
+  for (const auto& [name, value] : client_->start_params->values) {
+    const std::string* now = server_.params->find(name);
+    const std::string* start = server_.start_params->find(name);
+    if (!start || (now && *now == *start)) client_->params = pool::with_value(client_->params, name, value);
+  }
+}
+
+bool ServerRelay::on_parameter() {
+  bool too_long;
+  if (!whole(too_long)) return false;
+  if (too_long) return violation();
+  std::string_view rest = body(), name, value;
+  if (!wire::take_cstring(rest, name) || !wire::take_cstring(rest, value)) return violation();
+  server_.params = pool::with_value(server_.params, name, value);
+  if (!client_) return drop();
+  if (server_.syncing_settings) {
+    // The client knows what it asked for; it is told when PostgreSQL calls it otherwise.
+    const std::string* known = client_->params->find(name);
+    return known && *known == value ? drop() : keep();
+  }
+  client_->params = pool::with_value(client_->params, name, value);
+  if (pool::is_plan_parameter(name)) {
+    // A Parse in flight may have been made under either setting: do not share what came of it.
+    for (size_t i = 0; i < queue().size(); ++i) {
+      if (queue().at(i).kind == Request::Kind::kParse && !queue().at(i).unnamed) server_.close_after = true;
+    }
+  }
+  return keep();
+}
+
+bool ServerRelay::on_copy_in() {
+  if (queue().empty()) return violation();
+  // Sent already: a CopyDone or CopyFail ends the COPY, and Syncs before it are swallowed.
+  size_t end = 1;
+  while (end < queue().size() && queue().at(end).kind != Request::Kind::kCopyEnd) ++end;
+  server_.copy_in = end == queue().size();
+  for (size_t i = end; i-- > 1;) {
+    if (queue().at(i).kind == Request::Kind::kSync) queue().erase(i);
+  }
+  return pass();
+}
+
+bool ServerRelay::on_error() {
+  bool too_long;
+  if (!whole(too_long)) return false;
+  const std::string_view text = too_long ? std::string_view() : body();
+  const wire::ErrorFields error = wire::parse_error(text);
+  if (error.severity == "FATAL" || error.severity == "PANIC") server_.fatal_seen = true;
+  server_.copy_in = false;
+  if (queue().empty()) return client_ ? keep() : drop();
+  if (!queue().front().extended()) {
+    if (!queue().front().owner) {
+      server_.note_failure(error);
+      return drop();
+    }
+    return pass();
+  }
+  // The batch fails: PostgreSQL skips to its Sync. An injected message speaks for the client's that needs it.
+  if (!client_) {
+    drop();
+  } else if (!too_long && error.message.find(pool::kStatementPrefix) != std::string_view::npos) {
+    put_renamed(text, error);
+  } else {
+    keep();
+  }
+  if (error.sqlstate == "26000" && queue().front().statement && queue().front().kind != Request::Kind::kParse) {
+    server_.close_after = true;  // the server has lost a statement that we put there
+  }
+  server_.fail_batch();
+  return true;
+}
+
+// The same error under the client's own name of the statement.
+void ServerRelay::put_renamed(std::string_view text, const wire::ErrorFields& error) {
+  emit();
+  std::string from, to;
+  const pool::Statement& statement = queue().front().statement;
+  if (statement) {
+    from = statement->name;
+    to = client_->statements.name_of(statement);
+  } else if (error.message.find(pool::kMissingPrefix) != std::string_view::npos) {
+    from = pool::kMissingPrefix;
+  }
+  std::string sent;
+  wire::put_error_renamed(sent, wire::kErrorResponse, text, from, to);
+  out_.copy(sent);
+  at_ += head_.size;
+  start_ = at_;
+}
+
+}  // namespace berth::session

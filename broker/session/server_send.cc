@@ -1,0 +1,130 @@
+// What the broker itself says to a server: settings of a client, injected Parses, checks. None of it has an owner, so
+// its replies go to nobody.
+#include "session/client.h"
+#include "session/server.h"
+#include "wire/encode.h"
+
+namespace berth::session {
+
+void Server::inject_query(std::string_view sql) {
+  Request& request = requests.push();
+  request.kind = Request::Kind::kQuery;
+  if (unnamed) unnamed.reset();
+  std::string out;
+  wire::put_query(out, sql);
+  net::write(context->engine, conn, out);
+}
+
+// The settings first, and alone: a query must not run under wrong ones, should PostgreSQL refuse one of them.
+void Server::prepare_for(Client* next) {
+  client = next;
+  next->server = this;
+  slice->counters.server_assignment_count++;
+  if (params == next->params) return next->start_on_server();
+  const std::string sql = pool::difference_sql(params, next->params);
+  if (sql.empty()) {  // they differ in what cannot be set only
+    next->params = params;
+    return next->start_on_server();
+  }
+  syncing_settings = true;
+  settings_failed = false;
+  inject_query(sql);
+}
+
+void Server::settings_done() {
+  syncing_settings = false;
+  Client* for_client = client;
+  if (settings_failed) {
+    const std::string state_text = setting_error_sqlstate.empty() ? "22023" : setting_error_sqlstate;
+    return for_client->fatal(state_text, setting_error.empty() ? "invalid server parameter" : setting_error);
+  }
+  // What PostgreSQL reports is as it reports it (`ISO` has become `ISO, MDY`); the rest is as it was set.
+  auto values = for_client->params->values;
+  for (auto& [name, value] : values) {
+    if (const std::string* reported = start_params->find(name)) {
+      const std::string* current = params->find(name);
+      value = current ? *current : *reported;
+    }
+  }
+  params = for_client->params = pool::make_params(std::move(values));
+  for_client->start_on_server();
+}
+
+void Server::remember(const pool::Statement& statement, int64_t most) {
+  while (statements.size() > 0 && static_cast<int64_t>(statements.size()) >= most) {
+    const pool::Statement oldest = statements.oldest();
+    statements.remove(*oldest);
+    std::string out;
+    wire::put_close_statement(out, oldest->name);
+    context->to_server.copy(out);
+    Request& request = requests.push();
+    request.kind = Request::Kind::kClose;
+  }
+  statements.add(statement);
+}
+
+void Server::inject_settings(std::string_view select) {
+  static constexpr std::string_view kName = "berth_set";
+  std::string out;
+  wire::put_close_statement(out, kName);
+  wire::put_parse(out, kName, select, std::string_view("\0\0", 2));
+  {
+    wire::Message bind(out, wire::kBind);
+    wire::put_cstring(out, kName);
+    wire::put_cstring(out, kName);
+    out.append(6, '\0');  // no parameter formats, no parameters, no result formats
+  }
+  {
+    wire::Message execute(out, wire::kExecute);
+    wire::put_cstring(out, kName);
+    wire::put32(out, 0);
+  }
+  {
+    wire::Message close(out, wire::kClose);
+    out += 'P';
+    wire::put_cstring(out, kName);
+  }
+  context->to_server.copy(out);
+  for (Request::Kind kind : {Request::Kind::kClose, Request::Kind::kParse, Request::Kind::kBind, Request::Kind::kExecute,
+                             Request::Kind::kClose}) {
+    requests.push().kind = kind;
+  }
+}
+
+void Server::inject_parse(const pool::Statement& statement, bool as_unnamed) {
+  const pool::Params now = pool::plan_params(params);
+  const bool other = !(now == statement->plan) && status != 'E';
+  if (other) {
+    const std::string sql = pool::difference_sql(now, statement->plan);
+    if (!sql.empty()) inject_settings(sql);
+  }
+  Request& request = requests.push();
+  request.kind = Request::Kind::kParse;
+  request.statement = statement;
+  request.on_server = !as_unnamed;
+  request.unnamed = as_unnamed;
+  std::string out;
+  wire::put_parse(out, as_unnamed ? std::string_view() : std::string_view(statement->name), statement->sql, statement->types);
+  context->to_server.copy(out);
+  if (other) {
+    const std::string sql = pool::difference_sql(statement->plan, now);
+    if (!sql.empty()) inject_settings(sql);
+  }
+}
+
+void Server::inject_spare() {
+  std::string out;
+  wire::put_close_statement(out, pool::kSpareName);
+  wire::put_parse(out, pool::kSpareName, "", std::string_view("\0\0", 2));
+  context->to_server.copy(out);
+  requests.push().kind = Request::Kind::kClose;
+  requests.push().kind = Request::Kind::kParse;
+}
+
+void Server::check_alive() {
+  deadline = context->now() + kCheckTime;
+  const std::string& query = context->options().server_check_query;
+  inject_query(query == "<empty>" ? std::string_view("") : std::string_view(query));
+}
+
+}  // namespace berth::session

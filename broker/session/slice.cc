@@ -1,0 +1,151 @@
+// A pool's slice at work: makes slices, and carries out what pool::Pool decides.
+#include <algorithm>
+
+#include "base/log.h"
+#include "session/client.h"
+#include "session/server.h"
+
+namespace berth::session {
+
+Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database, std::string_view user,
+                  std::string_view replication) {
+  // Replication connections are a set of their own: a backend is one or the other from its start.
+  std::string key(user);
+  if (!replication.empty()) key.append(1, '\0').append("replication=").append(replication);
+  auto& slice = context.slices[{std::string(database), key}];
+  if (slice) return slice.get();
+  pool::SharedPool* shared = context.globals.registry.pool(database, key);
+  shared->of_user = context.globals.registry.user(user);
+  slice = std::make_unique<Slice>(shared, context.worker, context.workers, context.random.next());
+  slice->database = database;
+  slice->user = user;
+  slice->replication = replication;
+  slice->entry = &entry;
+  configure_slice(context, *slice);
+  return slice.get();
+}
+
+void configure_slice(Context& context, Slice& slice) {
+  const config::Config& config = *context.config;
+  slice.entry = config.find_database(slice.database);
+  if (!slice.entry) return;
+  const config::UserEntry* user = config.find_user(slice.user);
+  const config::Options& options = config.options;
+  pool::Limits limits;
+  limits.pool_size = config.pool_size(*slice.entry, user);
+  limits.min_pool_size = slice.replication.empty() ? config.min_pool_size(*slice.entry, user) : 0;
+  limits.reserve_pool_size = config.reserve_pool_size(*slice.entry, user);
+  limits.reserve_pool_timeout = options.reserve_pool_timeout;
+  // Only where both kinds of client can come is something set aside for one of them.
+  const bool both = options.transaction_port > 0 && options.session_port > 0;
+  limits.transaction_reserve = both && slice.replication.empty() ? std::min(options.transaction_reserve, limits.pool_size - 1) : 0;
+  limits.check_delay = options.server_check_delay;
+  limits.idle_timeout = options.server_idle_timeout;
+  limits.login_retry = options.server_login_retry;
+  limits.round_robin = options.server_round_robin;
+  limits.fill = limits.min_pool_size > 0;
+  slice.mode = config.pool_mode(*slice.entry, user);
+  slice.pool.set_limits(limits);
+  slice.pool.shared()->of_database->servers.limit = config.max_db_connections(*slice.entry);
+  slice.pool.shared()->of_database->clients.limit = config.max_db_client_connections(*slice.entry);
+  slice.pool.shared()->of_user->servers.limit = config.max_user_connections(user);
+  slice.pool.set_paused(context.globals.paused.load(std::memory_order_relaxed));
+}
+
+static void carry_out(Context& context, Slice& slice, const pool::Decision& decision) {
+  using Kind = pool::Decision::Kind;
+  const Micros now = context.now();
+  auto* server = static_cast<Server*>(decision.server);
+  switch (decision.kind) {
+    case Kind::kNone: return;
+    case Kind::kAssign: {
+      auto* client = static_cast<Client*>(decision.client);
+      slice.counters.wait_time += now - client->wait_since;
+      slice.pool.link(client, server, now);
+      return server->prepare_for(client);
+    }
+    case Kind::kCheck:
+      slice.pool.move(server, pool::ServerState::kChecking, now);
+      return server->check_alive();
+    case Kind::kOpen: {
+      auto* opening = new Server(context, slice);  // frees itself when closed
+      opening->in_reserve = slice.pool.opening_reserve();
+      slice.pool.add_server(opening, pool::ServerState::kConnecting, now);
+      return opening->open();
+    }
+    case Kind::kLend: return server->travel(decision.to);
+    case Kind::kAsk: return context.fleet.ask_server(decision.to, slice.pool.shared());
+    case Kind::kClose: return server->close(pool::text_of(decision.why));
+  }
+}
+
+void run_slice(Context& context, Slice& slice) {
+  if (slice.running) return;  // called by what it carries out: the loop below goes on anyway
+  slice.running = true;
+  for (;;) {
+    const pool::Decision decision = slice.pool.next(context.now());
+    if (decision.kind == pool::Decision::Kind::kNone) break;
+    carry_out(context, slice, decision);
+  }
+  slice.running = false;
+}
+
+void tick_slice(Context& context, Slice& slice) {
+  if (slice.running) return;
+  slice.running = true;
+  for (;;) {
+    const pool::Decision decision = slice.pool.tick(context.now());
+    if (decision.kind == pool::Decision::Kind::kNone) break;
+    carry_out(context, slice, decision);
+  }
+  slice.running = false;
+}
+
+void tell_waiting(Context& context, Slice& slice) {
+  (void)context;
+  const std::string sqlstate = slice.last_error_sqlstate, text = slice.last_error;
+  while (auto* client = static_cast<Client*>(slice.pool.clients(pool::ClientState::kLoginWait).front())) {
+    client->fatal(sqlstate, text);
+  }
+  if (slice.pool.shared()->servers.used.load(std::memory_order_relaxed) > 0) return;  // others are open: those will serve
+  for (const pool::ClientList* list : {&slice.pool.clients(pool::ClientState::kWaiting), &slice.pool.session_waiting()}) {
+    while (auto* client = static_cast<Client*>(list->front())) client->refuse(sqlstate, text);
+  }
+}
+
+void welcome_waiting(Context& context, pool::SharedPool* shared) {
+  for (auto& [key, slice] : context.slices) {
+    if (slice->pool.shared() != shared) continue;
+    while (auto* client = static_cast<Client*>(slice->pool.clients(pool::ClientState::kLoginWait).front())) {
+      client->finish_login();
+    }
+  }
+}
+
+// ---- between workers
+
+static Slice* slice_of(Context& context, pool::SharedPool* shared) {
+  for (auto& [key, slice] : context.slices) {
+    if (slice->pool.shared() == shared) return slice.get();
+  }
+  return nullptr;
+}
+
+void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* shared) {
+  Slice* slice = slice_of(context, shared);
+  ASSERT(slice);  // it asked, so it has one, and slices live as long as their worker
+  shared->slices[static_cast<size_t>(context.worker)].inbound.fetch_sub(1, std::memory_order_relaxed);
+  server->context = &context;
+  server->slice = slice;
+  server->travel_to = -1;
+  slice->pool.add_server(server, pool::ServerState::kTravelling, context.now());
+  server->conn = context.engine.attach(descriptor, server);
+  slice->pool.checkin(server, context.now());
+  run_slice(context, *slice);
+}
+
+void lend_asked(Context& context, pool::SharedPool* shared) {
+  if (Slice* slice = slice_of(context, shared)) run_slice(context, *slice);
+}
+
+}  // namespace berth::session
