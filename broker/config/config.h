@@ -84,8 +84,8 @@ struct UserEntry {
   bool operator==(const UserEntry&) const = default;
 };
 
-// Something in the file that the reader should know of, and that does not keep the broker from starting.
-struct Warning {
+// What there is to say about one place of a file: a mistake that refuses it, or a warning that does not.
+struct Remark {
   std::string file;
   int line = 0;
   std::string key;
@@ -107,7 +107,7 @@ struct Config {
   std::vector<UserEntry> users;
   StringMap<std::string> secrets;  // auth_file: user -> secret as written
   std::string path;                // the file that was read
-  std::vector<Warning> warnings;
+  std::vector<Remark> warnings;
   std::vector<std::string> explicit_options;  // names of the options that the file set, in order
 
   // The entry of that very name, else the fallback "*", else null.
