@@ -30,6 +30,7 @@ Client::~Client() {
   const uint32_t index = index_of_pid(pid);
   context.client_by_index[index] = nullptr;
   context.free_indexes.push_back(index);
+  context.globals.worker_clients[static_cast<size_t>(context.worker)].fetch_sub(1, std::memory_order_relaxed);
 }
 
 Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket) {

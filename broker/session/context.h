@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "net/address.h"
 #include "net/engine.h"
+#include "net/socket_options.h"
 #include "pool/pool.h"
 #include "pool/statements.h"
 #include "session/outbox.h"
@@ -76,7 +77,7 @@ struct Globals {
   std::atomic<uint64_t> next_serial{1};   // of clients and servers: `id` in SHOW
   std::atomic<Shutdown> shutdown{Shutdown::kNo};
   std::atomic<bool> paused{false};        // PAUSE of all
-  std::array<std::atomic<int>, pool::kWorkersMax> worker_clients{};  // each worker writes its own; accept reads all
+  std::array<std::atomic<int>, pool::kWorkersMax> worker_clients{};  // whoever accepts adds, the owner takes; accept reads all
   std::mutex mutex;
   std::unordered_map<std::string, Learned> learned;  // by user name; guarded by mutex
 };
@@ -122,6 +123,8 @@ struct Context {
   std::vector<uint32_t> free_indexes;
   std::vector<CancelConnection*> cancels;
 
+  bool stopping = false;        // no slice opens or fills any more
+
   Micros now() const { return engine.now(); }
   const config::Options& options() const { return config->options; }
 };
@@ -138,6 +141,8 @@ void tick_slice(Context& context, Slice& slice);
 // What the last connect said cannot heal: whoever waits, and has no open server to wait for, is told.
 void tell_waiting(Context& context, Slice& slice);
 
+net::TcpOptions tcp_options(const Context& context);
+
 // A new client connection; `descriptor` becomes the engine's. `fixed_mode` is that of the port, if the port has one.
 Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket);
 // A server came from another worker.
@@ -151,7 +156,11 @@ void welcome_waiting(Context& context, pool::SharedPool* shared);
 
 // Timeouts, lifetimes, filling of pools: every kJanitorEvery.
 void janitor(Context& context);
-// After a new configuration is in place.
+// Puts a new configuration in place (also the first one).
 void reconfigure(Context& context, std::shared_ptr<const config::Config> next);
+
+// Tells and closes every session; run the engine until anything_open() is false.
+void close_everything(Context& context);
+bool anything_open(const Context& context);
 
 }  // namespace berth::session

@@ -66,6 +66,7 @@ void Server::on_connected(int error) {
     slice->next_address++;  // the next attempt tries the next address
     return connect_failed("08001", fmt::format("connect failed: {}", strerror(error)), false);
   }
+  if (!address.is_unix()) net::tune_tcp_socket(context->engine.descriptor(conn), tcp_options(*context));
   slice->pool.move(this, pool::ServerState::kLogin, context->now());
   login = auth::make_server_login(slice->user, proof());
   send_startup();

@@ -52,6 +52,18 @@ void configure_slice(Context& context, Slice& slice) {
   slice.pool.set_paused(context.globals.paused.load(std::memory_order_relaxed));
 }
 
+net::TcpOptions tcp_options(const Context& context) {
+  const config::Options& options = context.options();
+  net::TcpOptions tcp;
+  tcp.keepalive = options.tcp_keepalive;
+  tcp.keepalive_idle = static_cast<int>(options.tcp_keepidle);
+  tcp.keepalive_interval = static_cast<int>(options.tcp_keepintvl);
+  tcp.keepalive_count = static_cast<int>(options.tcp_keepcnt);
+  tcp.user_timeout = static_cast<int>(options.tcp_user_timeout);
+  tcp.buffer = static_cast<int>(options.tcp_socket_buffer);
+  return tcp;
+}
+
 static void carry_out(Context& context, Slice& slice, const pool::Decision& decision) {
   using Kind = pool::Decision::Kind;
   const Micros now = context.now();
@@ -80,7 +92,7 @@ static void carry_out(Context& context, Slice& slice, const pool::Decision& deci
 }
 
 void run_slice(Context& context, Slice& slice) {
-  if (slice.running) return;  // called by what it carries out: the loop below goes on anyway
+  if (slice.running || context.stopping) return;  // called by what it carries out: the loop below goes on anyway
   slice.running = true;
   for (;;) {
     const pool::Decision decision = slice.pool.next(context.now());

@@ -1,0 +1,207 @@
+#include "worker/worker.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/log.h"
+#include "net/socket_options.h"
+#include "session/client.h"
+#include "session/server.h"
+
+namespace berth::worker {
+
+using session::Shutdown;
+
+Worker::Worker(worker::Fleet& fleet, int index, std::shared_ptr<const config::Config> config, uint64_t seed)
+    : fleet_(fleet), index_(index), context_(engine_, fleet.globals, *this, index, fleet.workers, seed) {
+  context_.config = std::move(config);
+  fleet.mailboxes.attach(index, &engine_);
+}
+
+Worker::~Worker() { ASSERT(!thread_.joinable()); }
+
+void Worker::start() {
+  thread_ = std::thread([this] { run(); });
+}
+
+void Worker::stop() {
+  stop_.store(true, std::memory_order_release);
+  engine_.wake();
+}
+
+void Worker::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Worker::run() {
+  session::reconfigure(context_, context_.config);
+  for (size_t i = 0; i < fleet_.listeners.size(); ++i) {
+    engine_.listen(fleet_.listeners[i].descriptor, static_cast<int>(i), this);
+  }
+  listening_ = true;
+  while (!stop_.load(std::memory_order_acquire)) {
+    turned_at.store(context_.now(), std::memory_order_relaxed);
+    doing.store("sessions", std::memory_order_relaxed);
+    engine_.run_once(next_tick_);
+    doing.store("mail", std::memory_order_relaxed);
+    receive();
+    if (context_.now() >= next_tick_) {
+      doing.store("janitor", std::memory_order_relaxed);
+      tick();
+    }
+  }
+  close_all();
+}
+
+void Worker::receive() {
+  fleet_.mailboxes.drain(index_, [this](const Envelope& mail) {
+    switch (static_cast<Mail>(mail.kind)) {
+      case Mail::kAccepted: return take_client(static_cast<int>(mail.number), mail.value);
+      case Mail::kServer:
+        return session::arrive(context_, static_cast<session::Server*>(mail.object), static_cast<int>(mail.number),
+                               reinterpret_cast<pool::SharedPool*>(mail.value));
+      case Mail::kAsk: return session::lend_asked(context_, reinterpret_cast<pool::SharedPool*>(mail.value));
+      case Mail::kWelcome: return session::welcome_waiting(context_, reinterpret_cast<pool::SharedPool*>(mail.value));
+      case Mail::kTask: return static_cast<Task*>(mail.object)->run(context_);
+    }
+  });
+  fleet_.mailboxes.flush_outbox(index_);
+}
+
+void Worker::tick() {
+  next_tick_ = context_.now() + session::kJanitorEvery;
+  const Shutdown shutdown = context_.globals.shutdown.load(std::memory_order_relaxed);
+  if (shutdown != Shutdown::kNo && listening_) {
+    for (const Listener& listener : fleet_.listeners) engine_.unlisten(listener.descriptor);
+    listening_ = false;
+  }
+  session::janitor(context_);
+  if (on_tick) on_tick(context_);
+  if (shutdown != Shutdown::kNo) drained.store(nothing_left(), std::memory_order_relaxed);
+}
+
+// What a graceful shutdown waits for: SIGINT for servers in use, SIGTERM for clients.
+bool Worker::nothing_left() const {
+  const bool for_clients = context_.globals.shutdown.load(std::memory_order_relaxed) == Shutdown::kWaitForClients;
+  if (for_clients && !context_.startup_clients.empty()) return false;
+  for (const auto& [key, slice] : context_.slices) {
+    if (!slice->pool.servers(pool::ServerState::kLinked).empty()) return false;
+    if (!for_clients) continue;
+    for (pool::ClientState state : {pool::ClientState::kLoginWait, pool::ClientState::kIdle, pool::ClientState::kLinked}) {
+      if (!slice->pool.clients(state).empty()) return false;
+    }
+    if (slice->pool.waiting_count() > 0) return false;
+  }
+  return true;
+}
+
+// The end: everybody is told, then everything is closed, and what the kernel still takes is sent.
+void Worker::close_all() {
+  if (listening_) {
+    for (const Listener& listener : fleet_.listeners) engine_.unlisten(listener.descriptor);
+  }
+  session::close_everything(context_);
+  const Micros until = context_.now() + kSecond;
+  while (context_.now() < until && session::anything_open(context_)) {
+    engine_.run_once(context_.now() + 10 * kMillisecond);
+  }
+}
+
+// ---- what sessions ask of the fleet
+
+void Worker::send_server(int to, session::Server* server, int descriptor, pool::SharedPool* shared) {
+  fleet_.mailboxes.send(index_, to,
+                        {static_cast<uint32_t>(Mail::kServer), static_cast<uint32_t>(descriptor), server, reinterpret_cast<uint64_t>(shared)});
+}
+
+void Worker::ask_server(int to, pool::SharedPool* shared) {
+  fleet_.mailboxes.send(index_, to, {static_cast<uint32_t>(Mail::kAsk), 0, nullptr, reinterpret_cast<uint64_t>(shared)});
+}
+
+void Worker::welcome_known(pool::SharedPool* shared) {
+  for (int to = 0; to < fleet_.workers; ++to) {
+    if (to == index_) continue;
+    fleet_.mailboxes.send(index_, to, {static_cast<uint32_t>(Mail::kWelcome), 0, nullptr, reinterpret_cast<uint64_t>(shared)});
+  }
+}
+
+namespace {
+class CancelTask final : public Task {
+ public:
+  CancelTask(uint32_t pid, std::string key) : pid_(pid), key_(std::move(key)) {}
+  void run(Context& context) override {
+    session::cancel_client(context, pid_, key_);
+    delete this;
+  }
+
+ private:
+  uint32_t pid_;
+  std::string key_;
+};
+}  // namespace
+
+void send_task(Fleet& fleet, int from, int to, std::unique_ptr<Task> task) {
+  fleet.mailboxes.send(from, to, {static_cast<uint32_t>(Mail::kTask), 0, task.release(), 0});
+}
+
+void Worker::route_cancel(uint32_t pid, std::string key) {
+  const int owner = session::worker_of_pid(pid);
+  if (owner < 0 || owner >= fleet_.workers) return;
+  if (owner == index_) {
+    session::cancel_client(context_, pid, key);
+    return;
+  }
+  send_task(fleet_, index_, owner, std::make_unique<CancelTask>(pid, std::move(key)));
+}
+
+namespace {
+class ResolvedTask final : public Task {
+ public:
+  ResolvedTask(session::Fleet::Resolved done, Result<std::vector<net::Address>> found)
+      : done_(std::move(done)), found_(std::move(found)) {}
+  void run(Context&) override {
+    done_(std::move(found_));
+    delete this;
+  }
+
+ private:
+  session::Fleet::Resolved done_;
+  Result<std::vector<net::Address>> found_;
+};
+}  // namespace
+
+// ---- new clients
+
+void Worker::on_accepted(int fd, int listener) {
+  // To the worker with the fewest clients; this one if it is among them.
+  int best = index_;
+  auto& counts = context_.globals.worker_clients;
+  for (int worker = 0; worker < fleet_.workers; ++worker) {
+    if (counts[static_cast<size_t>(worker)].load(std::memory_order_relaxed) <
+        counts[static_cast<size_t>(best)].load(std::memory_order_relaxed)) {
+      best = worker;
+    }
+  }
+  counts[static_cast<size_t>(best)].fetch_add(1, std::memory_order_relaxed);
+  if (best == index_) return take_client(fd, static_cast<size_t>(listener));
+  fleet_.mailboxes.send(index_, best, {static_cast<uint32_t>(Mail::kAccepted), static_cast<uint32_t>(fd), nullptr,
+                                       static_cast<uint64_t>(listener)});
+}
+
+void Worker::take_client(int fd, size_t listener) {
+  const Listener& from = fleet_.listeners[listener];
+  if (!from.unix_socket) net::tune_tcp_socket(fd, session::tcp_options(context_));
+  session::accept_client(context_, fd, from.mode, from.unix_socket);
+}
+
+void Worker::on_accept_failed(int error, int) {
+  if (context_.now() < accept_told_ + 10 * kSecond) return;  // it goes on every kAcceptPause: the log need not
+  accept_told_ = context_.now();
+  LOG_ERROR("accept failed: {}: new clients wait (raise the limit of open files, or lower max_client_conn)", strerror(error));
+}
+
+}  // namespace berth::worker
