@@ -5,9 +5,11 @@
 #include <cstring>
 #include <vector>
 
+// Volatile, so that the read behind the end is not optimized away.
+volatile uint8_t canary_sink;
+
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::vector<uint8_t> copy(data, data + size);
-  static volatile uint8_t sink;
-  if (size >= 5 && std::memcmp(data, "berth", 5) == 0) sink = *(copy.data() + size);
+  if (size >= 5 && std::memcmp(data, "berth", 5) == 0) canary_sink = *(copy.data() + size);
   return 0;
 }
