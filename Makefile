@@ -107,7 +107,7 @@ lint: build-release ## clang-tidy over the broker (slow)
 	@clang-tidy-14 -p build/release --quiet $(filter broker/%.cc,$(sources))
 
 .PHONY: docs
-docs: ## write the generated pages of docs/ anew from the lists in the sources
+docs: build/pgberth ## write the generated pages of docs/ anew from the lists in the sources
 	@$(PYTHON) tests/docs.py
 
 .PHONY: clean
