@@ -1,10 +1,12 @@
 // Both sides of a login as small machines without sockets: bytes in, bytes out. The broker's client is proved by a
-// ClientVerifier; the broker proves itself to PostgreSQL by a ServerLogin. One object per login in flight, freed after.
+// ClientVerifier; the broker proves itself to PostgreSQL by a ServerLogin. One object per login in flight, freed
+// after.
 #pragma once
 
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "auth/secrets.h"
 
@@ -16,14 +18,23 @@ enum class Method { kTrust, kAny, kPlain, kMd5, kScramSha256 };
 struct Step {
   enum class Kind { kSend, kOk, kFailed };
   Kind kind = Kind::kFailed;
-  std::string bytes;   // kSend: whole protocol messages to send; kOk: what to send before AuthenticationOk, may be empty
-  std::string reason;  // kFailed: for the log only; never holds a secret and never goes to a client
+  std::string
+      bytes;  // kSend: whole protocol messages to send; kOk: what to send before AuthenticationOk, may be empty
+  std::string reason;               // kFailed: for the log only; never holds a secret and never goes to a client
   bool protocol_violation = false;  // kFailed: the message was malformed (08P01), rather than the proof wrong (28P01)
 };
 
-// Verifies one client. `secret` is what auth_file says of the user, null for a user that is not there: the exchange then
-// takes the same steps and the same time as for a wrong password, and fails (failure class T3). `md5` accepts a plain or md5
-// secret, and takes SCRAM when the secret is one, as PgBouncer does; `plain` accepts any kind of secret.
+// What an unknown user is made to look like: the kind of secret that most users have, and its iterations. Without
+// one, an unknown user looks like one whose secret is of the method's own kind (with `scram_iterations`).
+struct MockProfile {
+  SecretKind kind = SecretKind::kNone;
+  uint32_t iterations = 0;  // of kScram; 0: as `scram_iterations`
+};
+MockProfile most_common_profile(const std::vector<const Secret*>& secrets);
+
+// Verifies one client. `secret` is what auth_file says of the user, null for a user that is not there: the exchange
+// then takes the same steps and the same time as for a wrong password, and fails (failure class T3). `md5` accepts a
+// plain or md5 secret, and takes SCRAM when the secret is one, as PgBouncer does; `plain` accepts any kind of secret.
 class ClientVerifier {
  public:
   virtual ~ClientVerifier() = default;
@@ -31,13 +42,17 @@ class ClientVerifier {
   virtual Step start() = 0;
   // Feeds the body of one PasswordMessage / SASLInitialResponse / SASLResponse ('p').
   virtual Step feed(std::string_view body) = 0;
-  // After kOk of a SCRAM exchange: the key that logs in to a server whose secret is the same; else empty.
+  // After kOk of a SCRAM exchange against a SCRAM secret: the keys that log in to a server whose secret is the same;
+  // else empty.
   virtual const ScramKeys& learned() const = 0;
   // After kOk of a clear-text exchange: the password; else empty.
   virtual std::string_view password() const = 0;
 };
+// The secret is copied. `trust` fails for a null secret, `any` never does. A clear secret is made into a SCRAM secret
+// of `scram_iterations` where the exchange is SCRAM: at the first login of a user that takes 0.2 microseconds per
+// iteration, later ones find the result (key_cache.h). A login by `plain` against a SCRAM secret likewise.
 std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_view user, const Secret* secret,
-                                                     int scram_iterations);
+                                                     int scram_iterations, const MockProfile& profile = {});
 
 // What the broker can prove itself with, to a server. Any of them may be empty.
 struct Proof {
@@ -49,8 +64,10 @@ struct Proof {
 class ServerLogin {
  public:
   virtual ~ServerLogin() = default;
-  // Feeds the body of one Authentication message ('R'), AuthenticationOk included. kSend: send and go on; kOk: logged in.
-  // An iteration count above kScramIterationsMax, a nonce or salt beyond its limit, and every malformed message fail (T8, T12).
+  // Feeds the body of one Authentication message ('R'), AuthenticationOk included. kSend: send and go on (SASLFinal
+  // gives kSend without bytes: it is only checked); kOk: logged in. The bytes may hold a clear password: scrub() them
+  // when sent. An iteration count above kScramIterationsMax, a nonce or salt beyond its limit, and every malformed
+  // message fail (T8, T12).
   virtual Step feed(std::string_view body) = 0;
 };
 std::unique_ptr<ServerLogin> make_server_login(std::string_view user, const Proof& proof);

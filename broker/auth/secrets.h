@@ -36,10 +36,17 @@ struct ScramKeys {
   Digest server_key{};
 };
 
-// By its form: "SCRAM-SHA-256$...", "md5" + 32 hex digits, else a clear password. A malformed SCRAM text is taken as a clear
-// password, as PostgreSQL does. An empty text gives kNone.
+// By its form: "SCRAM-SHA-256$...", "md5" + 32 hex digits, else a clear password. A malformed SCRAM text is taken as
+// a clear password, as PostgreSQL does. An empty text gives kNone.
 Secret parse_secret(std::string_view text);
 // Equal or not, in a time that depends only on the sizes.
 bool equal_constant_time(std::string_view a, std::string_view b);
+bool equal_constant_time(const Digest& a, const Digest& b);
+
+// Overwrites a secret where it dies, so that no freed memory holds it; the object is empty afterwards.
+void scrub(std::string& text);
+void scrub(Digest& digest);
+void scrub(Secret& secret);
+void scrub(ScramKeys& keys);
 
 }  // namespace berth::auth

@@ -1,0 +1,296 @@
+// How a client proves itself: one verifier for each exchange (none, clear text, md5, SCRAM), and the rules which
+// exchange a method and a kind of secret lead to. A user that does not exist goes through the same code with a
+// made-up secret.
+#include "auth/exchange.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "auth/key_cache.h"
+#include "auth/limits.h"
+#include "auth/md5.h"
+#include "auth/mock.h"
+#include "auth/scram.h"
+#include "auth/scram_server.h"
+#include "auth/step.h"
+#include "base/assert.h"
+#include "base/random.h"
+#include "wire/frame.h"
+
+namespace berth::auth {
+namespace {
+
+// Whom a client claims to be, and what is known of that user. `refusal` says why no proof can help; the proof is
+// checked all the same, so that it takes as long.
+struct Subject {
+  std::string user;
+  Secret secret;
+  std::string_view refusal;
+
+  ~Subject() { scrub(secret); }
+};
+
+// The password of a PasswordMessage: one string with its NUL, nothing behind it (T7).
+bool parse_password(std::string_view body, std::string_view& out) {
+  return body.size() <= kPasswordSizeMax + 1 && wire::take_cstring(body, out) && body.empty();
+}
+
+// What the verifiers have in common: nothing may follow the end, nothing is learned by default.
+class Verifier : public ClientVerifier {
+ public:
+  explicit Verifier(Subject subject) : subject_(std::move(subject)) {}
+  Step feed(std::string_view body) final {
+    if (over_) return step_violation("message after the end of the exchange");
+    Step step = on_message(body);
+    over_ = step.kind != Step::Kind::kSend;
+    return step;
+  }
+  const ScramKeys& learned() const override {
+    static const ScramKeys kNothing;
+    return kNothing;
+  }
+  std::string_view password() const override { return {}; }
+
+ protected:
+  virtual Step on_message(std::string_view body) = 0;
+  Step verdict(bool proved) const {
+    if (!subject_.refusal.empty()) return step_failed(std::string(subject_.refusal));
+    return proved ? step_ok() : step_failed("wrong password");
+  }
+  const Subject subject_;
+
+ private:
+  bool over_ = false;
+};
+
+// trust and any: nothing is asked.
+class NoVerifier final : public Verifier {
+ public:
+  using Verifier::Verifier;
+  Step start() override { return verdict(true); }
+
+ protected:
+  Step on_message(std::string_view) override { return step_violation("password message, but none was asked for"); }
+};
+
+// A clear password, against a secret of any kind.
+class PlainVerifier final : public Verifier {
+ public:
+  using Verifier::Verifier;
+  ~PlainVerifier() override { scrub(password_); }
+  Step start() override { return step_send(authentication(AuthCode::kCleartextPassword)); }
+  std::string_view password() const override { return password_; }
+
+ protected:
+  Step on_message(std::string_view body) override {
+    std::string_view password;
+    if (!parse_password(body, password)) return step_violation("malformed password message");
+    if (password.empty()) return step_failed("empty password");
+    const Step step = verdict(fits(password));
+    if (step.kind == Step::Kind::kOk) password_ = password;
+    return step;
+  }
+
+ private:
+  bool fits(std::string_view password) const {
+    switch (subject_.secret.kind) {
+      case SecretKind::kNone: break;
+      case SecretKind::kPlain: return fits_plain(password);
+      case SecretKind::kMd5: return fits_md5(password);
+      case SecretKind::kScram: return fits_scram(password);
+    }
+    ASSERT(subject_.secret.kind != SecretKind::kNone);
+    return false;
+  }
+  // Digests are compared, so that the time says nothing of the size either.
+  bool fits_plain(std::string_view password) const {
+    const std::string_view key = view_of(process_secret());
+    return equal_constant_time(hmac_sha256(key, {password}), hmac_sha256(key, {subject_.secret.text}));
+  }
+  bool fits_md5(std::string_view password) const {
+    std::string claimed;
+    const bool fits =
+        md5_secret(password, subject_.user, claimed) && equal_constant_time(claimed, subject_.secret.text);
+    scrub(claimed);
+    return fits;
+  }
+  bool fits_scram(std::string_view password) const {
+    const ScramSecret& secret = subject_.secret.scram;
+    if (secret.iterations > kScramIterationsMax) return false;
+    Digest salted = client_keys().salted_unkept(password, secret.salt, secret.iterations);
+    Digest client = client_key(salted);
+    const bool fits = equal_constant_time(stored_key(client), secret.stored_key);
+    if (fits && subject_.refusal.empty()) client_keys().keep(password, secret.salt, secret.iterations, salted);
+    scrub(salted);
+    scrub(client);
+    return fits;
+  }
+
+  std::string password_;
+};
+
+// md5 with a salt, against a clear or an md5 secret.
+class Md5Verifier final : public Verifier {
+ public:
+  explicit Md5Verifier(Subject subject) : Verifier(std::move(subject)) { fill_secure(salt_, sizeof salt_); }
+  Step start() override { return step_send(authentication(AuthCode::kMd5Password, {salt_, sizeof salt_})); }
+
+ protected:
+  Step on_message(std::string_view body) override {
+    std::string_view answer;
+    if (!parse_password(body, answer)) return step_violation("malformed password message");
+    const Secret& secret = subject_.secret;
+    std::string stored = secret.text;
+    std::string expected;
+    const bool available = (secret.kind == SecretKind::kMd5 || md5_secret(secret.text, subject_.user, stored)) &&
+                           md5_response(stored, {salt_, sizeof salt_}, expected);
+    scrub(stored);
+    if (!available) return step_failed("this OpenSSL refuses MD5");
+    const Step step = verdict(equal_constant_time(expected, answer));
+    scrub(expected);
+    return step;
+  }
+
+ private:
+  char salt_[kMd5SaltSize];
+};
+
+// SCRAM-SHA-256, against a SCRAM or a clear secret.
+class ScramVerifier final : public Verifier {
+ public:
+  ScramVerifier(Subject subject, uint32_t iterations)
+      : Verifier(std::move(subject)),
+        salt_(made() ? user_salt(subject_.user, kScramSaltSize) : subject_.secret.scram.salt),
+        iterations_(made() ? iterations : subject_.secret.scram.iterations),
+        scram_(salt_, iterations_, make_nonce()) {}
+  ~ScramVerifier() override { scrub(learned_); }
+  Step start() override {
+    std::string mechanisms(kScramMechanism);
+    mechanisms.append(2, '\0');  // ends the name, and then the list
+    return step_send(authentication(AuthCode::kSasl, mechanisms));
+  }
+  const ScramKeys& learned() const override { return learned_; }
+
+ protected:
+  Step on_message(std::string_view body) override {
+    switch (state_) {
+      case State::kMechanism: return mechanism_on_message(body);
+      case State::kFirst: return first_on_message(body);
+      case State::kFinal: return final_on_message(body);
+    }
+    return step_violation("unexpected SASL message");
+  }
+
+ private:
+  enum class State { kMechanism, kFirst, kFinal };
+
+  // Whether the secret is clear and the SCRAM secret is ours to make.
+  bool made() const { return subject_.secret.kind == SecretKind::kPlain; }
+
+  // SASLInitialResponse: the mechanism's name, the size of the first message or -1, the message.
+  Step mechanism_on_message(std::string_view body) {
+    std::string_view name;
+    if (!wire::take_cstring(body, name)) return step_violation("malformed SASLInitialResponse");
+    if (name != kScramMechanism) return step_violation("client chose a SASL mechanism that was not offered");
+    if (body.size() < sizeof(uint32_t)) return step_violation("malformed SASLInitialResponse");
+    const uint32_t size = wire::read32(body.data());
+    body.remove_prefix(sizeof(uint32_t));
+    if (size == UINT32_MAX && body.empty()) {
+      state_ = State::kFirst;  // the client wants to be asked for its first message
+      return step_send(authentication(AuthCode::kSaslContinue));
+    }
+    if (size != body.size()) return step_violation("malformed SASLInitialResponse");
+    return first_on_message(body);
+  }
+
+  Step first_on_message(std::string_view message) {
+    const Result<std::string> answer = scram_.client_first(message);
+    if (!answer.ok()) return step_violation(answer.error().text);
+    state_ = State::kFinal;
+    return step_send(authentication(AuthCode::kSaslContinue, answer.value()));
+  }
+
+  Step final_on_message(std::string_view message) {
+    const Result<Digest> proof = scram_.client_final(message);
+    if (!proof.ok()) return step_violation(proof.error().text);
+    Digest stored = subject_.secret.scram.stored_key;
+    Digest server = subject_.secret.scram.server_key;
+    if (made()) make_keys(stored, server);
+    Digest client;
+    Step step = verdict(scram_.proves(proof.value(), stored, client));
+    if (step.kind == Step::Kind::kOk) {
+      step.bytes = authentication(AuthCode::kSaslFinal, scram_.server_final(server));
+      if (!made()) learned_ = {true, client, server};
+    }
+    scrub(stored);
+    scrub(server);
+    scrub(client);
+    return step;
+  }
+
+  void make_keys(Digest& stored, Digest& server) const {
+    Digest salted = client_keys().salted(subject_.secret.text, salt_, iterations_);
+    Digest client = client_key(salted);
+    stored = stored_key(client);
+    server = server_key(salted);
+    scrub(salted);
+    scrub(client);
+  }
+
+  const std::string salt_;
+  const uint32_t iterations_;
+  ScramServer scram_;
+  State state_ = State::kMechanism;
+  ScramKeys learned_;
+};
+
+// The kind of secret that stands in for a missing one, of the kinds that the method can use.
+SecretKind mock_kind(Method method, SecretKind common) {
+  if (method == Method::kScramSha256) return SecretKind::kScram;
+  if (method == Method::kMd5) return common == SecretKind::kScram ? SecretKind::kScram : SecretKind::kMd5;
+  return common == SecretKind::kNone ? SecretKind::kPlain : common;
+}
+
+Subject make_subject(Method method, std::string_view user, const Secret* secret, MockProfile profile,
+                     uint32_t scram_iterations) {
+  Subject subject;
+  subject.user = user;
+  if (!secret) {
+    subject.refusal = "no such user";
+  } else if (secret->empty()) {
+    subject.refusal = "the user has no password";
+  } else if (secret->kind == SecretKind::kMd5 && method == Method::kScramSha256) {
+    subject.refusal = "the user has an md5 secret, which does not serve for SCRAM";
+  } else {
+    subject.secret = *secret;
+    return subject;
+  }
+  if (profile.kind != SecretKind::kScram || profile.iterations == 0) profile.iterations = scram_iterations;
+  profile.kind = mock_kind(method, profile.kind);
+  subject.secret = mock_secret(user, profile);
+  return subject;
+}
+
+}  // namespace
+
+std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_view user, const Secret* secret,
+                                                     int scram_iterations, const MockProfile& profile) {
+  const auto iterations =
+      static_cast<uint32_t>(std::clamp(scram_iterations, 1, static_cast<int>(kScramIterationsMax)));
+  Subject subject = make_subject(method, user, secret, profile, iterations);
+  switch (method) {
+    case Method::kTrust:
+      if (secret) subject.refusal = {};
+      return std::make_unique<NoVerifier>(std::move(subject));
+    case Method::kAny: subject.refusal = {}; return std::make_unique<NoVerifier>(std::move(subject));
+    case Method::kPlain: return std::make_unique<PlainVerifier>(std::move(subject));
+    case Method::kMd5:
+      if (subject.secret.kind != SecretKind::kScram) return std::make_unique<Md5Verifier>(std::move(subject));
+      return std::make_unique<ScramVerifier>(std::move(subject), iterations);
+    case Method::kScramSha256: return std::make_unique<ScramVerifier>(std::move(subject), iterations);
+  }
+  ASSERT(method == Method::kScramSha256);
+  return nullptr;
+}
+
+}  // namespace berth::auth

@@ -1,0 +1,99 @@
+// The cache of derived keys.
+#include "auth/key_cache.h"
+
+#include <string>
+
+#include "auth/limits.h"
+#include "auth/mock.h"
+#include "auth/scram.h"
+#include "base/assert.h"
+
+namespace berth::auth {
+namespace {
+
+// The sizes are in it, so that no two (password, salt) run together.
+Digest name_of(std::string_view password, std::string_view salt, uint32_t iterations) {
+  const std::string sizes =
+      std::to_string(password.size()) + ' ' + std::to_string(salt.size()) + ' ' + std::to_string(iterations) + ' ';
+  return hmac_sha256(view_of(process_secret()), {"key", sizes, salt, password});
+}
+
+}  // namespace
+
+KeyCache::KeyCache(size_t max) : max_(max) {
+  ASSERT(max_ > 0);
+}
+
+KeyCache::~KeyCache() {
+  for (Entry& entry : entries_) scrub(entry.salted);
+}
+
+Digest KeyCache::salted(std::string_view password, std::string_view salt, uint32_t iterations) {
+  const Digest name = name_of(password, salt, iterations);
+  Digest out;
+  if (find(name, out)) return out;
+  out = derive(password, salt, iterations);
+  keep(name, out);
+  return out;
+}
+
+Digest KeyCache::salted_unkept(std::string_view password, std::string_view salt, uint32_t iterations) {
+  Digest out;
+  if (find(name_of(password, salt, iterations), out)) return out;
+  return derive(password, salt, iterations);
+}
+
+void KeyCache::keep(std::string_view password, std::string_view salt, uint32_t iterations, const Digest& salted) {
+  keep(name_of(password, salt, iterations), salted);
+}
+
+size_t KeyCache::size() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  ASSERT(entries_.size() == index_.size() && entries_.size() <= max_);
+  return entries_.size();
+}
+
+uint64_t KeyCache::derivations() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return derivations_;
+}
+
+bool KeyCache::find(const Digest& name, Digest& out) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto at = index_.find(name);
+  if (at == index_.end()) return false;
+  entries_.splice(entries_.begin(), entries_, at->second);
+  out = at->second->salted;
+  return true;
+}
+
+void KeyCache::keep(const Digest& name, const Digest& salted) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  if (index_.contains(name)) return;  // another thread was faster, with the same result
+  entries_.push_front({name, salted});
+  index_.emplace(name, entries_.begin());
+  if (entries_.size() <= max_) return;
+  scrub(entries_.back().salted);
+  index_.erase(entries_.back().name);
+  entries_.pop_back();
+}
+
+Digest KeyCache::derive(std::string_view password, std::string_view salt, uint32_t iterations) {
+  {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    ++derivations_;
+  }
+  return salted_password(password, salt, iterations);
+}
+
+KeyCache& client_keys() {
+  static KeyCache cache(kClientKeysKeptMax);
+  return cache;
+}
+
+KeyCache& server_keys() {
+  static KeyCache cache(kServerKeysKeptMax);
+  return cache;
+}
+
+}  // namespace berth::auth

@@ -1,0 +1,231 @@
+// How the broker proves itself to one server: answers its Authentication messages with what the proof allows, and
+// wants a proof back where the server gave the choice of SCRAM.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "auth/exchange.h"
+#include "auth/key_cache.h"
+#include "auth/md5.h"
+#include "auth/scram.h"
+#include "auth/scram_client.h"
+#include "auth/step.h"
+#include "wire/frame.h"
+
+namespace berth::auth {
+namespace {
+
+std::string_view name_of(AuthCode code) {
+  switch (code) {
+    case AuthCode::kKerberosV5: return "Kerberos V5";
+    case AuthCode::kCryptPassword: return "crypt";
+    case AuthCode::kScmCredential: return "SCM credentials";
+    case AuthCode::kGss:
+    case AuthCode::kGssContinue: return "GSSAPI";
+    case AuthCode::kSspi: return "SSPI";
+    case AuthCode::kOk:
+    case AuthCode::kCleartextPassword:
+    case AuthCode::kMd5Password:
+    case AuthCode::kSasl:
+    case AuthCode::kSaslContinue:
+    case AuthCode::kSaslFinal: break;
+  }
+  return "an unknown method";
+}
+
+std::string password_message(std::string_view text) {
+  std::string out;
+  {
+    wire::Message message(out, wire::kPassword);
+    wire::put_cstring(out, text);
+  }
+  return out;
+}
+
+// Whether SCRAM-SHA-256 is in the list of a SASL message. False in `well_formed`: the list does not end as it must
+// (T24).
+bool offers_scram(std::string_view list, bool& well_formed) {
+  bool found = false;
+  std::string_view name;
+  well_formed = true;
+  while (wire::take_cstring(list, name)) {
+    if (name.empty()) {
+      well_formed = list.empty();
+      return found;
+    }
+    found = found || name == kScramMechanism;
+  }
+  well_formed = false;
+  return false;
+}
+
+class ServerLoginImpl final : public ServerLogin {
+ public:
+  ServerLoginImpl(std::string_view user, const Proof& proof) : user_(user), proof_(proof), scram_(make_nonce()) {}
+  ~ServerLoginImpl() override {
+    scrub(proof_.secret);
+    scrub(proof_.keys);
+  }
+
+  Step feed(std::string_view body) override {
+    if (body.size() < sizeof(uint32_t)) return over(step_violation("Authentication message without a code"));
+    const auto code = static_cast<AuthCode>(wire::read32(body.data()));
+    body.remove_prefix(sizeof(uint32_t));
+    Step step = on_message(code, body);
+    return step.kind == Step::Kind::kSend ? step : over(std::move(step));
+  }
+
+ private:
+  // What came last from the server; kOver: nothing may come any more.
+  enum class State { kStart, kPassword, kSasl, kSaslContinue, kSaslFinal, kOver };
+
+  Step over(Step step) {
+    state_ = State::kOver;
+    return step;
+  }
+
+  Step on_message(AuthCode code, std::string_view rest) {
+    switch (code) {
+      case AuthCode::kOk: return on_ok(rest);
+      case AuthCode::kCleartextPassword: return state_ == State::kStart ? start_on_cleartext(rest) : out_of_order();
+      case AuthCode::kMd5Password: return state_ == State::kStart ? start_on_md5(rest) : out_of_order();
+      case AuthCode::kSasl: return state_ == State::kStart ? start_on_sasl(rest) : out_of_order();
+      case AuthCode::kSaslContinue: return state_ == State::kSasl ? sasl_on_continue(rest) : out_of_order();
+      case AuthCode::kSaslFinal: return state_ == State::kSaslContinue ? sasl_on_final(rest) : out_of_order();
+      case AuthCode::kKerberosV5:
+      case AuthCode::kCryptPassword:
+      case AuthCode::kScmCredential:
+      case AuthCode::kGss:
+      case AuthCode::kGssContinue:
+      case AuthCode::kSspi: break;
+    }
+    return step_failed(fmt::format("the server asks for {} (code {}), which is not supported", name_of(code),
+                                   static_cast<uint32_t>(code)));
+  }
+
+  static Step out_of_order() { return step_violation("Authentication message out of order"); }
+
+  Step on_ok(std::string_view rest) {
+    if (!rest.empty()) return step_violation("malformed AuthenticationOk");
+    switch (state_) {
+      case State::kStart:
+      case State::kPassword:
+      case State::kSaslFinal: return step_ok();
+      case State::kSasl:
+      case State::kSaslContinue: return step_violation("the server ends SCRAM without proving itself");
+      case State::kOver: break;
+    }
+    return out_of_order();
+  }
+
+  Step start_on_cleartext(std::string_view rest) {
+    if (!rest.empty()) return step_violation("malformed AuthenticationCleartextPassword");
+    if (proof_.secret.kind != SecretKind::kPlain) {
+      return step_failed("the server asks for a clear password, and there is none for this user");
+    }
+    state_ = State::kPassword;
+    return step_send(password_message(proof_.secret.text));
+  }
+
+  Step start_on_md5(std::string_view salt) {
+    if (salt.size() != kMd5SaltSize) return step_violation("malformed AuthenticationMD5Password");
+    std::string stored = proof_.secret.text;
+    switch (proof_.secret.kind) {
+      case SecretKind::kMd5: break;
+      case SecretKind::kPlain:
+        if (md5_secret(proof_.secret.text, user_, stored)) break;
+        return step_failed("this OpenSSL refuses MD5");
+      case SecretKind::kNone:
+      case SecretKind::kScram:
+        return step_failed("the server asks for md5, and there is no fitting secret for this user");
+    }
+    std::string answer;
+    const bool available = md5_response(stored, salt, answer);
+    scrub(stored);
+    if (!available) return step_failed("this OpenSSL refuses MD5");
+    state_ = State::kPassword;
+    return step_send(password_message(answer));
+  }
+
+  Step start_on_sasl(std::string_view list) {
+    bool well_formed = false;
+    const bool offered = offers_scram(list, well_formed);
+    if (!well_formed) return step_violation("malformed AuthenticationSASL");
+    if (!offered) return step_failed("the server offers SASL, but not SCRAM-SHA-256");
+    if (const std::string_view why = why_no_scram(); !why.empty()) return step_failed(std::string(why));
+    state_ = State::kSasl;
+    const std::string first = scram_.client_first();
+    std::string out;
+    {
+      wire::Message message(out, wire::kPassword);
+      wire::put_cstring(out, kScramMechanism);
+      wire::put32(out, static_cast<uint32_t>(first.size()));
+      out.append(first);
+    }
+    return step_send(std::move(out));
+  }
+
+  std::string_view why_no_scram() const {
+    if (proof_.secret.kind == SecretKind::kPlain) return {};
+    if (proof_.keys.known) {
+      const bool stale = proof_.secret.kind == SecretKind::kScram &&
+                         !equal_constant_time(proof_.keys.server_key, proof_.secret.scram.server_key);
+      return stale ? "the user's secret has changed since its last login: the client must log in again" : "";
+    }
+    switch (proof_.secret.kind) {
+      case SecretKind::kNone: return "the server asks for SCRAM, and there is no secret for this user";
+      case SecretKind::kMd5: return "the server asks for SCRAM, and the secret for this user is md5";
+      case SecretKind::kScram: return "the SCRAM secret of this user serves only after a client's SCRAM login";
+      case SecretKind::kPlain: break;
+    }
+    return {};
+  }
+
+  Step sasl_on_continue(std::string_view message) {
+    const Result<ScramClient::Challenge> challenge = scram_.server_first(message);
+    if (!challenge.ok()) return step_violation(challenge.error().text);
+    if (proof_.secret.kind == SecretKind::kPlain) {
+      derive_keys(challenge.value());
+    } else if (proof_.secret.kind == SecretKind::kScram && differs(challenge.value())) {
+      return step_failed("the server's secret for this user is not the one in auth_file");
+    }
+    state_ = State::kSaslContinue;
+    std::string out;
+    {
+      wire::Message answer(out, wire::kPassword);
+      out.append(scram_.client_final(proof_.keys.client_key));
+    }
+    return step_send(std::move(out));
+  }
+
+  void derive_keys(const ScramClient::Challenge& challenge) {
+    Digest salted = server_keys().salted(proof_.secret.text, challenge.salt, challenge.iterations);
+    proof_.keys = {true, client_key(salted), server_key(salted)};
+    scrub(salted);
+  }
+
+  bool differs(const ScramClient::Challenge& challenge) const {
+    const ScramSecret& ours = proof_.secret.scram;
+    return challenge.salt != ours.salt || challenge.iterations != ours.iterations;
+  }
+
+  Step sasl_on_final(std::string_view message) {
+    std::string why = scram_.server_final(message, proof_.keys.server_key);
+    if (!why.empty()) return step_failed(std::move(why));
+    state_ = State::kSaslFinal;
+    return step_send({});
+  }
+
+  const std::string user_;
+  Proof proof_;
+  ScramClient scram_;
+  State state_ = State::kStart;
+};
+
+}  // namespace
+
+std::unique_ptr<ServerLogin> make_server_login(std::string_view user, const Proof& proof) {
+  return std::make_unique<ServerLoginImpl>(user, proof);
+}
+
+}  // namespace berth::auth
