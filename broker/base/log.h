@@ -1,5 +1,6 @@
 // The log, in PgBouncer's format: `2026-11-26 12:08:26.123 UTC [4711] LOG C-0x55d0: db/user@addr:port text`.
-// Any thread may log; a line is never torn. Nothing on the path of a query logs. Secrets never reach it.
+// Any thread may log; a line is never torn, and is with the operating system when log_line returns. Nothing on the
+// path of a query logs. Secrets never reach it. Before the first log_configure lines go to stderr.
 #pragma once
 
 #include <fmt/format.h>
@@ -26,6 +27,8 @@ std::string log_configure(const LogTarget& target);
 // Closes and opens the file again under its name (SIGHUP, after rotation). Empty: done.
 std::string log_reopen();
 bool log_wants(LogLevel level);
+// Writes one line. Control characters in `text`, which may quote what a client sent, are escaped: nobody can forge a
+// second line. Never fails: what a full disk does not take is lost, and the next line that it takes says how many.
 void log_line(LogLevel level, std::string_view text);
 
 template <typename... Args>

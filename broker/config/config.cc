@@ -1,4 +1,5 @@
-// Lookups and effective values. The order of precedence stands here once: the user's value, the database's, the global.
+// Lookups and effective values. The order of precedence stands here once: the user's value, the database's, the
+// global.
 #include "config/config.h"
 
 #include <fmt/format.h>
@@ -49,7 +50,9 @@ T value_or(const UserEntry* user, std::optional<T> UserEntry::*field, T otherwis
   return user && user->*field ? *(user->*field) : otherwise;
 }
 
-int64_t set_or(int64_t value, int64_t otherwise) { return value >= 0 ? value : otherwise; }
+int64_t set_or(int64_t value, int64_t otherwise) {
+  return value >= 0 ? value : otherwise;
+}
 
 }  // namespace
 
@@ -87,7 +90,9 @@ const std::string* Config::find_secret(std::string_view user) const {
 bool Config::is_admin(std::string_view user) const {
   return options.auth_type == AuthType::kAny || contains(admins_, user);
 }
-bool Config::is_stats(std::string_view user) const { return contains(stats_, user); }
+bool Config::is_stats(std::string_view user) const {
+  return contains(stats_, user);
+}
 bool Config::ignores_startup_parameter(std::string_view name) const {
   return contains_ignoring_case(ignored_parameters_, name);
 }
@@ -105,8 +110,7 @@ int64_t Config::min_pool_size(const DatabaseEntry& database, const UserEntry* us
   return std::min(set_or(database.min_pool_size, options.min_pool_size), pool_size(database, user));
 }
 int64_t Config::reserve_pool_size(const DatabaseEntry& database, const UserEntry* user) const {
-  return value_or(user, &UserEntry::reserve_pool_size,
-                  set_or(database.reserve_pool_size, options.reserve_pool_size));
+  return value_or(user, &UserEntry::reserve_pool_size, set_or(database.reserve_pool_size, options.reserve_pool_size));
 }
 int64_t Config::max_db_connections(const DatabaseEntry& database) const {
   return set_or(database.max_db_connections, options.max_db_connections);

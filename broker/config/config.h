@@ -125,8 +125,8 @@ struct Config {
   bool ignores_startup_parameter(std::string_view name) const;
   bool tracks_extra_parameter(std::string_view name) const;
 
-  // Effective values. `user` may be null: a user without a line in [users]. A user's value goes before the database's,
-  // and that before the global one, as in PgBouncer. For limits 0 means without limit, for times never.
+  // Effective values. `user` may be null: a user without a line in [users]. A user's value goes before the
+  // database's, and that before the global one, as in PgBouncer. For limits 0 means without limit, for times never.
   PoolMode pool_mode(const DatabaseEntry& database, const UserEntry* user) const;
   int64_t pool_size(const DatabaseEntry& database, const UserEntry* user) const;
   // Never more than pool_size.

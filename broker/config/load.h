@@ -10,8 +10,8 @@
 
 namespace berth::config {
 
-// The Error's text has every mistake of the file, each as a line "file:line: key: why". What does not keep the broker from
-// starting is in Config::warnings, which the caller logs.
+// The Error's text has every mistake of the file, each as a line "file:line: key: why". What does not keep the broker
+// from starting is in Config::warnings, which the caller logs.
 Result<std::shared_ptr<const Config>> load_config(const std::string& path);
 
 }  // namespace berth::config

@@ -1,3 +1,4 @@
+// The table, made from options.def.
 #include "config/options.h"
 
 #include <array>
@@ -31,8 +32,9 @@ const auto& table() {
   static const auto kTable = std::to_array<OptionInfo>({
 #define BERTH_BOOL(name, preset, kind, reload, doc) \
   {#name, OptionKind::kBool, #preset, kind, reload, doc, 0, 1, &Options::name, nullptr, nullptr, nullptr, nullptr},
-#define BERTH_INT(name, preset, min, max, kind, reload, doc) \
-  {#name, OptionKind::kNumber, #preset, kind, reload, doc, min, max, nullptr, &Options::name, nullptr, nullptr, nullptr},
+#define BERTH_INT(name, preset, min, max, kind, reload, doc)              \
+  {#name,   OptionKind::kNumber, #preset, kind,    reload, doc, min, max, \
+   nullptr, &Options::name,      nullptr, nullptr, nullptr},
 #define BERTH_TIME(name, preset, kind, reload, doc) \
   {#name, OptionKind::kTime, #preset, kind, reload, doc, 0, 0, nullptr, &Options::name, nullptr, nullptr, nullptr},
 #define BERTH_TEXT(name, preset, kind, reload, doc) \
@@ -59,7 +61,9 @@ std::string store(const Result<Parsed>& parsed, Field& field) {
 
 }  // namespace
 
-std::span<const OptionInfo> all_options() { return table(); }
+std::span<const OptionInfo> all_options() {
+  return table();
+}
 
 const OptionInfo* find_option(std::string_view name) {
   for (const OptionInfo& info : table()) {
@@ -70,18 +74,12 @@ const OptionInfo* find_option(std::string_view name) {
 
 std::string option_value(const Options& options, const OptionInfo& info) {
   switch (info.kind) {
-    case OptionKind::kBool:
-      return options.*info.as_bool ? "1" : "0";
-    case OptionKind::kNumber:
-      return std::to_string(options.*info.as_number);
-    case OptionKind::kTime:
-      return format_time(options.*info.as_number);
-    case OptionKind::kText:
-      return options.*info.as_text;
-    case OptionKind::kPoolMode:
-      return std::string(to_string(options.*info.as_pool_mode));
-    case OptionKind::kAuthType:
-      return std::string(to_string(options.*info.as_auth_type));
+    case OptionKind::kBool: return options.*info.as_bool ? "1" : "0";
+    case OptionKind::kNumber: return std::to_string(options.*info.as_number);
+    case OptionKind::kTime: return format_time(options.*info.as_number);
+    case OptionKind::kText: return options.*info.as_text;
+    case OptionKind::kPoolMode: return std::string(to_string(options.*info.as_pool_mode));
+    case OptionKind::kAuthType: return std::string(to_string(options.*info.as_auth_type));
   }
   ASSERT(false);
   return {};
@@ -89,19 +87,12 @@ std::string option_value(const Options& options, const OptionInfo& info) {
 
 std::string assign_option(Options& options, const OptionInfo& info, std::string_view text) {
   switch (info.kind) {
-    case OptionKind::kBool:
-      return store(parse_bool(text), options.*info.as_bool);
-    case OptionKind::kNumber:
-      return store(parse_number(text, info.min, info.max), options.*info.as_number);
-    case OptionKind::kTime:
-      return store(parse_time(text), options.*info.as_number);
-    case OptionKind::kText:
-      options.*info.as_text = std::string(text);
-      return {};
-    case OptionKind::kPoolMode:
-      return store(parse_pool_mode(text), options.*info.as_pool_mode);
-    case OptionKind::kAuthType:
-      return store(parse_auth_type(text), options.*info.as_auth_type);
+    case OptionKind::kBool: return store(parse_bool(text), options.*info.as_bool);
+    case OptionKind::kNumber: return store(parse_number(text, info.min, info.max), options.*info.as_number);
+    case OptionKind::kTime: return store(parse_time(text), options.*info.as_number);
+    case OptionKind::kText: options.*info.as_text = std::string(text); return {};
+    case OptionKind::kPoolMode: return store(parse_pool_mode(text), options.*info.as_pool_mode);
+    case OptionKind::kAuthType: return store(parse_auth_type(text), options.*info.as_auth_type);
   }
   ASSERT(false);
   return {};
@@ -109,22 +100,12 @@ std::string assign_option(Options& options, const OptionInfo& info, std::string_
 
 void copy_option(Options& to, const Options& from, const OptionInfo& info) {
   switch (info.kind) {
-    case OptionKind::kBool:
-      to.*info.as_bool = from.*info.as_bool;
-      return;
+    case OptionKind::kBool: to.*info.as_bool = from.*info.as_bool; return;
     case OptionKind::kNumber:
-    case OptionKind::kTime:
-      to.*info.as_number = from.*info.as_number;
-      return;
-    case OptionKind::kText:
-      to.*info.as_text = from.*info.as_text;
-      return;
-    case OptionKind::kPoolMode:
-      to.*info.as_pool_mode = from.*info.as_pool_mode;
-      return;
-    case OptionKind::kAuthType:
-      to.*info.as_auth_type = from.*info.as_auth_type;
-      return;
+    case OptionKind::kTime: to.*info.as_number = from.*info.as_number; return;
+    case OptionKind::kText: to.*info.as_text = from.*info.as_text; return;
+    case OptionKind::kPoolMode: to.*info.as_pool_mode = from.*info.as_pool_mode; return;
+    case OptionKind::kAuthType: to.*info.as_auth_type = from.*info.as_auth_type; return;
   }
 }
 

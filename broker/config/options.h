@@ -1,5 +1,6 @@
-// The settings of options.def as a table: each knows its name, default, class, limits and documentation, and how to read
-// and write its field of Options. The parser, SHOW CONFIG, SET, the reload's diff and docs/config.md go through it.
+// The settings of options.def as a table: each knows its name, default, class, limits and documentation, and how to
+// read and write its field of Options. The parser, SHOW CONFIG, SET, the reload's diff and docs/config.md go through
+// it.
 #pragma once
 
 #include <span>

@@ -1,3 +1,4 @@
+// See values.h. Words and numbers, and how errors name what is allowed.
 #include "config/values.h"
 
 #include <fmt/format.h>
@@ -10,8 +11,12 @@ namespace berth::config {
 
 namespace {
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+char lower(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+}
+bool is_space(char c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
 
 template <typename T>
 struct Word {
@@ -19,9 +24,8 @@ struct Word {
   T value;
 };
 
-constexpr std::array<Word<PoolMode>, 3> kPoolModes{{{"session", PoolMode::kSession},
-                                                    {"transaction", PoolMode::kTransaction},
-                                                    {"statement", PoolMode::kStatement}}};
+constexpr std::array<Word<PoolMode>, 3> kPoolModes{
+    {{"session", PoolMode::kSession}, {"transaction", PoolMode::kTransaction}, {"statement", PoolMode::kStatement}}};
 constexpr std::array<Word<AuthType>, 9> kAuthTypes{{{"trust", AuthType::kTrust},
                                                     {"any", AuthType::kAny},
                                                     {"plain", AuthType::kPlain},
@@ -69,12 +73,22 @@ bool equal_ignoring_case(std::string_view a, std::string_view b) {
   return true;
 }
 
-std::string_view to_string(PoolMode mode) { return word_of(kPoolModes, mode); }
-std::string_view to_string(AuthType type) { return word_of(kAuthTypes, type); }
+std::string_view to_string(PoolMode mode) {
+  return word_of(kPoolModes, mode);
+}
+std::string_view to_string(AuthType type) {
+  return word_of(kAuthTypes, type);
+}
 
-Result<PoolMode> parse_pool_mode(std::string_view text) { return parse_word(kPoolModes, text); }
-Result<AuthType> parse_auth_type(std::string_view text) { return parse_word(kAuthTypes, text); }
-Result<LoadBalance> parse_load_balance(std::string_view text) { return parse_word(kLoadBalances, text); }
+Result<PoolMode> parse_pool_mode(std::string_view text) {
+  return parse_word(kPoolModes, text);
+}
+Result<AuthType> parse_auth_type(std::string_view text) {
+  return parse_word(kAuthTypes, text);
+}
+Result<LoadBalance> parse_load_balance(std::string_view text) {
+  return parse_word(kLoadBalances, text);
+}
 
 Result<bool> parse_bool(std::string_view text) {
   for (const std::string_view word : {"1", "true", "t", "yes", "y", "on"}) {
@@ -123,6 +137,8 @@ Result<Micros> parse_time(std::string_view text) {
   return static_cast<Micros>(std::llround(seconds * static_cast<double>(kSecond)));
 }
 
-std::string format_time(Micros time) { return fmt::format("{:g}", static_cast<double>(time) / kSecond); }
+std::string format_time(Micros time) {
+  return fmt::format("{:g}", static_cast<double>(time) / kSecond);
+}
 
 }  // namespace berth::config

@@ -1,5 +1,5 @@
-// The values of settings as text: what a file may say for a truth value, a number, a time, a mode. Pure functions; the
-// Error's text says what is wrong and what is allowed, without naming the setting.
+// The values of settings as text: what a file may say for a truth value, a number, a time, a mode. Pure functions;
+// the Error's text says what is wrong and what is allowed, without naming the setting.
 #pragma once
 
 #include <cstdint>

@@ -1,0 +1,124 @@
+// The text of docs/config.md: an introduction, then the settings of options.def as tables.
+#include "config/docs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "config/options.h"
+
+namespace berth::config {
+
+namespace {
+
+constexpr std::string_view kHead = R"(# Settings
+
+<!-- Generated from broker/config/options.def and docs.cc by: pgberth --docs config -->
+
+The broker reads one file in PgBouncer's format and with PgBouncer's names: an existing `pgbouncer.ini` starts it.
+`pgberth --check FILE` says all that is wrong with a file, with line and key, and starts nothing.
+
+## The file
+
+    [databases]
+    shop = host=10.0.0.5 port=5432 pool_size=40
+    "my-app" = host=/run/postgresql dbname=app password='it''s'
+    * = host=10.0.0.5
+
+    [users]
+    reports = pool_mode=session max_user_connections=5
+
+    [pgbouncer]
+    listen_addr = 127.0.0.1
+    auth_type = scram-sha-256
+    auth_file = /etc/pgberth/userlist.txt
+
+    %include /etc/pgberth/local.ini
+
+- A comment is a whole line that starts with `;` or `#`. Later in a line these characters mean nothing.
+- `[pgberth]` is another name for `[pgbouncer]`. The lines of an included file stand in the section that is open.
+  Relative names of files start at the directory in which the broker was started.
+- A name with other characters than letters, digits and `_` may stand in double quotes; `""` is one double quote.
+- The values of `[databases]` and `[users]` are `key=value` pairs; a value with spaces stands in single quotes, and
+  `''` in it is one quote.
+- Times are in seconds and may have fractions. Truth values are `0` and `1`; words such as `yes` and `off` are
+  understood too. Whole numbers with a leading `0` are octal, with `0x` hexadecimal.
+- A key that is unknown is ignored with a warning. One that has no effect yet is accepted with a warning that says so.
+- A setting that promises a protection which does not work yet **refuses to start**: TLS modes of `require` and above,
+  `auth_type` `cert`, `hba`, `pam` and `ldap`, `auth_hba_file`, `disable_pqexec`.
+- With a mistake in the file the broker does not start and lists every mistake; on a reload it keeps what runs.
+
+## `[databases]`
+
+`NAME = key=value ...`; the name `*` is the fallback for every database that has no line of its own, and `pgbouncer`
+is reserved for the console.
+
+| key | default | meaning |
+|---|---|---|
+| dbname | NAME (for `*`: what the client asked for) | the database on the server |
+| host | a Unix socket in `unix_socket_dir` | name, address, or directory of the Unix socket; a list with commas |
+| port | 5432 | |
+| user | the client's | every client is served as this user |
+| password | from `auth_file` | the password of `user` |
+| pool_size, min_pool_size, reserve_pool_size (or reserve_pool) | the global ones | for each pool |
+| pool_mode, server_lifetime, query_wait_timeout | the global ones | |
+| max_db_connections, max_db_client_connections | the global ones | |
+| connect_query | none | runs on each new server connection |
+| client_encoding, datestyle, timezone | the server's | set on each new server connection |
+| load_balance_hosts | round-robin | `disable`: the next host of a list is tried only when one fails |
+| auth_user, auth_query, auth_dbname | | accepted, no effect yet |
+
+## `[users]`
+
+`NAME = key=value ...`, with `pool_size`, `reserve_pool_size`, `pool_mode`, `max_user_connections`,
+`max_user_client_connections`, `query_timeout`, `idle_transaction_timeout`, `transaction_timeout`,
+`client_idle_timeout`, `query_wait_timeout`. The value of a user goes before the database's, and that before the
+global one. In both sections `-1` means not set.
+
+## `auth_file`
+
+Lines of `"user" "secret"`. The secret is a password, `md5` followed by the hash of password and user name, or a
+`SCRAM-SHA-256$...` secret as PostgreSQL keeps it in `pg_authid`. `""` is one double quote; comments start with `;`.
+)";
+
+std::string cell(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '|') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
+void append_table(std::string& out, OptionClass effect) {
+  std::vector<const OptionInfo*> options;
+  for (const OptionInfo& info : all_options()) {
+    if (info.effect == effect) options.push_back(&info);
+  }
+  std::sort(options.begin(), options.end(), [](const auto* a, const auto* b) { return a->name < b->name; });
+  out += "\n| setting | default | reload | meaning |\n|---|---|---|---|\n";
+  for (const OptionInfo* info : options) {
+    const std::string preset = info->preset.empty() ? "" : fmt::format("`{}`", cell(info->preset));
+    out +=
+        fmt::format("| {} | {} | {} | {} |\n", info->name, preset, info->reloadable ? "yes" : "no", cell(info->doc));
+  }
+}
+
+}  // namespace
+
+std::string config_markdown() {
+  std::string out(kHead);
+  out +=
+      "\n## `[pgbouncer]`: settings that work\n\n\"reload\" says whether SIGHUP, RELOAD and SET change it in the "
+      "running "
+      "broker.\n";
+  append_table(out, OptionClass::kHonoured);
+  out += "\n## `[pgbouncer]`: settings of which some values refuse to start\n";
+  append_table(out, OptionClass::kDoor);
+  out += "\n## `[pgbouncer]`: settings without effect yet\n\nEach is accepted with one warning.\n";
+  append_table(out, OptionClass::kNoEffectYet);
+  return out;
+}
+
+}  // namespace berth::config

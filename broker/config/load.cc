@@ -1,0 +1,75 @@
+// Reads the files and hands their texts to the pure parts.
+#include "config/load.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "config/build.h"
+#include "config/userlist.h"
+
+namespace berth::config {
+
+namespace {
+
+constexpr size_t kMaxFileSize = size_t{256} << 20;
+
+Result<std::string> read_file(const std::string& path) {
+  const auto failed = [&] { return Error{fmt::format("cannot read \"{}\": {}", path, std::strerror(errno)), {}}; };
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not block the start
+  if (fd < 0) return failed();
+  std::string text;
+  char chunk[65536];
+  ssize_t got;
+  while ((got = read(fd, chunk, sizeof chunk)) != 0) {
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) {
+      const Error error = failed();
+      close(fd);
+      return error;
+    }
+    text.append(chunk, static_cast<size_t>(got));
+    if (text.size() > kMaxFileSize) {
+      close(fd);
+      return Error{fmt::format("\"{}\" is larger than {} MB", path, kMaxFileSize >> 20), {}};
+    }
+  }
+  close(fd);
+  return text;
+}
+
+bool looks_at_users(AuthType type) {
+  return type != AuthType::kTrust && type != AuthType::kAny;
+}
+
+// Where auth_file does not matter for logins, a user list that cannot be read is only worth a warning.
+void load_secrets(Built& built) {
+  const std::string& path = built.config.options.auth_file;
+  if (path.empty()) return;
+  std::vector<Remark>& problems =
+      looks_at_users(built.config.options.auth_type) ? built.mistakes : built.config.warnings;
+  const Result<std::string> text = read_file(path);
+  if (!text) {
+    problems.push_back({built.config.path, 0, "auth_file", text.error().text});
+    return;
+  }
+  Userlist list = parse_userlist(text.value(), path);
+  problems.insert(problems.end(), list.mistakes.begin(), list.mistakes.end());
+  built.config.warnings.insert(built.config.warnings.end(), list.warnings.begin(), list.warnings.end());
+  built.config.secrets = std::move(list.secrets);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
+  Built built = build_config(parse_ini(path, read_file), path);
+  load_secrets(built);
+  if (!built.mistakes.empty()) return Error{describe(built.mistakes), {}};
+  return std::shared_ptr<const Config>(std::make_shared<Config>(std::move(built.config)));
+}
+
+}  // namespace berth::config

@@ -1,0 +1,38 @@
+// See show.h.
+#include "config/show.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "config/options.h"
+#include "config/rules.h"
+
+namespace berth::config {
+
+std::vector<ShowRow> show_config(const Config& config) {
+  std::vector<ShowRow> rows;
+  for (const OptionInfo& info : all_options()) {
+    rows.push_back(
+        {std::string(info.name), option_value(config.options, info), std::string(info.preset), info.reloadable});
+  }
+  std::sort(rows.begin(), rows.end(), [](const ShowRow& a, const ShowRow& b) { return a.key < b.key; });
+  return rows;
+}
+
+Result<std::shared_ptr<const Config>> set_option(const Config& config, std::string_view key, std::string_view value) {
+  const OptionInfo* info = find_option(key);
+  if (!info) return Error{fmt::format("unknown setting \"{}\"", key), {}};
+  if (!info->reloadable) return Error{fmt::format("\"{}\" cannot be changed while the broker runs", key), {}};
+  auto changed = std::make_shared<Config>(config);
+  const std::string why = assign_option(changed->options, *info, value);
+  if (!why.empty()) return Error{fmt::format("{}: {}", key, why), {}};
+  std::vector<Remark> ignored;
+  const auto where = [](std::string_view name) { return Remark{{}, 0, std::string(name), {}}; };
+  const std::vector<Remark> mistakes = check_rules(*changed, where, ignored);
+  if (!mistakes.empty()) return Error{mistakes.front().format(), {}};
+  changed->index();
+  return std::shared_ptr<const Config>(std::move(changed));
+}
+
+}  // namespace berth::config
