@@ -49,6 +49,8 @@ class Step:
         self.deadline = time.monotonic() + budget
         self.counts = Counts()
         self.notes = []
+        with open(self.log_path, "w", encoding="utf-8"):
+            pass
 
     def run(self, command, **environment):
         """Runs a command with its output in the log; its exit status, or None when the budget had run out."""
@@ -81,7 +83,7 @@ class Step:
 
     def counted(self, command, pattern, **environment):
         """Runs a command that prints its counts; the groups of `pattern` are named passed and failed."""
-        before = len(self.log_text()) if os.path.exists(self.log_path) else 0
+        before = len(self.log_text())
         status = self.run(command, **environment)
         found = list(re.finditer(pattern, self.log_text()[before:], re.M))
         if not found:
@@ -179,6 +181,7 @@ def exists(pattern):
 
 def tidy(step):
     step.one([PYTHON, "-B", "tests/tidy_selftest.py"])
+    step.one([PYTHON, "-B", "tests/check_selftest.py"])
     step.one([PYTHON, "-B", "tests/tidy.py"])
 
 

@@ -1,10 +1,11 @@
 """The generated pages of docs/: `make docs` writes them, `tests/docs.py --check` says which are stale.
 
 A page comes from the program itself (`pgberth --docs PAGE`), which prints it from the lists in its sources. The check also
-looks at every link from one page of the repository to another file of it.
+looks at every link from one page of the repository to another file of it, and at META.json.
 """
 
 import glob
+import json
 import os
 import re
 import subprocess
@@ -40,9 +41,26 @@ def broken_links():
                 yield f"{os.path.relpath(path, ROOT)}: the link to {target} leads nowhere"
 
 
+def wrong_metadata():
+    """What PGXN demands of META.json, and that its version is the program's."""
+    with open(os.path.join(ROOT, "META.json"), encoding="utf-8") as file:
+        meta = json.load(file)
+    for key in ("name", "version", "abstract", "maintainer", "license", "provides", "meta-spec"):
+        if not meta.get(key):
+            yield f"META.json: {key} is missing"
+    with open(os.path.join(ROOT, "broker", "CMakeLists.txt"), encoding="utf-8") as file:
+        version = re.search(r"project\(pgberth VERSION (\S+)", file.read())[1]
+    for name, provided in {"the distribution": meta, **meta["provides"]}.items():
+        if provided.get("version") != version:
+            yield f"META.json: {name} has version {provided.get('version')}, broker/CMakeLists.txt has {version}"
+        for key in ("file", "docfile"):
+            if key in provided and not os.path.exists(os.path.join(ROOT, provided[key])):
+                yield f"META.json: {name}: {provided[key]} is not there"
+
+
 def main():
     if sys.argv[1:] == ["--check"]:
-        problems = [*stale_pages(), *broken_links()]
+        problems = [*stale_pages(), *broken_links(), *wrong_metadata()]
         print("\n".join(problems) or "docs: all pages are current")
         sys.exit(1 if problems else 0)
     for page in PAGES:
