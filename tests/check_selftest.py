@@ -75,7 +75,9 @@ class Steps(unittest.TestCase):
 
     def test_what_is_left_running(self):
         check.adopt_orphans()
-        counts, printed = self.run_step(lambda step: step.one(["bash", "-c", "setsid -f sleep 300"]))
+        away = os.path.join(self.directory.name, "away")
+        script = f"setsid -f bash -c 'touch {away}; exec sleep 300'; until [ -e {away} ]; do sleep 0.05; done"
+        counts, printed = self.run_step(lambda step: step.one(["bash", "-c", script]))
         self.assertEqual(counts, check.Counts(passed=1, failed=1))
         self.assertIn("left running", printed)
         self.assertEqual(check.children(), [])

@@ -16,7 +16,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 LINES_MAX = 600
 FUNCTION_LINES_MAX = 120
-COLUMNS_MAX = 118
+COLUMNS_MAX = {"cc": 118, "cpp": 118, "h": 118, "py": 126}
 # Where the clock, randomness, and the streams of the process may be touched.
 CLOCK_FILES = ("broker/base/base.cc", "broker/base/time.", "broker/base/random.", "broker/base/log.", "tests/bench/")
 STREAM_FILES = ("broker/base/base.cc", "broker/base/log.", "broker/base/assert.")
@@ -112,9 +112,10 @@ def function_length(file):
 
 
 def columns(file):
+    most = COLUMNS_MAX[file.path.rsplit(".", 1)[1]]
     for number, line in enumerate(file.lines, 1):
-        if len(line) > COLUMNS_MAX:
-            yield number, f"{len(line)} columns; at most {COLUMNS_MAX}"
+        if len(line) > most:
+            yield number, f"{len(line)} columns; at most {most}"
 
 
 def commented_out_code(file):
@@ -240,7 +241,7 @@ RULES = (
     (r"^broker/.*\.(cc|h)$", (include_to_the_left, no_exceptions)),
     (r"^broker/.+/.*\.(cc|h)$", (no_streams,)),
     (r"\.py$", (python_parses, columns)),
-    (r"\.sh$|(^|/)run$", (shell_is_strict,)),
+    (r"\.sh$|^\.ci/run$", (shell_is_strict,)),
     (r"^tests/.*\.(cc|py)$", (no_skipped_test,)),
 )
 # Texts that have to show what the rules refuse, and the makefiles' own use of tabs.
@@ -249,6 +250,7 @@ EXEMPT = {
     "tests/tidy.py": (todo_has_issue, no_skipped_test),
     "tests/e2e/conftest.py": (no_skipped_test,),
     "tests/e2e/harness/broker.py": (no_skipped_test,),
+    "docs/style.md": (todo_has_issue,),
     "CHANGELOG.md": (file_length,),
 }
 

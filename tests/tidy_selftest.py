@@ -24,6 +24,7 @@ CASES = (
     (tidy.function_length, "broker/wire/a.cc", LONG_CPP, "int f() {\n  g();\n}\n"),
     (tidy.function_length, "broker/wire/a.h", LONG_METHOD, "namespace a {\n" + "int b;\n" * 300 + "}\n"),
     (tidy.columns, "broker/wire/a.cc", "x" * 119, "x" * 118),
+    (tidy.columns, "tests/a.py", "x" * 127, "x" * 126),
     (tidy.commented_out_code, "broker/wire/a.cc", "  // return value;\n", "// It returns the value.\n"),
     (tidy.commented_out_code, "broker/wire/a.cc", "  // client->close(reason);\n", "// See client.close() below.\n"),
     (tidy.commented_out_code, "broker/wire/a.cc", '// #include "base/time.h"\n', "// #1234 is the issue.\n"),
