@@ -32,6 +32,7 @@ CASES = (
     (tidy.no_clock, "broker/wire/a.cc", "  auto t = time(nullptr);\n", "  stats.time(now);\n"),
     (tidy.no_clock, "broker/wire/a.cc", "  std::chrono::steady_clock::now();\n", '  log("time() is called");\n'),
     (tidy.no_clock, "broker/wire/a.cc", "  gettimeofday(&t, 0);\n", "  wait_time(t);\n"),
+    (tidy.no_clock, "broker/admin/a.h", "  time(&now);\n", "  Table& time(Micros value);\n"),
     (tidy.no_random, "broker/wire/a.cc", "  int n = rand();\n", "  int n = random.below(7);\n"),
     (tidy.no_random, "tests/sim/a.cc", "  std::mt19937 source;\n", "  Random random(seed);\n"),
     (tidy.no_streams, "broker/wire/a.cc", '  printf("x");\n', '  snprintf(to, 4, "x");\n'),
