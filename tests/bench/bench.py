@@ -5,8 +5,9 @@
     tests/bench/bench.py --rows all --seconds 20          everything
     tests/bench/bench.py --rows simple-32,logins-8 --subjects pgberth,pgbouncer --rounds 5
 
-All subjects run at once, only one of them under load. Rounds are interleaved (A B A B ...), so that a machine whose speed
-drifts hits all alike; the tables show medians and the ratios of medians. docs/performance.md explains the columns.
+All subjects run at once, only one of them under load. Rounds are interleaved (A B A B ...), so that a machine whose
+speed drifts hits all alike; the tables show medians and the ratios of medians. docs/performance.md explains the
+columns.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import time
 import measure
 import report
 import rows as row_list
-from cluster import ROOT, BenchError, Cluster, clean_environment, raise_file_limit
+from cluster import ROOT, BenchError, Cluster, raise_file_limit
 from subjects import compile_helper, present
 
 OUT = os.path.join(ROOT, "build", "bench")
@@ -55,8 +56,8 @@ def busy_note():
     used = (measure.machine_ticks() - before) / os.sysconf("SC_CLK_TCK") / (time.monotonic() - at)
     with open("/proc/loadavg", encoding="ascii") as loadavg:
         average = " ".join(loadavg.read().split()[:3])
-    warning = f"; WARNING: the machine is busy, {used:.2f} cores are in use before the row" if used > report.BUSY else ""
-    return f"load average {average}{warning}"
+    busy = f"; WARNING: the machine is busy, others use {used:.2f} cores" if used > report.BUSY else ""
+    return f"load average {average}{busy}"
 
 
 def measure_once(cluster, subject, row, options, idle_program):
@@ -85,6 +86,13 @@ def measure_once(cluster, subject, row, options, idle_program):
         return {"failure": f"{error}{ended}".replace("\n", " ").replace("|", "/")}
 
 
+def shown(sample):
+    """A sample as one line for the eyes."""
+    known = {name: value for name, value in sample.items() if value not in ([], None)}
+    return ", ".join(f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}"
+                     for name, value in known.items())
+
+
 def run_rows(cluster, subjects, rows, options):
     """{row: {subject: [sample of each round]}}"""
     idle_program = compile_helper("idle_clients")
@@ -96,14 +104,13 @@ def run_rows(cluster, subjects, rows, options):
             for subject in subjects:
                 sample = measure_once(cluster, subject, row, options, idle_program)
                 samples.setdefault(row.name, {}).setdefault(subject.name, []).append(sample)
-                shown = {k: round(v, 3) if isinstance(v, float) else v for k, v in sample.items() if v not in ([], None)}
-                say(f"  round {turn + 1} {subject.name}: {shown}")
+                say(f"  round {turn + 1} {subject.name}: {shown(sample)}")
     return samples
 
 
 def about(subjects, options):
-    commit = subprocess.run(["git", "-C", ROOT, "describe", "--always", "--dirty"], capture_output=True, text=True,
-                            env=clean_environment(), check=False).stdout.strip()
+    describe = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
+    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         model = next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown")
     return [

@@ -1,7 +1,7 @@
 """The bench's ground: a private PostgreSQL on a Unix socket, in a directory that is thrown away at the end.
 
-As root everything runs as user postgres, because neither PostgreSQL nor any of the brokers runs as root. The directory
-lies in /tmp, because user postgres may not enter a clone under /root, and because a socket's path must be short.
+As root everything runs as user postgres, because neither PostgreSQL nor any of the brokers runs as root. The
+directory lies in /tmp, because user postgres may not enter a clone under /root, and a socket's path must be short.
 """
 
 import glob
@@ -55,7 +55,7 @@ def raise_file_limit():
 
 
 def free_port(taken):
-    """A port of 127.0.0.1 below the range of outgoing connections, so that no client takes it between two restarts."""
+    """A port of 127.0.0.1 below the range of outgoing ones, so that no client takes it between two restarts."""
     for port in range(26400, 32000):
         if port in taken:
             continue
@@ -111,8 +111,9 @@ class Cluster:
             conf.write(f"unix_socket_directories = '{self.sockets}'\n")
         self.postmaster = self.popen([f"{self.bin}/postgres", "-D", data], "postgres.log")
         self.wait_until_answers(self.sockets, SERVER_PORT, "postgres", self.postmaster)
-        self.run_as([f"{self.bin}/createdb", "-h", self.sockets, "-U", USER, DATABASE])
-        self.run_as([f"{self.bin}/pgbench", "-h", self.sockets, "-U", USER, "-i", "-q", "-s", str(self.scale), DATABASE])
+        here = ["-h", self.sockets, "-U", USER]
+        self.run_as([f"{self.bin}/createdb", *here, DATABASE])
+        self.run_as([f"{self.bin}/pgbench", *here, "-i", "-q", "-s", str(self.scale), DATABASE])
 
     def run_as(self, command):
         done = subprocess.run(command, cwd=self.dir, env=clean_environment(), capture_output=True, text=True,

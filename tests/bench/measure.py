@@ -1,7 +1,7 @@
 """One measurement: a load, and what the broker's process spent on it.
 
-The window of a load opens with pgbench's first progress line and closes with a later one, so neither the logins at its
-start nor the goodbyes at its end are in the figures.
+The window of a load opens with pgbench's first progress line and closes with a later one, so neither the logins at
+its start nor the goodbyes at its end are in the figures.
 """
 
 import glob

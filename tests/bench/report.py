@@ -62,7 +62,8 @@ def load_table(table):
 
 
 def memory_table(table):
-    lines = ["| row | subject | bytes per idle client | to pgbouncer | process without clients, MB | clients let in | remark |",
+    lines = ["| row | subject | bytes per idle client | to pgbouncer | process without clients, MB | clients let in "
+             "| remark |",
              "|---|---|--:|--:|--:|--:|---|"]
     for row, by_subject in table.items():
         for subject, cell in by_subject.items():
@@ -108,7 +109,8 @@ def targets(table):
 
 def target_table(table):
     lines = ["| figure to reach | limit | measured | reached |", "|---|---|--:|---|"]
-    lines += [f"| {what} | {limit} | {value} | {'yes' if good else 'no'} |" for what, limit, value, good in targets(table)]
+    for what, limit, value, good in targets(table):
+        lines.append(f"| {what} | {limit} | {value} | {'yes' if good else 'no'} |")
     return lines if len(lines) > 2 else []
 
 

@@ -1,10 +1,11 @@
 """The brokers that the bench compares: how each is found, configured and started.
 
-All of them get the same terms: transaction pooling, a fixed set of 20 servers reached over PostgreSQL's Unix socket, trust
-authentication, no log line for connections and statistics, room for 12,000 clients. Clients come over TCP, or over the
-broker's own Unix socket with --client-socket.
+All of them get the same terms: transaction pooling, a fixed set of 20 servers reached over PostgreSQL's Unix socket,
+trust authentication, no log line for connections and statistics, room for 12,000 clients. Clients come over TCP, or
+over the broker's own Unix socket with --client-socket.
 """
 
+import glob
 import os
 import shutil
 import signal
@@ -95,7 +96,7 @@ class Subject:
         self.dir = cluster.subdirectory(name)
         self.port = cluster.free_port()
         self.process = None
-        self.program = None
+        self.program = []  # the program, below its loader if it needs one of its own
 
     def command(self):
         raise NotImplementedError
@@ -103,9 +104,10 @@ class Subject:
     def install(self, source):
         """Copies the program: a rebuild in the middle of a run must not change the subject, and user postgres may be
         unable to enter the tree."""
-        self.program = os.path.join(self.dir, os.path.basename(source))
-        shutil.copy(source, self.program)
-        os.chmod(self.program, 0o755)
+        target = os.path.join(self.dir, os.path.basename(source))
+        shutil.copy(source, target)
+        os.chmod(target, 0o755)
+        self.program = [target]
 
     def write(self, name, text):
         path = os.path.join(self.dir, name)
@@ -161,7 +163,7 @@ class Subject:
         return (self.dir if by_socket else "127.0.0.1"), self.port
 
     def version(self):
-        done = subprocess.run([self.program, "--version"], capture_output=True, text=True, check=False)
+        done = subprocess.run([*self.program, "--version"], capture_output=True, text=True, check=False)
         return (done.stdout or done.stderr).split("\n")[0].strip()
 
 
@@ -178,7 +180,7 @@ class IniBroker(Subject):
         self.config = self.write("broker.ini", self.fill(INI) + extra)
 
     def command(self):
-        return [self.program, "-q", self.config]
+        return [*self.program, "-q", self.config]
 
 
 class Odyssey(Subject):
@@ -190,7 +192,7 @@ class Odyssey(Subject):
         self.config = self.write("odyssey.conf", self.fill(ODYSSEY))
 
     def command(self):
-        return [self.program, self.config]
+        return [*self.program, self.config]
 
     def address(self, by_socket):
         return (self.cluster.sockets if by_socket else "127.0.0.1"), self.port
@@ -208,7 +210,7 @@ class Relay(Subject):
         if os.path.exists(socket_path):
             os.unlink(socket_path)
         server = os.path.join(self.cluster.sockets, f".s.PGSQL.{SERVER_PORT}")
-        return [self.program, str(self.port), socket_path, server, USER, DATABASE, str(BACKENDS)]
+        return [*self.program, str(self.port), socket_path, server, USER, DATABASE, str(BACKENDS)]
 
     def version(self):
         return "tests/bench/relay.cc"
@@ -231,11 +233,16 @@ class Direct(Subject):
 
 
 def unpack_peers(cluster, peer):
-    """Copies build/peers into the cluster's directory once; returns the wrapper of `peer` there."""
+    """Copies build/peers into the cluster's directory once; returns the command that runs `peer` with its libraries.
+
+    It is what the wrapper build/peers/PEER runs, without the shell, so that valgrind can be put before it.
+    """
     target = os.path.join(cluster.dir, "peers")
     if not os.path.exists(target):
         shutil.copytree(PEERS, target, symlinks=True)
-    return os.path.join(target, peer)
+    libraries = os.path.dirname(glob.glob(f"{target}/root/usr/lib/*/libc.so.6")[0])
+    program = glob.glob(f"{target}/root/usr/*bin/{peer}")[0]
+    return [glob.glob(f"{libraries}/ld-linux*")[0], "--library-path", libraries, program]
 
 
 def compile_helper(name):
