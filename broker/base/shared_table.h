@@ -58,13 +58,15 @@ class SharedTable {
 
  private:
   void drop_last(Entry* entry) {
-    const std::lock_guard<std::mutex> guard(mutex_);
-    if (entry->holds.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-    auto [at, end] = entries_.equal_range(entry->hash);
-    while (at != end && at->second != entry) ++at;
-    ASSERT(at != end);
-    entries_.erase(at);
-    delete entry;
+    {
+      const std::lock_guard<std::mutex> guard(mutex_);
+      if (entry->holds.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+      auto [at, end] = entries_.equal_range(entry->hash);
+      while (at != end && at->second != entry) ++at;
+      ASSERT(at != end);
+      entries_.erase(at);
+    }
+    delete entry;  // without the lock: a value may hold another of the same table
   }
 
   std::mutex mutex_;
