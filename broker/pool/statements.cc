@@ -152,12 +152,12 @@ std::string ClientStatements::name_of(const Statement& statement) const {
 }
 
 void ClientStatements::set(std::string_view name, Statement statement) {
+  if (named_.empty()) named_.reserve(1);  // most idle clients have one: no room to spare
   const auto at = lower(name);
   if (at != named_.end() && at->name == name) {
     named_[static_cast<size_t>(at - named_.begin())].statement = std::move(statement);
     return;
   }
-  if (named_.empty()) named_.reserve(1);  // most idle clients have one: no room to spare
   named_.insert(at, Named{std::string(name), std::move(statement)});
 }
 
