@@ -1,0 +1,85 @@
+#include "admin/show.h"
+
+#include "admin/drivers.h"
+#include "base/assert.h"
+
+namespace berth::admin {
+
+namespace {
+
+constexpr Column kSelectOne[] = {{"?column?", ColumnType::kInt4}};
+constexpr Column kSelectVersion[] = {{"version"}};
+
+enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kConfig };
+
+Family family_of(ShowKind kind) {
+  switch (kind) {
+    case ShowKind::kClients:
+    case ShowKind::kServers:
+    case ShowKind::kSockets:
+    case ShowKind::kActiveSockets: return Family::kSockets;
+    case ShowKind::kPools:
+    case ShowKind::kPeerPools:
+    case ShowKind::kPeers:
+    case ShowKind::kLists:
+    case ShowKind::kMem: return Family::kPools;
+    case ShowKind::kDatabases:
+    case ShowKind::kUsers:
+    case ShowKind::kDnsHosts:
+    case ShowKind::kDnsZones: return Family::kDatabases;
+    case ShowKind::kStats:
+    case ShowKind::kStatsTotals:
+    case ShowKind::kStatsAverages:
+    case ShowKind::kTotals: return Family::kStats;
+    case ShowKind::kConfig:
+    case ShowKind::kState:
+    case ShowKind::kVersion:
+    case ShowKind::kBerthVersion: return Family::kConfig;
+    case ShowKind::kHelp: break;
+  }
+  return Family::kNone;
+}
+
+}  // namespace
+
+std::span<const Column> columns_of(ShowKind kind) {
+  switch (family_of(kind)) {
+    case Family::kSockets: return columns_of_sockets(kind);
+    case Family::kPools: return columns_of_pools(kind);
+    case Family::kDatabases: return columns_of_databases(kind);
+    case Family::kStats: return columns_of_stats(kind);
+    case Family::kConfig: return columns_of_config(kind);
+    case Family::kNone: break;
+  }
+  return {};
+}
+
+std::shared_ptr<Show> make_show(ShowKind kind) {
+  switch (family_of(kind)) {
+    case Family::kSockets: return make_show_sockets(kind);
+    case Family::kPools: return make_show_pools(kind);
+    case Family::kDatabases: return make_show_databases(kind);
+    case Family::kStats: return make_show_stats(kind);
+    case Family::kConfig: return make_show_config(kind);
+    case Family::kNone: break;
+  }
+  ASSERT(false);
+  return nullptr;
+}
+
+std::span<const Column> columns_of_command(const Command& command) {
+  switch (command.verb) {
+    case Verb::kShow: return columns_of(command.show);
+    case Verb::kShowDriver: return driver_columns(command.key);
+    case Verb::kSelectOne: return kSelectOne;
+    case Verb::kSelectVersion: return kSelectVersion;
+    default: return {};
+  }
+}
+
+bool visits_workers(ShowKind kind) {
+  const Family family = family_of(kind);
+  return family != Family::kConfig && family != Family::kNone;
+}
+
+}  // namespace berth::admin

@@ -1,0 +1,198 @@
+// PAUSE, RESUME and WAIT_CLOSE: what has to wait for servers. Who waits is looked at on each tick, by a count over
+// all workers.
+#include "admin/console.h"
+#include "base/log.h"
+#include "session/server.h"
+
+namespace berth::admin {
+
+namespace {
+
+bool concerns(const session::Slice& slice, const std::string& database) {
+  return database.empty() || slice.database == database;
+}
+
+using S = pool::ServerState;
+
+// Free servers of a paused pool are closed, as PgBouncer does: who pauses means to do something to the database. So
+// are those that have not reached it yet.
+void close_free(session::Slice& slice) {
+  for (const S state : {S::kIdle, S::kChecking, S::kConnecting}) {
+    while (pool::ServerNode* node = slice.pool.servers(state).front())
+      static_cast<session::Server*>(node)->close("pause mode");
+  }
+}
+
+int64_t count_busy(const session::Slice& slice) {
+  size_t count = 0;
+  for (const S state : {S::kLinked, S::kCleaning, S::kLogin, S::kSetup}) {
+    count += slice.pool.servers(state).size();
+  }
+  return static_cast<int64_t>(count);
+}
+
+int64_t count_stale(const session::Slice& slice) {
+  int64_t count = 0;
+  for (int state = 0; state < pool::kServerStates; ++state) {
+    const pool::ServerList& list = slice.pool.servers(static_cast<S>(state));
+    for (const pool::ServerNode* node = list.front(); node; node = list.next(node)) count += slice.pool.stale(node);
+  }
+  return count;
+}
+
+// How many servers of this worker a waiting command still has to wait for.
+int64_t count_on(Context& context, Wait::Kind kind, const std::string& database) {
+  int64_t count = 0;
+  const bool paused = context.globals.paused.load(std::memory_order_relaxed);
+  for (auto& [key, slice] : context.slices) {
+    if (!concerns(*slice, database)) continue;
+    if (kind == Wait::Kind::kClose) {
+      count += count_stale(*slice);
+      continue;
+    }
+    slice->pool.set_paused(paused);
+    close_free(*slice);
+    count += count_busy(*slice);
+  }
+  return count;
+}
+
+// After a RESUME, on each worker: who waits for a server may have one again.
+void resume_on(Context& context, const std::string& database) {
+  const bool paused = context.globals.paused.load(std::memory_order_relaxed);
+  for (auto& [key, slice] : context.slices) {
+    if (!concerns(*slice, database)) continue;
+    slice->pool.set_paused(paused);
+    session::run_slice(context, *slice);
+  }
+  ConsoleImpl::of(context).end_pauses(database);
+}
+
+}  // namespace
+
+void ConsoleImpl::pause(Session& session, const Command& command) {
+  if (command.argument.empty()) {
+    if (context_.globals.paused.exchange(true)) return fail(session, "already suspended/paused");
+    LOG_INFO("{} PAUSE command issued", session.client->label());
+  } else {
+    if (!check_database(session, command, "pause")) return;
+    LOG_INFO("{} PAUSE '{}' command issued", session.client->label(), one_line(command.argument));
+    context_.globals.registry.database(command.argument)->paused.store(true, std::memory_order_relaxed);
+  }
+  begin_wait(session, Wait::Kind::kPause, command.argument);
+}
+
+void ConsoleImpl::resume(Session& session, const Command& command) {
+  if (command.argument.empty()) {
+    if (!context_.globals.paused.exchange(false)) return fail(session, "pooler is not paused/suspended");
+    LOG_INFO("{} RESUME command issued", session.client->label());
+  } else {
+    if (!check_database(session, command, "resume")) return;
+    if (!context_.globals.registry.database(command.argument)->paused.exchange(false)) {
+      return fail(session, fmt::format("database {} is not paused", command.argument));
+    }
+    LOG_INFO("{} RESUME '{}' command issued", session.client->label(), one_line(command.argument));
+  }
+  visit_all(
+      session, [database = command.argument](Context& context) { resume_on(context, database); },
+      [this, command](Session& of) { done(of, command); });
+}
+
+void ConsoleImpl::wait_close(Session& session, const Command& command) {
+  if (!command.argument.empty() && !check_database(session, command, "wait in")) return;
+  LOG_INFO("{} WAIT_CLOSE command issued", session.client->label());
+  begin_wait(session, Wait::Kind::kClose, command.argument);
+}
+
+void ConsoleImpl::begin_wait(Session& session, Wait::Kind kind, const std::string& database) {
+  session.wait = Wait{.kind = kind, .database = database, .number = next_wait_++};
+  poll(session);
+}
+
+// Counts what a session waits for; at none, its command is over.
+void ConsoleImpl::poll(Session& session) {
+  ASSERT(session.wait && session.busy);
+  if (session.wait->polling) return;
+  session.wait->polling = true;
+  const Wait wait = *session.wait;
+  auto count = std::make_shared<int64_t>(0);
+  visit_all(
+      session, [wait, count](Context& context) { *count += count_on(context, wait.kind, wait.database); },
+      [this, wait, count](Session& of) {
+        if (!of.wait || of.wait->number != wait.number) return;
+        of.wait->polling = false;
+        if (*count > 0) return;
+        finish(of, {.tag = wait.kind == Wait::Kind::kPause ? "PAUSE" : "WAIT_CLOSE"});
+      });
+}
+
+void ConsoleImpl::end_pauses(const std::string& database) {
+  std::vector<uint64_t> ended;
+  for (const auto& [serial, session] : sessions_) {
+    if (session->wait && session->wait->kind == Wait::Kind::kPause && session->wait->database == database)
+      ended.push_back(serial);
+  }
+  for (const uint64_t serial : ended) {
+    if (Session* session = find(serial)) fail(*session, "PAUSE was ended by RESUME before it was complete", "57014");
+  }
+}
+
+// Ctrl-C: a PAUSE that waits is taken back, as RESUME does; a WAIT_CLOSE just ends.
+void ConsoleImpl::on_cancel(Client* client) {
+  Session* session = find(client->serial);
+  if (!session || !session->wait) return;
+  const Wait wait = *session->wait;
+  fail(*session, "canceling statement due to user request", "57014");
+  if (wait.kind != Wait::Kind::kPause) return;
+  LOG_INFO("{} PAUSE was canceled: resuming", client->label());
+  if (wait.database.empty()) {
+    context_.globals.paused.store(false);
+  } else {
+    context_.globals.registry.database(wait.database)->paused.store(false);
+  }
+  dispatcher_.visit_all(
+      context_.worker, [database = wait.database](Context& context) { resume_on(context, database); },
+      [](Context&) {});
+}
+
+void ConsoleImpl::close_paused() {
+  for (auto& [key, slice] : context_.slices) {
+    if (slice->pool.paused()) close_free(*slice);
+  }
+}
+
+void ConsoleImpl::on_tick() {
+  closed_.clear();
+  close_paused();
+  std::vector<uint64_t> waiting;
+  for (const auto& [serial, session] : sessions_) {
+    if (session->wait) waiting.push_back(serial);
+  }
+  for (const uint64_t serial : waiting) {
+    Session* session = find(serial);
+    if (session && session->wait) poll(*session);
+  }
+  if (context_.worker == 0) keep_history();
+}
+
+// ---- signals
+
+void pause_all(worker::Dispatcher&, session::Globals& globals) {
+  if (globals.paused.exchange(true)) {
+    LOG_INFO("got SIGUSR1, but already paused/suspended");
+    return;
+  }
+  LOG_INFO("got SIGUSR1, pausing all activity");  // the workers see it at their next tick
+}
+
+void resume_all(worker::Dispatcher& dispatcher, session::Globals& globals) {
+  if (!globals.paused.exchange(false)) {
+    LOG_INFO("got SIGUSR2, but not paused/suspended");
+    return;
+  }
+  LOG_INFO("got SIGUSR2, continuing from PAUSE");
+  dispatcher.visit_all(
+      0, [](Context& context) { resume_on(context, {}); }, [](Context&) {});
+}
+
+}  // namespace berth::admin
