@@ -101,6 +101,8 @@ def broker(request, binary):
             made.stop()
         except AssertionError as failure:
             failures.append(str(failure))
+    for server in {made.postgres for made in started}:
+        server.end_backends()
     request.node.logs = [(made.root, made.all_text()[-4000:]) for made in started]
     for made in started:
         made.remove()

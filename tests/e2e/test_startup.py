@@ -134,7 +134,7 @@ def test_garbage_instead_of_a_startup(b, garbage):
     """T2, I16: an error or an end, never an answer, never a crash."""
     c = Raw(b.transaction_port)
     c.send_if_open(garbage)
-    c.sock.shutdown(1)
+    c.half_close()
     refused(c)
     healthy(b)
 
@@ -149,10 +149,7 @@ def test_random_garbage(b):
         if rng.random() < 0.5:
             data = struct.pack("!II", rng.choice([len(data) + 8, rng.randrange(8, 300)]), wire.PROTOCOL_3_0) + data
         c.send_if_open(data)
-        try:
-            c.sock.shutdown(1)
-        except OSError:
-            pass
+        c.half_close()
         refused(c)
     healthy(b)
 

@@ -119,6 +119,12 @@ class Postgres:
                          f"datname = '{database}' and pid <> pg_backend_pid() and ({where}) order by pid")
         return [int(row[0]) for row in found]
 
+    def end_backends(self) -> None:
+        """After a test: a query that its broker left running (pg_sleep notices no closed connection) is not the next's."""
+        if self.process.poll() is None:
+            self.sql("select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and "
+                     "pid <> pg_backend_pid() and datname like 'e2e%'")
+
     def open_transactions(self) -> list:
         return self.sql("select pid, state, query from pg_stat_activity where state like 'idle in transaction%'")
 

@@ -216,6 +216,14 @@ class Raw:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.sock.close()
 
+    def half_close(self) -> "Raw":
+        """Says that nothing more will be sent; the peer may have closed already."""
+        try:
+            self.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+        return self
+
     def terminate(self) -> None:
         self.send_if_open(wire.terminate())
         self.close()
