@@ -38,7 +38,7 @@ The broker reads one file in PgBouncer's format and with PgBouncer's names: an e
 
 - A comment is a whole line that starts with `;` or `#`. Later in a line these characters mean nothing.
 - `[pgberth]` is another name for `[pgbouncer]`. The lines of an included file stand in the section that is open.
-  Relative names of files start at the directory in which the broker was started.
+  A relative name of a file is looked for in the directory in which the broker was started, then beside the main file.
 - A name with other characters than letters, digits and `_` may stand in double quotes; `""` is one double quote.
 - The values of `[databases]` and `[users]` are `key=value` pairs; a value with spaces stands in single quotes, and
   `''` in it is one quote.

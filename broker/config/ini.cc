@@ -43,6 +43,7 @@ class IniReader {
     }
     const std::string path(trim(rest));
     if (depth >= kMaxIncludeDepth) {
+      full_ = true;
       return mistake(
           file, number, "%include",
           fmt::format("more than {} levels of includes: does \"{}\" include itself?", kMaxIncludeDepth, path));
@@ -107,6 +108,7 @@ class IniReader {
 
   void mistake(const std::string& file, int line, std::string key, std::string text) {
     out_.mistakes.push_back({file, line, std::move(key), std::move(text)});
+    if (out_.mistakes.size() >= kMaxMistakes) full_ = true;
   }
 
   const ReadFile& read_;

@@ -24,6 +24,7 @@ namespace berth::config {
 
 inline constexpr size_t kMaxIncludeDepth = 16;
 inline constexpr size_t kMaxIncludes = 10'000;  // in all: what includes itself twice would double at each level
+inline constexpr size_t kMaxMistakes = 1000;    // then it is no ini file
 inline constexpr size_t kMaxSettings = 1'000'000;
 
 struct Setting {

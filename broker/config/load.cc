@@ -42,14 +42,31 @@ Result<std::string> read_file(const std::string& path) {
   return text;
 }
 
+// A relative name starts at the working directory, as in PgBouncer. What is not there may stand beside the main file.
+class Finder {
+ public:
+  explicit Finder(const std::string& main) {
+    const size_t slash = main.rfind('/');
+    if (slash != std::string::npos) beside_ = main.substr(0, slash + 1);
+  }
+  std::string find(const std::string& path) const {
+    if (path.empty() || path[0] == '/' || beside_.empty() || access(path.c_str(), F_OK) == 0) return path;
+    const std::string other = beside_ + path;
+    return access(other.c_str(), F_OK) == 0 ? other : path;
+  }
+
+ private:
+  std::string beside_;
+};
+
 bool looks_at_users(AuthType type) {
   return type != AuthType::kTrust && type != AuthType::kAny;
 }
 
 // Where auth_file does not matter for logins, a user list that cannot be read is only worth a warning.
-void load_secrets(Built& built) {
-  const std::string& path = built.config.options.auth_file;
-  if (path.empty()) return;
+void load_secrets(Built& built, const Finder& finder) {
+  if (built.config.options.auth_file.empty()) return;
+  const std::string path = finder.find(built.config.options.auth_file);
   std::vector<Remark>& problems =
       looks_at_users(built.config.options.auth_type) ? built.mistakes : built.config.warnings;
   const Result<std::string> text = read_file(path);
@@ -60,14 +77,22 @@ void load_secrets(Built& built) {
   Userlist list = parse_userlist(text.value(), path);
   problems.insert(problems.end(), list.mistakes.begin(), list.mistakes.end());
   built.config.warnings.insert(built.config.warnings.end(), list.warnings.begin(), list.warnings.end());
+  if (list.secrets.empty() && list.mistakes.empty() && looks_at_users(built.config.options.auth_type)) {
+    built.config.warnings.push_back({path, 0, {}, "it names no user: nobody can log in"});
+  }
   built.config.secrets = std::move(list.secrets);
 }
 
 }  // namespace
 
 Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
-  Built built = build_config(parse_ini(path, read_file), path);
-  load_secrets(built);
+  const Finder finder(path);
+  const ReadFile read = [&](const std::string& name) {
+    // The main file itself is only where the caller says.
+    return read_file(name == path ? name : finder.find(name));
+  };
+  Built built = build_config(parse_ini(path, read), path);
+  load_secrets(built, finder);
   if (!built.mistakes.empty()) return Error{describe(built.mistakes), {}};
   return std::shared_ptr<const Config>(std::make_shared<Config>(std::move(built.config)));
 }

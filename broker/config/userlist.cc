@@ -55,7 +55,7 @@ void take_line(std::string_view line, const std::string& file, int number, Userl
 Userlist parse_userlist(std::string_view text, const std::string& file) {
   Userlist out;
   int number = 0;
-  while (!text.empty()) {
+  while (!text.empty() && out.mistakes.size() < kMaxUserlistMistakes) {
     const size_t end = std::min(text.find('\n'), text.size());
     take_line(text.substr(0, end), file, ++number, out);
     text.remove_prefix(std::min(end + 1, text.size()));

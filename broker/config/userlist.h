@@ -10,8 +10,9 @@
 
 namespace berth::config {
 
-inline constexpr size_t kMaxUserNameSize = 10000;  // what fits in a startup packet
-inline constexpr size_t kMaxSecretSize = 65535;    // PgBouncer 1.26's limit for a password
+inline constexpr size_t kMaxUserNameSize = 10000;     // what fits in a startup packet
+inline constexpr size_t kMaxSecretSize = 65535;       // PgBouncer 1.26's limit for a password
+inline constexpr size_t kMaxUserlistMistakes = 1000;  // then it is no user list
 
 struct Userlist {
   StringMap<std::string> secrets;  // the last line of a user counts

@@ -1,5 +1,5 @@
-// The log: its format, that lines stay whole and are on disk at once, rotation, and a disk that is full. Each test writes
-// to a file of its own and reads it back.
+// The log: its format, that lines stay whole and are on disk at once, rotation, and a disk that is full. Each test
+// writes to a file of its own and reads it back.
 #include "base/log.h"
 
 #include <fcntl.h>
@@ -55,7 +55,8 @@ TEST_F(LogTest, LinesHaveTheFormOfPgBouncers) {
   log_line(LogLevel::kFatal, "f");
   const auto written = lines(target_.file);
   ASSERT_EQ(written.size(), 4u);
-  const std::string head = R"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [A-Za-z0-9+-]+ \[)" + std::to_string(getpid()) + R"(\] )";
+  const std::string head =
+      R"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} [A-Za-z0-9+-]+ \[)" + std::to_string(getpid()) + R"(\] )";
   EXPECT_TRUE(std::regex_match(written[0], std::regex(head + R"(LOG listening on 127\.0\.0\.1:6432)"))) << written[0];
   EXPECT_TRUE(std::regex_match(written[1], std::regex(head + "WARNING w"))) << written[1];
   EXPECT_TRUE(std::regex_match(written[2], std::regex(head + "ERROR e"))) << written[2];

@@ -1,0 +1,243 @@
+// From a file to a Config: options, doors, rules between settings, warnings; lookups and effective values.
+#include <gtest/gtest.h>
+
+#include "config/options.h"
+#include "unit/config_support.h"
+
+namespace berth::config {
+namespace {
+
+const std::string kTrust = "[pgbouncer]\nauth_type = trust\n";
+
+std::vector<std::string> mistakes(const std::string& text) {
+  return formatted(build(text).mistakes);
+}
+std::vector<std::string> warnings(const std::string& text) {
+  return formatted(build(text).config.warnings);
+}
+using Lines = std::vector<std::string>;
+
+TEST(Build, OptionsOfEachKind) {
+  const Config config =
+      build(
+          "[pgbouncer]\nauth_type=scram-sha-256\nauth_file=u\npool_mode=transaction\nlisten_port=1\n"
+          "query_wait_timeout=1.5\nlog_connections=off\nlisten_addr=*\n")
+          .config;
+  EXPECT_EQ(config.options.auth_type, AuthType::kScramSha256);
+  EXPECT_EQ(config.options.pool_mode, PoolMode::kTransaction);
+  EXPECT_EQ(config.options.listen_port, 1);
+  EXPECT_EQ(config.options.query_wait_timeout, 1'500'000);
+  EXPECT_FALSE(config.options.log_connections);
+  EXPECT_EQ(config.options.listen_addr, "*");
+  EXPECT_EQ(config.options.conffile, "a.ini");
+  EXPECT_EQ(config.explicit_options, (Lines{"auth_type", "auth_file", "pool_mode", "listen_port",
+                                            "query_wait_timeout", "log_connections", "listen_addr"}));
+}
+
+// Each option takes its own default as text and prints it as it would be shown: the list agrees with itself.
+TEST(Build, EveryDefaultIsAValidValue) {
+  for (const OptionInfo& info : all_options()) {
+    Options options;
+    const std::string shown = option_value(options, info);
+    EXPECT_EQ(assign_option(options, info, info.preset), "") << info.name;
+    EXPECT_EQ(option_value(options, info), shown) << info.name;
+    EXPECT_EQ(assign_option(options, info, shown), "") << info.name;
+    EXPECT_EQ(option_value(options, info), shown) << info.name;
+    EXPECT_FALSE(info.doc.empty()) << info.name;
+    EXPECT_EQ(find_option(info.name), &info) << "named twice";
+  }
+  EXPECT_EQ(find_option("no_such_option"), nullptr);
+}
+
+TEST(Build, AllMistakesAtOnceWithFileLineAndKey) {
+  EXPECT_EQ(
+      mistakes("[databases]\na = port=99999\n[users]\nu = pool_size=many\n"
+               "[pgbouncer]\nlisten_port = 0\nauth_type = magic\nlog_stats = 2\nquery_timeout = 1min\nnonsense\n"),
+      (Lines{"a.ini:10: expected \"key = value\", a [section], %include or a comment",
+             "a.ini:2: a: port: 99999 is out of range, allowed is 1 to 65535",
+             "a.ini:4: u: pool_size: \"many\" is not a whole number",
+             "a.ini:6: listen_port: 0 is out of range, allowed is 1 to 65535",
+             "a.ini:7: auth_type: \"magic\" is not one of trust, any, plain, md5, scram-sha-256, cert, hba, pam, "
+             "ldap",
+             "a.ini:8: log_stats: \"2\" is not 0 or 1 (nor true, false, yes, no, on, off)",
+             "a.ini:9: query_timeout: \"1min\" is not a time in seconds (a number without a unit)"}));
+}
+
+TEST(Doors, RefuseWhatPromisesAProtection) {
+  for (const char* mode : {"require", "verify-ca", "verify-full"}) {
+    for (const char* key : {"client_tls_sslmode", "server_tls_sslmode"}) {
+      const Lines found = mistakes(kTrust + key + " = " + mode + "\n");
+      ASSERT_EQ(found.size(), 1u) << key << mode;
+      EXPECT_EQ(found[0].find(std::string("a.ini:3: ") + key + ": " + mode + " does not work yet"), 0u) << found[0];
+    }
+  }
+  for (const char* type : {"cert", "hba", "pam", "ldap"}) {
+    const Lines found = mistakes(std::string("[pgbouncer]\nauth_type = ") + type + "\n");
+    ASSERT_EQ(found.size(), 1u) << type;
+    EXPECT_EQ(found[0].find(std::string("a.ini:2: auth_type: ") + type + " does not work yet. Use"), 0u) << found[0];
+  }
+  EXPECT_EQ(mistakes(kTrust + "auth_hba_file = h\n").size(), 1u);
+  EXPECT_EQ(mistakes(kTrust + "disable_pqexec = 1\n").size(), 1u);
+  EXPECT_EQ(mistakes(kTrust + "client_tls_sslmode = strict\n").size(), 1u);
+}
+
+TEST(Doors, WhatOpensNothingIsAccepted) {
+  EXPECT_EQ(warnings(kTrust + "auth_hba_file =\ndisable_pqexec = 0\n"), Lines{});
+  EXPECT_EQ(mistakes(kTrust + "auth_hba_file =\ndisable_pqexec = 0\n"), Lines{});
+  EXPECT_EQ(warnings(kTrust), Lines{}) << "server_tls_sslmode is prefer by default, which is not worth a warning";
+  EXPECT_EQ(warnings(kTrust + "server_tls_sslmode = prefer\nclient_tls_sslmode = allow\n"),
+            (Lines{"a.ini:4: client_tls_sslmode: allow has no effect yet: connections of clients do without TLS",
+                   "a.ini:3: server_tls_sslmode: prefer has no effect yet: connections of servers do without TLS"}));
+  EXPECT_EQ(warnings(kTrust + "server_tls_sslmode = disable\nclient_tls_sslmode = disable\n"), Lines{});
+}
+
+TEST(Warnings, OneForWhatHasNoEffectYet) {
+  EXPECT_EQ(
+      warnings(kTrust + "so_reuseport = 1\nso_reuseport = 1\n"),
+      (Lines{"a.ini:3: so_reuseport: it has no effect yet (Lets several processes listen on one port. The broker "
+             "uses all cores in one process.)"}));
+}
+
+TEST(Warnings, UnknownKeysAndSectionsAreListed) {
+  EXPECT_EQ(warnings(kTrust + "max_clients = 5\n[peers]\n1 = host=a\n2 = host=b\n[extra]\nx = y\n"),
+            (Lines{"a.ini:3: max_clients: unknown, it is ignored",
+                   "a.ini:5: [peers]: it has no effect yet: cancel requests are not passed on to other processes",
+                   "a.ini:8: [extra]: unknown section, it is ignored"}));
+  EXPECT_EQ(mistakes(kTrust + "max_clients = 5\n[peers]\n1 = host=a\n[extra]\nx = y\n"), Lines{});
+}
+
+TEST(Warnings, LoginsThatCannotWork) {
+  EXPECT_EQ(warnings("[pgbouncer]\nauth_type = scram-sha-256\n"),
+            (Lines{"a.ini: auth_file: it is not set: with auth_type scram-sha-256 nobody can log in"}));
+  EXPECT_EQ(warnings("[databases]\na = host=x\nb = host=x user=u\n[pgbouncer]\nauth_type = any\n"),
+            (Lines{"a.ini:5: auth_type: with any each database needs user=..., \"a\" has none: nobody can use it"}));
+}
+
+TEST(Rules, Ports) {
+  EXPECT_EQ(mistakes(kTrust + "transaction_port = 6543\nsession_port = 5432\n"), Lines{});
+  EXPECT_EQ(mistakes(kTrust + "transaction_port = 6432\n"),
+            (Lines{"a.ini:3: transaction_port: 6432 is listen_port too"}));
+  EXPECT_EQ(mistakes(kTrust + "transaction_port = 7000\nsession_port = 7000\n"),
+            (Lines{"a.ini:4: session_port: 7000 is transaction_port too"}));
+  EXPECT_EQ(mistakes(kTrust + "unix_socket_dir =\n"),
+            (Lines{"a.ini: listen_addr: nowhere to listen on: set listen_addr or unix_socket_dir"}));
+  EXPECT_EQ(mistakes(kTrust + "unix_socket_dir =\nlisten_addr = *\n"), Lines{});
+}
+
+TEST(Rules, AReserveThatLeavesNothingForSessions) {
+  const std::string ports = kTrust + "transaction_port = 6543\nsession_port = 5432\ndefault_pool_size = 1\n";
+  EXPECT_EQ(warnings(ports), (Lines{"a.ini: transaction_reserve: 1 of the 1 servers of a pool are kept for "
+                                    "transactions: session clients will never get one"}));
+  EXPECT_EQ(warnings(ports + "transaction_reserve = 0\n"), Lines{});
+}
+
+TEST(Rules, SyslogFacility) {
+  EXPECT_EQ(mistakes(kTrust + "syslog_facility = local7\n"), Lines{});
+  EXPECT_EQ(mistakes(kTrust + "syslog_facility = mail\n").size(), 1u);
+}
+
+TEST(Lookup, Databases) {
+  const Config config = build(kTrust + "[databases]\na = host=one\n* = host=other\na = host=two\n").config;
+  EXPECT_EQ(config.find_database("a")->hosts, Lines{"two"});
+  EXPECT_EQ(config.find_database("zzz")->name, "*");
+  EXPECT_EQ(config.find_own_database("zzz"), nullptr);
+  EXPECT_EQ(config.find_own_database("*"), nullptr);
+  EXPECT_EQ(config.databases.size(), 2u);
+  EXPECT_EQ(formatted(config.warnings), (Lines{"a.ini:6: a: named before, this line counts"}));
+  EXPECT_EQ(build(kTrust + "[databases]\na =\n").config.find_database("b"), nullptr);
+}
+
+TEST(Lookup, UsersAndLists) {
+  const Config config =
+      build(kTrust +
+            "admin_users = root, anna\nstats_users=mon\nignore_startup_parameters = extra_float_digits, Options\n"
+            "[users]\nanna = pool_size=3\n")
+          .config;
+  EXPECT_EQ(config.find_user("anna")->pool_size, 3);
+  EXPECT_EQ(config.find_user("bob"), nullptr);
+  EXPECT_EQ(config.find_secret("anna"), nullptr);
+  EXPECT_TRUE(config.is_admin("anna"));
+  EXPECT_FALSE(config.is_admin("mon"));
+  EXPECT_FALSE(config.is_admin("Anna"));
+  EXPECT_TRUE(config.is_stats("mon"));
+  EXPECT_FALSE(config.is_stats("root"));
+  EXPECT_TRUE(config.ignores_startup_parameter("options"));
+  EXPECT_TRUE(config.ignores_startup_parameter("extra_float_digits"));
+  EXPECT_FALSE(config.ignores_startup_parameter("search_path"));
+  EXPECT_TRUE(config.tracks_extra_parameter("intervalstyle"));
+  EXPECT_TRUE(build("[pgbouncer]\nauth_type = any\n").config.is_admin("whoever"));
+}
+
+// Eight combinations for each value that all three levels may set.
+TEST(Effective, UserBeforeDatabaseBeforeGlobal) {
+  Config config;
+  config.options.default_pool_size = 1;
+  config.options.reserve_pool_size = 1;
+  config.options.query_wait_timeout = 1;
+  config.options.pool_mode = PoolMode::kSession;
+  for (int bits = 0; bits < 4; ++bits) {
+    DatabaseEntry database;
+    UserEntry user;
+    if (bits & 1) {
+      database.pool_size = database.reserve_pool_size = 2;
+      database.query_wait_timeout = 2;
+      database.pool_mode = PoolMode::kTransaction;
+    }
+    if (bits & 2) {
+      user.pool_size = user.reserve_pool_size = 3;
+      user.query_wait_timeout = 3;
+      user.pool_mode = PoolMode::kStatement;
+    }
+    for (const UserEntry* who : {static_cast<const UserEntry*>(nullptr), static_cast<const UserEntry*>(&user)}) {
+      const int64_t expected = who && (bits & 2) ? 3 : (bits & 1) ? 2 : 1;
+      EXPECT_EQ(config.pool_size(database, who), expected);
+      EXPECT_EQ(config.reserve_pool_size(database, who), expected);
+      EXPECT_EQ(config.query_wait_timeout(database, who), expected);
+      EXPECT_EQ(static_cast<int64_t>(config.pool_mode(database, who)) + 1, expected);
+    }
+  }
+}
+
+TEST(Effective, ZeroIsAValueOfItsOwn) {
+  Config config;
+  config.options.max_db_connections = config.options.max_db_client_connections = 9;
+  config.options.max_user_connections = config.options.max_user_client_connections = 9;
+  config.options.query_timeout = config.options.idle_transaction_timeout = 9;
+  config.options.transaction_timeout = config.options.client_idle_timeout = 9;
+  DatabaseEntry database;
+  UserEntry user;
+  EXPECT_EQ(config.max_db_connections(database), 9);
+  EXPECT_EQ(config.max_db_client_connections(database), 9);
+  EXPECT_EQ(config.max_user_connections(&user), 9);
+  EXPECT_EQ(config.max_user_client_connections(nullptr), 9);
+  EXPECT_EQ(config.query_timeout(&user), 9);
+  EXPECT_EQ(config.server_lifetime(database), 3600 * kSecond);
+  database.max_db_connections = database.max_db_client_connections = 0;
+  database.server_lifetime = 0;
+  user.max_user_connections = user.max_user_client_connections = 0;
+  user.query_timeout = user.idle_transaction_timeout = user.transaction_timeout = user.client_idle_timeout = 0;
+  EXPECT_EQ(config.max_db_connections(database), 0);
+  EXPECT_EQ(config.max_db_client_connections(database), 0);
+  EXPECT_EQ(config.server_lifetime(database), 0);
+  EXPECT_EQ(config.max_user_connections(&user), 0);
+  EXPECT_EQ(config.max_user_client_connections(&user), 0);
+  EXPECT_EQ(config.query_timeout(&user), 0);
+  EXPECT_EQ(config.idle_transaction_timeout(&user), 0);
+  EXPECT_EQ(config.transaction_timeout(&user), 0);
+  EXPECT_EQ(config.client_idle_timeout(&user), 0);
+}
+
+TEST(Effective, MinPoolSizeIsAtMostThePool) {
+  Config config;
+  config.options.min_pool_size = 50;
+  DatabaseEntry database;
+  EXPECT_EQ(config.min_pool_size(database, nullptr), 20);
+  database.min_pool_size = 4;
+  EXPECT_EQ(config.min_pool_size(database, nullptr), 4);
+  UserEntry user;
+  user.pool_size = 2;
+  EXPECT_EQ(config.min_pool_size(database, &user), 2);
+}
+
+}  // namespace
+}  // namespace berth::config

@@ -1,0 +1,107 @@
+// Reading real files: the ini, includes, the user list, and what happens when one of them is not there.
+#include "config/load.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <fstream>
+
+namespace berth::config {
+namespace {
+
+class LoadTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/berth_config_XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    directory_ = name;
+  }
+  void TearDown() override {
+    for (const std::string& file : written_) unlink(file.c_str());
+    rmdir(directory_.c_str());
+  }
+  std::string write(const std::string& name, const std::string& text) {
+    const std::string path = directory_ + "/" + name;
+    std::ofstream(path) << text;
+    written_.push_back(path);
+    return path;
+  }
+  std::string directory_;
+  std::vector<std::string> written_;
+};
+
+TEST_F(LoadTest, FileIncludeAndUserList) {
+  const std::string users = write("userlist.txt", "\"anna\" \"secret\"\n");
+  const std::string more = write("more.ini", "[databases]\nshop = host=/tmp\n");
+  const std::string path =
+      write("berth.ini", "[pgbouncer]\nauth_type = md5\nauth_file = " + users + "\n%include " + more + "\n");
+  const auto config = load_config(path);
+  ASSERT_TRUE(config.ok()) << config.error().text;
+  EXPECT_EQ(config.value()->path, path);
+  EXPECT_EQ(*config.value()->find_secret("anna"), "secret");
+  EXPECT_NE(config.value()->find_database("shop"), nullptr);
+  EXPECT_TRUE(config.value()->warnings.empty());
+}
+
+TEST_F(LoadTest, RelativeFilesMayStandBesideTheMainFile) {
+  write("userlist.txt", "\"anna\" \"secret\"\n");
+  write("more.ini", "[databases]\nshop = host=/tmp\n");
+  const std::string path = write("berth.ini", "[pgbouncer]\nauth_file = userlist.txt\n%include more.ini\n");
+  const auto config = load_config(path);
+  ASSERT_TRUE(config.ok()) << config.error().text;
+  EXPECT_NE(config.value()->find_secret("anna"), nullptr);
+  EXPECT_NE(config.value()->find_database("shop"), nullptr);
+}
+
+TEST_F(LoadTest, AUserListWithoutUsersIsWorthAWarning) {
+  const std::string users = write("userlist.txt", "; nobody yet\n");
+  const auto config = load_config(write("berth.ini", "[pgbouncer]\nauth_file = " + users + "\n"));
+  ASSERT_TRUE(config.ok()) << config.error().text;
+  ASSERT_EQ(config.value()->warnings.size(), 1u);
+  EXPECT_EQ(config.value()->warnings[0].format(), users + ": it names no user: nobody can log in");
+}
+
+// The files that are shipped are right, and the warnings are only those that a file without users deserves.
+TEST_F(LoadTest, TheShippedFilesLoad) {
+  const std::string here = __FILE__;
+  const std::string path = here.substr(0, here.find("tests/unit/")) + "etc/pgberth.ini";
+  const auto config = load_config(path);
+  ASSERT_TRUE(config.ok()) << config.error().text;
+  EXPECT_EQ(config.value()->options.min_pool_size, config.value()->options.default_pool_size);
+  EXPECT_EQ(config.value()->options.transaction_port, 6543);
+  EXPECT_EQ(config.value()->options.session_port, 5432);
+  ASSERT_EQ(config.value()->warnings.size(), 1u);
+  EXPECT_NE(config.value()->warnings[0].text.find("names no user"), std::string::npos);
+}
+
+TEST_F(LoadTest, MistakesOfAllFiles) {
+  const std::string users = write("userlist.txt", "anna\n");
+  const std::string path = write("berth.ini", "[pgbouncer]\nlisten_port = x\nauth_file = " + users + "\n");
+  const auto config = load_config(path);
+  ASSERT_FALSE(config.ok());
+  EXPECT_EQ(config.error().text, path + ":2: listen_port: \"x\" is not a whole number\n" + users +
+                                     ":1: expected \"user\" \"secret\", each in double quotes");
+}
+
+TEST_F(LoadTest, AbsentFiles) {
+  const auto config = load_config(directory_ + "/absent.ini");
+  ASSERT_FALSE(config.ok());
+  EXPECT_EQ(config.error().text,
+            directory_ + "/absent.ini: cannot read \"" + directory_ + "/absent.ini\": No such file or directory");
+  EXPECT_FALSE(load_config(directory_).ok()) << "a directory is no file";
+  const std::string path = write("md5.ini", "[pgbouncer]\nauth_file = " + directory_ + "/absent.txt\n");
+  EXPECT_FALSE(load_config(path).ok()) << "nobody could log in";
+}
+
+TEST_F(LoadTest, WithTrustTheUserListMayBeAbsent) {
+  const std::string path =
+      write("trust.ini", "[pgbouncer]\nauth_type = trust\nauth_file = " + directory_ + "/absent.txt\n");
+  const auto config = load_config(path);
+  ASSERT_TRUE(config.ok()) << config.error().text;
+  ASSERT_EQ(config.value()->warnings.size(), 1u);
+  EXPECT_EQ(config.value()->warnings[0].key, "auth_file");
+}
+
+}  // namespace
+}  // namespace berth::config
