@@ -1,5 +1,5 @@
-// The block pool: two free lists in front of malloc. Under the address sanitizer a block on a free list is poisoned, so
-// that a read of somebody's old bytes is reported.
+// The block pool: two free lists in front of malloc. Under the address sanitizer a block on a free list is poisoned,
+// so that a read of somebody's old bytes is reported.
 #include "base/block_pool.h"
 
 #include <cstdlib>
@@ -50,6 +50,7 @@ Block* BlockPool::take(size_t size) {
     block->begin = block->end = 0;
     return block;
   }
+  ++allocations_;
   void* memory = std::malloc(sizeof(Block) + capacity);
   ASSERT(memory);  // out of memory: nothing sensible can follow
   Block* block = new (memory) Block;

@@ -1,6 +1,6 @@
 // Blocks of bytes for what could not be sent yet and for messages that have not arrived whole. Two sizes are recycled
-// through bounded free lists, larger ones come from malloc and go back at once: the largest message ever seen is never
-// kept (failure class 60). One thread owns a pool.
+// through bounded free lists, larger ones come from malloc and go back at once: the largest message ever seen is
+// never kept (failure class 60). One thread owns a pool.
 #pragma once
 
 #include <cstddef>
@@ -60,6 +60,8 @@ class BlockPool {
 
   size_t blocks_in_use() const { return blocks_in_use_; }
   size_t bytes_in_use() const { return bytes_in_use_; }
+  // How often malloc was called: stands still in a steady state.
+  size_t allocations() const { return allocations_; }
   size_t bytes_pooled() const { return small_.count * kSmall + large_.count * kLarge; }
 
  private:
@@ -72,6 +74,7 @@ class BlockPool {
   FreeList large_;
   size_t blocks_in_use_ = 0;
   size_t bytes_in_use_ = 0;
+  size_t allocations_ = 0;
 };
 
 }  // namespace berth

@@ -102,7 +102,11 @@ static Address name_of(int fd, int (*get)(int, sockaddr*, socklen_t*)) {
   return address;
 }
 
-Address peer_address(int fd) { return name_of(fd, getpeername); }
-Address local_address(int fd) { return name_of(fd, getsockname); }
+Address peer_address(int fd) {
+  return name_of(fd, getpeername);
+}
+Address local_address(int fd) {
+  return name_of(fd, getsockname);
+}
 
 }  // namespace berth::net

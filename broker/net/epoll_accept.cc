@@ -56,7 +56,8 @@ bool EpollEngine::accept_one(size_t place) {
   }
   const int error = errno;
   switch (error) {
-    case EAGAIN: return false;  // another worker was faster
+    case EAGAIN:
+      return false;  // another worker was faster
     // This one connection has failed before it was accepted; accept(2) lists them. The next may be well.
     case ECONNABORTED:
     case EINTR:

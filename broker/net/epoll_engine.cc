@@ -16,9 +16,15 @@
 namespace berth::net {
 namespace {
 
-EpollConn* record(Conn* conn) { return reinterpret_cast<EpollConn*>(conn); }
-const EpollConn* record(const Conn* conn) { return reinterpret_cast<const EpollConn*>(conn); }
-Conn* handle(EpollConn* conn) { return reinterpret_cast<Conn*>(conn); }
+EpollConn* record(Conn* conn) {
+  return reinterpret_cast<EpollConn*>(conn);
+}
+const EpollConn* record(const Conn* conn) {
+  return reinterpret_cast<const EpollConn*>(conn);
+}
+Conn* handle(EpollConn* conn) {
+  return reinterpret_cast<Conn*>(conn);
+}
 
 int socket_error(int fd) {
   int error = 0;
@@ -52,7 +58,8 @@ void EpollEngine::wake() {
 }
 
 EngineMemory EpollEngine::memory() const {
-  return {conns_.in_use(), conns_.bytes(), blocks_.blocks_in_use(), blocks_.bytes_in_use(), blocks_.bytes_pooled()};
+  return {conns_.in_use(),        conns_.bytes(),         blocks_.blocks_in_use(),
+          blocks_.bytes_in_use(), blocks_.bytes_pooled(), blocks_.allocations()};
 }
 
 // ---- Calls that begin a connection ----
@@ -90,9 +97,15 @@ Conn* EpollEngine::connect(const Address& address, Handler* handler) {
 
 // ---- Small calls ----
 
-size_t EpollEngine::unsent(const Conn* conn) const { return record(conn)->unsent; }
-uint8_t EpollEngine::paused(const Conn* conn) const { return record(conn)->paused; }
-int EpollEngine::descriptor(const Conn* conn) const { return record(conn)->fd; }
+size_t EpollEngine::unsent(const Conn* conn) const {
+  return record(conn)->unsent;
+}
+uint8_t EpollEngine::paused(const Conn* conn) const {
+  return record(conn)->paused;
+}
+int EpollEngine::descriptor(const Conn* conn) const {
+  return record(conn)->fd;
+}
 
 void EpollEngine::pause(Conn* handle, PauseReason reason) {
   EpollConn* conn = record(handle);

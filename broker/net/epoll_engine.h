@@ -1,9 +1,9 @@
 // The engine on epoll: edge-triggered, every descriptor registered once. Complete, and works on every Linux.
 //
 // A turn (run_once) is: one epoll_wait; each event handled at once, with one recv; then the agenda, which is what the
-// handlers caused by their calls (resumed reads, closes, hand-overs). Work that the agenda itself causes waits for the
-// next turn, which then does not block. A request that nothing holds up costs one recv and one send per direction and
-// its share of an epoll_wait: no epoll_ctl, no allocation, no lock.
+// handlers caused by their calls (resumed reads, closes, hand-overs). Work that the agenda itself causes waits for
+// the next turn, which then does not block. A request that nothing holds up costs one recv and one send per direction
+// and its share of an epoll_wait: no epoll_ctl, no allocation, no lock.
 #pragma once
 
 #include <sys/epoll.h>
@@ -20,11 +20,12 @@ namespace berth::net {
 
 // For SHOW MEM.
 struct EngineMemory {
-  size_t conns = 0;         // records in use
-  size_t conn_bytes = 0;    // held for records, used or not
-  size_t blocks = 0;        // blocks in use, for unsent bytes and incomplete messages
-  size_t block_bytes = 0;   // their size
-  size_t pooled_bytes = 0;  // blocks waiting to be used again
+  size_t conns = 0;              // records in use
+  size_t conn_bytes = 0;         // held for records, used or not
+  size_t blocks = 0;             // blocks in use, for unsent bytes and incomplete messages
+  size_t block_bytes = 0;        // their size
+  size_t pooled_bytes = 0;       // blocks waiting to be used again
+  size_t block_allocations = 0;  // since the start
 };
 
 class EpollEngine final : public Engine {

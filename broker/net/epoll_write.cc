@@ -148,7 +148,8 @@ void EpollEngine::begin_close(EpollConn* conn) {
 void EpollEngine::finish_close(EpollConn* conn) {
   drop_output(conn);
   if (conn->fd >= 0) {
-    // A socket closed with unread bytes answers RST, which would take our last words (an error message) from the peer.
+    // A socket closed with unread bytes answers RST, which would take our last words (an error message) from the
+    // peer.
     [[maybe_unused]] const ssize_t discarded = recv(conn->fd, receive_.get(), kReceiveSize, MSG_DONTWAIT);
     ::close(conn->fd);
   }

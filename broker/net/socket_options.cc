@@ -6,7 +6,9 @@
 
 namespace berth::net {
 
-static void set(int fd, int level, int name, int value) { setsockopt(fd, level, name, &value, sizeof value); }
+static void set(int fd, int level, int name, int value) {
+  setsockopt(fd, level, name, &value, sizeof value);
+}
 
 void tune_tcp_socket(int fd, const TcpOptions& options) {
   int domain = 0;

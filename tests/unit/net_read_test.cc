@@ -1,6 +1,6 @@
-// Goal: whatever way the bytes arrive, a handler sees all of them, in order, once, and not before it has the number it
-// asked for. Method: a frame reader that consumes in many ways is fed in every chunking; each test ends with the engine
-// holding nothing.
+// Goal: whatever way the bytes arrive, a handler sees all of them, in order, once, and not before it has the number
+// it asked for. Method: a frame reader that consumes in many ways is fed in every chunking; each test ends with the
+// engine holding nothing.
 #include <algorithm>
 
 #include "unit/net_support.h"
@@ -26,7 +26,9 @@ struct FrameReader {
   }
 };
 
-std::string frame(std::string_view body) { return std::string(1, static_cast<char>(body.size())) + std::string(body); }
+std::string frame(std::string_view body) {
+  return std::string(1, static_cast<char>(body.size())) + std::string(body);
+}
 
 class ReadTest : public testing::TestWithParam<bool> {
  protected:
@@ -89,7 +91,8 @@ TEST_P(ReadTest, NeedIsHonouredAtEveryBoundary) {
           send_all(sockets.theirs, std::string_view(stream).substr(at, chunk));
           turn_some(engine);
         }
-        ASSERT_TRUE(turn_until(engine, [&] { return recorder.bytes.size() == stream.size(); })) << need << " " << chunk;
+        ASSERT_TRUE(turn_until(engine, [&] { return recorder.bytes.size() == stream.size(); }))
+            << need << " " << chunk;
         EXPECT_TRUE(recorder.bytes == stream);
         close_and_wait(engine, conn, recorder);
         close(sockets.theirs);
@@ -102,7 +105,8 @@ TEST_P(ReadTest, NeedIsHonouredAtEveryBoundary) {
 // The handler leaves `left` bytes of what it is shown and asks for one more than that, again and again.
 TEST_P(ReadTest, TailsOfEverySizeStayInOrder) {
   const std::string stream = pattern(400'000);
-  for (size_t left : {size_t{1}, size_t{4095}, size_t{4096}, size_t{4097}, size_t{65535}, size_t{65536}, size_t{100'000}}) {
+  for (size_t left :
+       {size_t{1}, size_t{4095}, size_t{4096}, size_t{4097}, size_t{65535}, size_t{65536}, size_t{100'000}}) {
     EpollEngine engine;
     const Pair sockets = pair();
     Recorder recorder;
@@ -155,7 +159,8 @@ TEST_P(ReadTest, AnnouncedBytesCostNothingUntilTheyCome) {
   }
   ASSERT_TRUE(turn_until(engine, [&] { return recorder.bytes.size() == kAnnounced - 10; }));
   EXPECT_EQ(BlockPool::kSmall, engine.memory().block_bytes);  // the ten bytes that were left
-  EXPECT_LE(engine.memory().pooled_bytes, BlockPool::kSmall * BlockPool::kSmallKept + BlockPool::kLarge * BlockPool::kLargeKept);
+  EXPECT_LE(engine.memory().pooled_bytes,
+            BlockPool::kSmall * BlockPool::kSmallKept + BlockPool::kLarge * BlockPool::kLargeKept);
   close_and_wait(engine, conn, recorder);
   close(sockets.theirs);
   expect_empty(engine);

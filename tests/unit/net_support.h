@@ -89,8 +89,8 @@ inline std::string pattern(size_t size, uint32_t seed = 1) {
   return bytes;
 }
 
-// Consumes everything, unless `on_data` says otherwise, and notes every call. Any call after on_closed or on_detached,
-// a call after close(), and a second on_eof fail the test.
+// Consumes everything, unless `on_data` says otherwise, and notes every call. Any call after on_closed or
+// on_detached, a call after close(), and a second on_eof fail the test.
 struct Recorder final : Handler {
   std::string bytes;                // consumed so far
   std::vector<std::string> spans;   // each span as it was lent
