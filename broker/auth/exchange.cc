@@ -251,23 +251,29 @@ SecretKind mock_kind(Method method, SecretKind common) {
   return common == SecretKind::kNone ? SecretKind::kPlain : common;
 }
 
+// Why no proof of this user can help; empty: a proof can.
+std::string_view why_refused(Method method, const Secret* secret) {
+  if (method == Method::kAny) return {};
+  if (!secret) return "no such user";
+  if (method == Method::kTrust) return {};
+  if (secret->empty()) return "the user has no password";
+  if (secret->kind == SecretKind::kMd5 && method == Method::kScramSha256) {
+    return "the user has an md5 secret, which does not serve for SCRAM";
+  }
+  return {};
+}
+
 Subject make_subject(Method method, std::string_view user, const Secret* secret, MockProfile profile,
                      uint32_t scram_iterations) {
   Subject subject;
   subject.user = user;
-  if (!secret) {
-    subject.refusal = "no such user";
-  } else if (secret->empty()) {
-    subject.refusal = "the user has no password";
-  } else if (secret->kind == SecretKind::kMd5 && method == Method::kScramSha256) {
-    subject.refusal = "the user has an md5 secret, which does not serve for SCRAM";
-  } else {
-    subject.secret = *secret;
-    return subject;
-  }
+  subject.refusal = why_refused(method, secret);
+  if (method == Method::kTrust || method == Method::kAny) return subject;
   if (profile.kind != SecretKind::kScram || profile.iterations == 0) profile.iterations = scram_iterations;
   profile.kind = mock_kind(method, profile.kind);
+  // Made up for every user, so that it takes no longer for one that does not exist (T3).
   subject.secret = mock_secret(user, profile);
+  if (subject.refusal.empty()) subject.secret = *secret;
   return subject;
 }
 
@@ -280,9 +286,7 @@ std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_
   Subject subject = make_subject(method, user, secret, profile, iterations);
   switch (method) {
     case Method::kTrust:
-      if (secret) subject.refusal = {};
-      return std::make_unique<NoVerifier>(std::move(subject));
-    case Method::kAny: subject.refusal = {}; return std::make_unique<NoVerifier>(std::move(subject));
+    case Method::kAny: return std::make_unique<NoVerifier>(std::move(subject));
     case Method::kPlain: return std::make_unique<PlainVerifier>(std::move(subject));
     case Method::kMd5:
       if (subject.secret.kind != SecretKind::kScram) return std::make_unique<Md5Verifier>(std::move(subject));

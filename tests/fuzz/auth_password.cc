@@ -50,21 +50,22 @@ void fuzz_login(std::string_view user, std::string_view password) {
   }
 }
 
+void fuzz(FuzzInput input) {
+  switch (input.byte() % 4) {
+    case 0: return fuzz_secret(input.message());
+    case 1: return fuzz_base64(input.message());
+    case 2: return fuzz_saslprep(input.message());
+    case 3: {
+      const std::string_view user = input.message();
+      return fuzz_login(user, input.message());
+    }
+  }
+}
+
 }  // namespace
 }  // namespace berth::auth
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace berth::auth;
-  FuzzInput input(data, size);
-  switch (input.byte() % 4) {
-    case 0: fuzz_secret(input.message()); break;
-    case 1: fuzz_base64(input.message()); break;
-    case 2: fuzz_saslprep(input.message()); break;
-    case 3: {
-      const std::string_view user = input.message();
-      fuzz_login(user, input.message());
-      break;
-    }
-  }
+  berth::auth::fuzz(berth::auth::FuzzInput(data, size));
   return 0;
 }

@@ -45,17 +45,19 @@ void fuzz_verifier(FuzzInput& input, Method method) {
   must(!verifier->learned().known && verifier->password().empty());
 }
 
+void fuzz(FuzzInput input) {
+  switch (input.byte() % 4) {
+    case 0: return fuzz_messages(input);
+    case 1: return fuzz_verifier(input, Method::kScramSha256);
+    case 2: return fuzz_verifier(input, Method::kMd5);
+    case 3: return fuzz_verifier(input, Method::kPlain);
+  }
+}
+
 }  // namespace
 }  // namespace berth::auth
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  using namespace berth::auth;
-  FuzzInput input(data, size);
-  switch (input.byte() % 4) {
-    case 0: fuzz_messages(input); break;
-    case 1: fuzz_verifier(input, Method::kScramSha256); break;
-    case 2: fuzz_verifier(input, Method::kMd5); break;
-    case 3: fuzz_verifier(input, Method::kPlain); break;
-  }
+  berth::auth::fuzz(berth::auth::FuzzInput(data, size));
   return 0;
 }
