@@ -114,7 +114,7 @@ def about(subjects, options):
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         model = next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown")
     return [
-        f"{time.strftime('%Y-%m-%d')}, commit {commit}, {os.cpu_count()} x {model}, Linux {platform.release()}",
+        f"{time.strftime('%Y-%m-%d')}, commit {commit or "unknown"}, {os.cpu_count()} x {model}, Linux {platform.release()}",
         f"{options.rounds} interleaved rounds of {options.seconds} s, pgbench with {options.jobs} thread(s), scale "
         f"{options.scale}, clients over {'Unix sockets' if options.client_socket else 'TCP'}, servers over a Unix socket",
         "; ".join(f"{subject.name}: {subject.version()}" for subject in subjects),

@@ -205,8 +205,7 @@ class IdleClients:
     """The helper program that holds connections open; see tests/bench/idle_clients.cc."""
 
     def __init__(self, program, subject, by_socket):
-        host, port = subject.address(by_socket)
-        where = os.path.join(host, f".s.PGSQL.{port}") if by_socket else str(port)
+        where = subject.socket_path() if by_socket else str(subject.port)
         self.process = subprocess.Popen([program, where, USER, DATABASE], stdin=subprocess.PIPE,
                                         stdout=subprocess.PIPE, text=True, bufsize=1)
 

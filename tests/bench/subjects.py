@@ -122,7 +122,13 @@ class Subject:
                                max_clients=MAX_CLIENTS)
 
     def start(self, prefix=(), seconds=30):
-        """Starts the broker, below the command `prefix` if there is one, and waits until it answers a query."""
+        """Starts the broker, below the command `prefix` if there is one, and waits until it answers a query.
+
+        A socket that its killed predecessor left would be in the way of Odyssey and of the relay.
+        """
+        left = self.socket_path()
+        if os.path.exists(left):
+            os.unlink(left)
         self.process = self.cluster.popen([*prefix, *self.command()], f"{self.name}.out")
         try:
             self.cluster.wait_until_answers("127.0.0.1", self.port, DATABASE, self.process, seconds)
@@ -161,6 +167,10 @@ class Subject:
     def address(self, by_socket):
         """Host and port as libpq wants them."""
         return (self.dir if by_socket else "127.0.0.1"), self.port
+
+    def socket_path(self):
+        host, port = self.address(True)
+        return os.path.join(host, f".s.PGSQL.{port}")
 
     def version(self):
         done = subprocess.run([*self.program, "--version"], capture_output=True, text=True, check=False)
@@ -206,11 +216,8 @@ class Relay(Subject):
         self.install(source)
 
     def command(self):
-        socket_path = os.path.join(self.dir, f".s.PGSQL.{self.port}")
-        if os.path.exists(socket_path):
-            os.unlink(socket_path)
         server = os.path.join(self.cluster.sockets, f".s.PGSQL.{SERVER_PORT}")
-        return [*self.program, str(self.port), socket_path, server, USER, DATABASE, str(BACKENDS)]
+        return [*self.program, str(self.port), self.socket_path(), server, USER, DATABASE, str(BACKENDS)]
 
     def version(self):
         return "tests/bench/relay.cc"
