@@ -110,11 +110,11 @@ def run_rows(cluster, subjects, rows, options):
 
 def about(subjects, options):
     describe = ["git", "-C", ROOT, "describe", "--always", "--dirty"]
-    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip() or "unknown"
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         model = next((line.split(":")[1].strip() for line in cpuinfo if line.startswith("model name")), "unknown")
     return [
-        f"{time.strftime('%Y-%m-%d')}, commit {commit or "unknown"}, {os.cpu_count()} x {model}, Linux {platform.release()}",
+        f"{time.strftime('%Y-%m-%d')}, commit {commit}, {os.cpu_count()} x {model}, Linux {platform.release()}",
         f"{options.rounds} interleaved rounds of {options.seconds} s, pgbench with {options.jobs} thread(s), scale "
         f"{options.scale}, clients over {'Unix sockets' if options.client_socket else 'TCP'}, servers over a Unix socket",
         "; ".join(f"{subject.name}: {subject.version()}" for subject in subjects),
