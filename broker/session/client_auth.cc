@@ -53,7 +53,7 @@ void Client::begin_auth() {
   auth::Secret secret;
   if (text) secret = auth::parse_secret(*text);
   login->verifier = auth::make_client_verifier(method, login->user, text ? &secret : nullptr,
-                                               static_cast<int>(config.options.scram_iterations));
+                                               static_cast<int>(config.options.scram_iterations), context.mock_profile);
   auth_on_step(login->verifier->start());
 }
 
@@ -72,7 +72,7 @@ void Client::auth_on_step(auth::Step step) {
 
 net::Taken Client::auth_on_bytes(std::string_view bytes) {
   if (bytes.size() < wire::kHeaderSize) return {0, wire::kHeaderSize};
-  const wire::Head head = wire::read_head(bytes.data(), wire::kPasswordSizeMax + wire::kHeaderSize);
+  const wire::Head head = wire::read_head(bytes.data(), wire::kPasswordSizeMax + wire::kHeaderSize + 1);
   if (!head.valid || head.tag != wire::kPassword) {
     if (head.tag == wire::kTerminate) {
       close("client left during login");

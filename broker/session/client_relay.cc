@@ -144,7 +144,11 @@ bool ClientRelay::copy_message() {
     case wire::kCopyFail:
       server_->copy_in = false;
       return pass();
-    default: return server_->copy_both ? pass() : fail("unexpected message type during COPY from stdin");
+    default:
+      if (server_->copy_both) return pass();
+      if (server_->requests.empty() || !server_->requests.front().extended()) return fail("unexpected message type during COPY from stdin");
+      server_->copy_in = false;  // PostgreSQL refuses it, and skips to the next Sync
+      return message();
   }
 }
 

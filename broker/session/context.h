@@ -115,6 +115,7 @@ struct Context {
   const int workers;
   Random random;
   std::shared_ptr<const config::Config> config;
+  auth::MockProfile mock_profile;  // what unknown users look like: computed from auth_file at each reload
   pool::StatementWindow statements;
   Outbox to_client, to_server;  // one turn's gathering; empty between calls
   std::map<std::pair<std::string, std::string>, std::unique_ptr<Slice>> slices;  // by database and user (with replication)

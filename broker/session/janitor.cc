@@ -129,6 +129,14 @@ static void make_slices(Context& context) {
   }
 }
 
+static auth::MockProfile profile_of(const config::Config& config) {
+  std::vector<auth::Secret> secrets;
+  for (const auto& [user, text] : config.secrets) secrets.push_back(auth::parse_secret(text));
+  std::vector<const auth::Secret*> pointers;
+  for (const auth::Secret& secret : secrets) pointers.push_back(&secret);
+  return auth::most_common_profile(pointers);
+}
+
 void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
   // Old servers of an entry that now leads elsewhere are not used again.
   for (auto& [key, slice] : context.slices) {
@@ -153,6 +161,7 @@ void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
   context.globals.registry.each_user([&](pool::SharedUser& user) {
     user.clients.limit = context.config->max_user_client_connections(context.config->find_user(user.name));
   });
+  context.mock_profile = profile_of(*context.config);
   make_slices(context);
 }
 

@@ -158,6 +158,7 @@ bool Server::login_on_message(char tag, std::string_view body) {
         return false;
       }
       if (!step.bytes.empty()) net::write(context->engine, conn, step.bytes);
+      auth::scrub(step.bytes);
       if (step.kind == auth::Step::Kind::kOk) login.reset();
       return true;
     }

@@ -185,10 +185,10 @@ bool ServerRelay::on_ready() {
   const bool mine = wanted();
   server_.status = bytes_[at_ + 5];
   server_.copy_in = false;
+  if (server_.reset_seen != Server::ResetSeen::kNone) after_reset(mine);
   pass();
   queue().pop();
   skip_silent();
-  if (server_.reset_seen != Server::ResetSeen::kNone) after_reset(mine);
   if (!mine) return true;
   const Micros now = context_.now();
   stats::Counters& counters = server_.slice->counters;
@@ -214,15 +214,24 @@ void ServerRelay::after_reset(bool mine) {
   }
   server_.params = pool::make_params(std::move(reported));
   if (!mine) return;
+  const pool::Params told = client_->params;
   if (all) {
     client_->params = client_->start_params;
-    return;
+  } else {
+    for (const auto& [name, value] : client_->start_params->values) {
+      const std::string* now = server_.params->find(name);
+      const std::string* start = server_.start_params->find(name);
+      if (!start || (now && *now == *start)) client_->params = pool::with_value(client_->params, name, value);
+    }
   }
-  for (const auto& [name, value] : client_->start_params->values) {
-    const std::string* now = server_.params->find(name);
-    const std::string* start = server_.start_params->find(name);
-    if (!start || (now && *now == *start)) client_->params = pool::with_value(client_->params, name, value);
+  // PostgreSQL has just told it the server's own values.
+  std::string out;
+  for (const auto& [name, value] : client_->params->values) {
+    const std::string* known = told->find(name);
+    if (server_.start_params->find(name) && !(known && *known == value)) wire::put_parameter_status(out, name, value);
   }
+  emit();
+  out_.copy(out);
 }
 
 bool ServerRelay::on_parameter() {
@@ -233,11 +242,7 @@ bool ServerRelay::on_parameter() {
   if (!wire::take_cstring(rest, name) || !wire::take_cstring(rest, value)) return violation();
   server_.params = pool::with_value(server_.params, name, value);
   if (!client_) return drop();
-  if (server_.syncing_settings) {
-    // The client knows what it asked for; it is told when PostgreSQL calls it otherwise.
-    const std::string* known = client_->params->find(name);
-    return known && *known == value ? drop() : keep();
-  }
+  if (server_.syncing_settings) return drop();  // settings_done() tells the client what it does not know
   client_->params = pool::with_value(client_->params, name, value);
   if (pool::is_plan_parameter(name)) {
     // A Parse in flight may have been made under either setting: do not share what came of it.
@@ -250,12 +255,17 @@ bool ServerRelay::on_parameter() {
 
 bool ServerRelay::on_copy_in() {
   if (queue().empty()) return violation();
-  // Sent already: a CopyDone or CopyFail ends the COPY, and Syncs before it are swallowed.
+  // What was sent ahead: Syncs are swallowed by the COPY, the first other message ends it. Either that is its CopyDone or
+  // CopyFail, or PostgreSQL refuses it.
   size_t end = 1;
-  while (end < queue().size() && queue().at(end).kind != Request::Kind::kCopyEnd) ++end;
+  while (end < queue().size() && queue().at(end).kind == Request::Kind::kSync) ++end;
   server_.copy_in = end == queue().size();
-  for (size_t i = end; i-- > 1;) {
-    if (queue().at(i).kind == Request::Kind::kSync) queue().erase(i);
+  for (size_t i = end; i-- > 1;) queue().erase(i);
+  if (end > 1) {
+    bool synced = false;
+    for (size_t i = 1; i < queue().size(); ++i) synced |= queue().at(i).kind == Request::Kind::kSync;
+    if (!synced) server_.unsynced = true;
+    if (!synced && client_) client_->in_batch = true;
   }
   return pass();
 }

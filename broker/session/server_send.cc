@@ -39,13 +39,21 @@ void Server::settings_done() {
     return for_client->fatal(state_text, setting_error.empty() ? "invalid server parameter" : setting_error);
   }
   // What PostgreSQL reports is as it reports it (`ISO` has become `ISO, MDY`); the rest is as it was set.
+  // The client is told when that is not what it believes.
   auto values = for_client->params->values;
+  std::string news;
   for (auto& [name, value] : values) {
     if (const std::string* reported = start_params->find(name)) {
       const std::string* current = params->find(name);
-      value = current ? *current : *reported;
+      const std::string& called = current ? *current : *reported;
+      if (called == value) continue;
+      const std::string* start = for_client->start_params->find(name);
+      if (start && *start == value) for_client->start_params = pool::with_value(for_client->start_params, name, called);
+      wire::put_parameter_status(news, name, called);
+      value = called;
     }
   }
+  if (!news.empty()) for_client->send(news);
   params = for_client->params = pool::make_params(std::move(values));
   for_client->start_on_server();
 }

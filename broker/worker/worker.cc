@@ -20,6 +20,7 @@ Worker::Worker(worker::Fleet& fleet, int index, std::shared_ptr<const config::Co
     : fleet_(fleet), index_(index), context_(engine_, fleet.globals, *this, index, fleet.workers, seed) {
   context_.config = std::move(config);
   fleet.mailboxes.attach(index, &engine_);
+  fleet.engines[static_cast<size_t>(index)] = &engine_;
 }
 
 Worker::~Worker() { ASSERT(!thread_.joinable()); }
@@ -38,6 +39,7 @@ void Worker::join() {
 }
 
 void Worker::run() {
+  set_own_index(index_);
   session::reconfigure(context_, context_.config);
   for (size_t i = 0; i < fleet_.listeners.size(); ++i) {
     engine_.listen(fleet_.listeners[i].descriptor, static_cast<int>(i), this);
@@ -70,6 +72,7 @@ void Worker::receive() {
     }
   });
   fleet_.mailboxes.flush_outbox(index_);
+  for (std::unique_ptr<Task>& task : fleet_.take_from_outside(index_)) task.release()->run(context_);
 }
 
 void Worker::tick() {
@@ -144,6 +147,27 @@ class CancelTask final : public Task {
 };
 }  // namespace
 
+void Fleet::post_from_outside(int to, std::unique_ptr<Task> task) {
+  {
+    const std::lock_guard<std::mutex> guard(outside_mutex);
+    outside.emplace_back(to, std::move(task));
+    any_outside.store(true, std::memory_order_release);
+  }
+  engines[static_cast<size_t>(to)]->wake();
+}
+
+std::vector<std::unique_ptr<Task>> Fleet::take_from_outside(int to) {
+  std::vector<std::unique_ptr<Task>> mine;
+  if (!any_outside.load(std::memory_order_acquire)) return mine;
+  const std::lock_guard<std::mutex> guard(outside_mutex);
+  for (auto& [whose, task] : outside) {
+    if (whose == to && task) mine.push_back(std::move(task));
+  }
+  std::erase_if(outside, [](const auto& entry) { return !entry.second; });
+  any_outside.store(!outside.empty(), std::memory_order_release);
+  return mine;
+}
+
 void send_task(Fleet& fleet, int from, int to, std::unique_ptr<Task> task) {
   fleet.mailboxes.send(from, to, {static_cast<uint32_t>(Mail::kTask), 0, task.release(), 0});
 }
@@ -173,6 +197,14 @@ class ResolvedTask final : public Task {
   Result<std::vector<net::Address>> found_;
 };
 }  // namespace
+
+void Worker::resolve(const std::string& host, int port, Resolved done) {
+  if (auto literal = net::Resolver::literal(host, port)) return done(std::move(*literal));
+  // The helper thread has no mailbox of its own: the answer goes through a locked list: lookups are rare.
+  fleet_.resolver.resolve(host, port, [this, done = std::move(done)](Result<std::vector<net::Address>> found) {
+    fleet_.post_from_outside(index_, std::make_unique<ResolvedTask>(done, std::move(found)));
+  });
+}
 
 // ---- new clients
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <array>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <thread>
 #include <vector>
@@ -40,6 +42,14 @@ struct Fleet {
   Mailboxes mailboxes;
   net::Resolver resolver;
   std::vector<Listener> listeners;  // written before the workers start
+  std::array<net::Engine*, pool::kWorkersMax> engines{};  // likewise
+
+  // Tasks from threads without a mailbox (the resolver's). Any thread; rare.
+  void post_from_outside(int to, std::unique_ptr<Task> task);
+  std::vector<std::unique_ptr<Task>> take_from_outside(int to);
+  std::mutex outside_mutex;
+  std::vector<std::pair<int, std::unique_ptr<Task>>> outside;  // guarded by outside_mutex
+  std::atomic<bool> any_outside{false};  // written under the lock; spares the others taking it each turn
 };
 
 class Worker final : public session::Fleet, public net::AcceptHandler {
@@ -89,6 +99,9 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   Micros next_tick_ = 0;
   Micros accept_told_ = 0;
 };
+
+// Names the worker that runs on the calling thread: what it sends goes through that worker's mailboxes.
+void set_own_index(int index);
 
 // Puts a task into a worker's mailbox. `from` is the sending thread's index (the main thread's is `workers`).
 void send_task(Fleet& fleet, int from, int to, std::unique_ptr<Task> task);

@@ -1,0 +1,266 @@
+// The process: reads the configuration, starts the workers, then waits for signals until the end.
+#include <signal.h>
+#include <sys/resource.h>
+
+#include <iostream>
+
+#include "admin/console.h"
+#include "admin/docs.h"
+#include "admin/version.h"
+#include "base/log.h"
+#include "boot.h"
+#include "config/diff.h"
+#include "config/docs.h"
+#include "config/load.h"
+#include "worker/dispatch.h"
+
+namespace berth {
+namespace {
+
+using session::Shutdown;
+
+constexpr int kWakeSignal = SIGURG;                   // other threads ring main with it
+constexpr Micros kWatchdogAfter = 1 * kSecond;        // a worker's loop that has not turned for so long is reported
+
+class Process {
+ public:
+  explicit Process(const CommandLine& command) : command_(command) {}
+  int run();
+
+ private:
+  Result<bool> start();
+  void loop();
+  void on_signal(int number);
+  std::string reload();
+  void shut_down(Shutdown how);
+  void watch();
+  bool finished() const;
+  LogTarget log_target(const config::Config& config) const;
+
+  const CommandLine& command_;
+  std::shared_ptr<const config::Config> config_;
+  Daemon daemon_;
+  PidFile pidfile_;
+  std::unique_ptr<worker::Fleet> fleet_;
+  std::unique_ptr<worker::FleetDispatcher> dispatcher_;
+  std::vector<std::unique_ptr<worker::Worker>> workers_;
+  std::vector<std::unique_ptr<admin::ConsoleImpl>> consoles_;
+  bool stop_ = false;
+};
+
+LogTarget Process::log_target(const config::Config& config) const {
+  LogTarget target;
+  target.file = config.options.logfile;
+  target.to_stderr = !command_.quiet && !command_.daemon;
+  target.syslog = config.options.syslog;
+  target.syslog_ident = config.options.syslog_ident;
+  target.syslog_facility = config.options.syslog_facility;
+  target.verbose = std::max(command_.verbose, static_cast<int>(config.options.verbose));
+  return target;
+}
+
+void log_warnings(const config::Config& config) {
+  for (const config::Remark& warning : config.warnings) LOG_WARNING("{}", warning.format());
+}
+
+Result<bool> Process::start() {
+  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(command_.config);
+  if (!loaded) return loaded.error();
+  config_ = loaded.value();
+  if (command_.daemon && config_->options.pidfile.empty()) return Error{"daemon needs pidfile configured", {}};
+  const std::string& user = command_.user.empty() ? config_->options.user : command_.user;
+  // Limits while still root; sockets after: their files belong to the user.
+  const std::string files = raise_file_limit(*config_);
+  if (Result<bool> dropped = drop_privileges(user); !dropped) return dropped;
+  if (command_.daemon) {
+    if (Result<bool> forked = daemon_.start(); !forked) return forked;
+  }
+  if (const std::string error = log_configure(log_target(*config_)); !error.empty()) return Error{error, {}};
+  log_warnings(*config_);
+  if (!files.empty()) LOG_WARNING("{}", files);
+  if (Result<bool> held = pidfile_.create(config_->options.pidfile); !held) return held;
+  int count = static_cast<int>(config_->options.workers);
+  if (count <= 0) count = static_cast<int>(std::thread::hardware_concurrency());
+  count = std::clamp(count, 1, pool::kWorkersMax);
+  fleet_ = std::make_unique<worker::Fleet>(count);
+  Result<std::vector<worker::Listener>> listeners = open_listeners(*config_);
+  if (!listeners) return listeners.error();
+  fleet_->listeners = std::move(listeners.value());
+  for (const worker::Listener& listener : fleet_->listeners) {
+    LOG_INFO("listening on {}", net::local_address(listener.descriptor).text());
+  }
+  dispatcher_ = std::make_unique<worker::FleetDispatcher>(*fleet_, kWakeSignal);
+  dispatcher_->on_reload = [this] { return reload(); };
+  dispatcher_->on_shutdown = [this](Shutdown how) { shut_down(how); };
+  fleet_->globals.clients.limit = config_->options.max_client_conn;
+  for (int index = 0; index < count; ++index) {
+    uint64_t seed;
+    fill_secure(&seed, sizeof seed);
+    workers_.push_back(std::make_unique<worker::Worker>(*fleet_, index, config_, seed));
+    worker::Worker& worker = *workers_.back();
+    consoles_.push_back(std::make_unique<admin::ConsoleImpl>(worker.context(), *dispatcher_));
+    worker.context().console = consoles_.back().get();
+    worker.context().console_peer = peer_is_own_user;
+    worker.on_tick = [console = consoles_.back().get()](session::Context&) { console->on_tick(); };
+  }
+  for (auto& worker : workers_) worker->start();
+  LOG_INFO("process up: {}, {} worker{}, max_client_conn {}", admin::kBrokerVersion, count, count == 1 ? "" : "s",
+           config_->options.max_client_conn);
+  return true;
+}
+
+std::string Process::reload() {
+  notify_systemd("RELOADING=1");
+  const std::string path = config_->options.conffile.empty() ? command_.config : config_->options.conffile;
+  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(path);
+  std::string error;
+  if (!loaded) {
+    error = loaded.error().text;
+    LOG_ERROR("reload failed, the running configuration stays:\n{}", error);
+  } else {
+    const config::Diff diff = config::diff_configs(*config_, *loaded.value());
+    log_warnings(*loaded.value());
+    for (const std::string& line : diff.lines) LOG_INFO("reload: {}", line);
+    for (const std::string& name : diff.needs_restart) {
+      LOG_WARNING("reload: {} needs a restart: the running value stays", name);
+    }
+    config_ = config::merge_reload(*config_, *loaded.value());
+    error = log_configure(log_target(*config_));
+    if (!error.empty()) LOG_ERROR("reload: {}", error);
+    dispatcher_->spread(config_);
+  }
+  if (const std::string reopened = log_reopen(); !reopened.empty()) LOG_ERROR("cannot reopen the log: {}", reopened);
+  notify_systemd("READY=1");
+  return error;
+}
+
+void Process::shut_down(Shutdown how) {
+  session::Globals& globals = fleet_->globals;
+  const Shutdown before = globals.shutdown.load();
+  if (how == Shutdown::kNow || before != Shutdown::kNo) {  // a second request does not wait
+    LOG_INFO("shutting down at once");
+    stop_ = true;
+    return;
+  }
+  LOG_INFO("shutting down, {}", how == Shutdown::kWaitForClients ? "waiting for client connections" : "waiting for server connections to be released");
+  notify_systemd("STOPPING=1");
+  globals.shutdown.store(how);
+  if (how == Shutdown::kWaitForServers) globals.paused.store(true);
+}
+
+void Process::on_signal(int number) {
+  switch (number) {
+    case SIGHUP:
+      LOG_INFO("got SIGHUP, re-reading config");
+      reload();
+      break;
+    case SIGTERM:
+      LOG_INFO("got SIGTERM");
+      shut_down(Shutdown::kWaitForClients);
+      break;
+    case SIGINT:
+      LOG_INFO("got SIGINT");
+      shut_down(Shutdown::kWaitForServers);
+      break;
+    case SIGQUIT:
+      LOG_INFO("got SIGQUIT");
+      shut_down(Shutdown::kNow);
+      break;
+    case SIGUSR1:
+      LOG_INFO("got SIGUSR1, pausing all activity");
+      admin::pause_all(*dispatcher_, fleet_->globals);
+      break;
+    case SIGUSR2:
+      LOG_INFO("got SIGUSR2, continuing from pause");
+      admin::resume_all(*dispatcher_, fleet_->globals);
+      break;
+    default: break;  // kWakeSignal
+  }
+  dispatcher_->run_pending();
+}
+
+void Process::watch() {
+  const Micros now = monotonic_now();
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    const Micros since = now - workers_[i]->turned_at.load(std::memory_order_relaxed);
+    if (since > kWatchdogAfter && workers_[i]->turned_at.load(std::memory_order_relaxed) > 0) {
+      LOG_WARNING("worker {} has not turned its loop for {} ms, doing: {}", i, since / kMillisecond, workers_[i]->doing.load());
+    }
+  }
+}
+
+bool Process::finished() const {
+  if (stop_) return true;
+  if (fleet_->globals.shutdown.load() == Shutdown::kNo) return false;
+  for (const auto& worker : workers_) {
+    if (!worker->drained.load(std::memory_order_relaxed)) return false;
+  }
+  return true;
+}
+
+void Process::loop() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int number : {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, kWakeSignal}) sigaddset(&signals, number);
+  Micros watched = monotonic_now();
+  while (!finished()) {
+    const bool ending = fleet_->globals.shutdown.load() != Shutdown::kNo;
+    const timespec wait{ending ? 0 : 1, ending ? 50'000'000 : 0};
+    const int number = sigtimedwait(&signals, nullptr, &wait);
+    if (number > 0) on_signal(number);
+    fleet_->mailboxes.flush_outbox(fleet_->workers);
+    if (monotonic_now() - watched >= kSecond) {
+      watched = monotonic_now();
+      watch();
+    }
+  }
+}
+
+int Process::run() {
+  if (Result<bool> started = start(); !started) {
+    LOG_ERROR("{}", started.error().text);
+    if (command_.quiet || command_.daemon) std::cerr << started.error().text << "\n";
+    return 1;
+  }
+  daemon_.ready();
+  notify_systemd("READY=1");
+  loop();
+  for (auto& worker : workers_) worker->stop();
+  for (auto& worker : workers_) worker->join();
+  close_listeners(fleet_->listeners);
+  LOG_INFO("done");
+  return 0;
+}
+
+int check_config(const std::string& path) {
+  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(path);
+  if (!loaded) {
+    std::cerr << loaded.error().text << "\n";
+    return 1;
+  }
+  for (const config::Remark& warning : loaded.value()->warnings) std::cout << "warning: " << warning.format() << "\n";
+  std::cout << path << ": fine\n";
+  return 0;
+}
+
+}  // namespace
+}  // namespace berth
+
+int main(int argc, char** argv) {
+  using namespace berth;
+  // Blocked before any thread starts: only main waits for them.
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int number : {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, kWakeSignal}) sigaddset(&signals, number);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+  const CommandLine command = read_command_line(argc, argv);
+  if (command.exit_code >= 0) return command.exit_code;
+  if (!command.docs.empty()) {
+    std::cout << (command.docs == "admin" ? admin::admin_markdown() : config::config_markdown());
+    return 0;
+  }
+  if (command.check) return check_config(command.config);
+  Process process(command);
+  return process.run();
+}
