@@ -9,6 +9,7 @@ from harness import scram, wire
 from harness.broker import IS_PGBOUNCER
 from harness.postgres import LONG_NAME
 from harness.raw import Closed, Raw, Refused
+from harness.system import random_seed
 
 PASSWORD = "correct horse"
 TYPES = ["plain", "md5", "scram-sha-256"]
@@ -266,8 +267,7 @@ def test_scram_client_final(broker, text):
 def test_scram_bytes_at_random(broker):
     """T13"""
     b = broker(auth_type="scram-sha-256", userlist=userlist(SECRETS["scram"]))
-    seed = random.SystemRandom().randrange(1 << 30)
-    print("seed", seed)
+    seed = random_seed()
     rng = random.Random(seed)
     for _ in range(150):
         c = begin_scram(b)

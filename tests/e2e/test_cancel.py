@@ -6,7 +6,7 @@ import pytest
 
 from harness import wire
 from harness.raw import Raw, cancel
-from harness.system import Task, eventually, in_threads
+from harness.system import Task, eventually, in_threads, random_seed
 
 SLEEP = wire.query("select 'slept', pg_sleep(600)")
 
@@ -180,8 +180,7 @@ def test_never_another_clients_query(broker, pool_size):
     """class 15, I10: cancellers cancel at random moments; clients that never do must never see 57014, and every
     answer carries its own tag."""
     b = broker(default_pool_size=pool_size)
-    seed = random.SystemRandom().randrange(1 << 30)
-    print("seed", seed)
+    seed = random_seed()
     port = b.transaction_port
     stop = []
 

@@ -6,7 +6,7 @@ import pytest
 
 from harness import wire
 from harness.compare import batches, same
-from harness.system import in_threads
+from harness.system import in_threads, random_seed
 
 FOLLOWING = {
     "DateStyle": ["ISO, MDY", "ISO, DMY", "SQL, DMY", "German, DMY"],
@@ -130,8 +130,7 @@ def test_set_in_the_middle_of_a_pipeline(one):
 def test_clients_with_random_settings(broker):
     """I5: twelve clients on two servers; each always sees its own values."""
     b = broker(default_pool_size=2)
-    seed = random.SystemRandom().randrange(1 << 30)
-    print("seed", seed)
+    seed = random_seed()
     names = list(FOLLOWING)
 
     def work(number):

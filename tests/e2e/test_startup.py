@@ -7,7 +7,7 @@ import pytest
 
 from harness import scram, wire
 from harness.raw import Closed, Raw, Refused
-from harness.system import eventually
+from harness.system import eventually, random_seed
 
 
 @pytest.fixture
@@ -140,8 +140,7 @@ def test_garbage_instead_of_a_startup(b, garbage):
 
 
 def test_random_garbage(b):
-    seed = random.SystemRandom().randrange(1 << 30)
-    print("seed", seed)
+    seed = random_seed()
     rng = random.Random(seed)
     for _ in range(300):
         c = Raw(b.transaction_port)

@@ -94,6 +94,13 @@ def eventually(condition: Callable, what: str = "", timeout: float = 30.0):
         pause = min(pause * 1.5, 0.05)
 
 
+def random_seed() -> int:
+    """The seed of a test that throws dice: printed, so that a failure shows it, and replayed with PGBERTH_E2E_SEED."""
+    seed = int(os.environ.get("PGBERTH_E2E_SEED", random.SystemRandom().randrange(1 << 30)))
+    print("PGBERTH_E2E_SEED", seed)
+    return seed
+
+
 class Task(threading.Thread):
     """A function on a thread; result() waits for it and raises what it raised."""
 

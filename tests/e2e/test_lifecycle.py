@@ -1,0 +1,522 @@
+"""The life of the process: command line, configuration files, signals, sockets, log, pidfile."""
+
+import os
+import re
+import resource
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from harness import wire
+from harness.broker import IS_PGBOUNCER, PGBOUNCER_VERSION, sanitizer_environment
+from harness.raw import Closed, Raw, Refused
+from harness.system import as_service_user, eventually, free_port, give_to_service_user, spawn, write
+
+LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \w+ \[\d+\] (LOG|WARNING|ERROR|FATAL|DEBUG|NOISE) \S")
+
+
+def run(made, *arguments, user=True, **kwargs):
+    """Runs the executable to its end; (exit status, everything it said)."""
+    done = subprocess.run([str(made.binary), *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=60, cwd="/", env=sanitizer_environment(),
+                          **(as_service_user() if user else {}), **kwargs)
+    return done.returncode, done.stdout + made.log
+
+
+def prepared(broker, **settings):
+    """The files of a broker that is not started."""
+    made = broker(launch=False, **settings)
+    made.settings["listen_port"] = free_port()
+    made.write_files()
+    return made
+
+
+def closed_port(port):
+    try:
+        socket.create_connection(("127.0.0.1", port), 5).close()
+        return False
+    except ConnectionRefusedError:
+        return True
+
+
+def line_of(path, text):
+    return next(n for n, line in enumerate(path.read_text().splitlines(), 1) if text in line)
+
+
+# Command line ---------------------------------------------------------------------------------------------------------
+
+def test_version_and_help(broker):
+    made = prepared(broker)
+    status, text = run(made, "-V")
+    assert status == 0 and re.search(r"\d+\.\d+", text)
+    status, text = run(made, "-h")
+    assert status == 0 and all(option in text for option in ("-d", "-q", "-v", "-u", "-V", "-h"))
+
+
+@pytest.mark.parametrize("arguments", [[], ["/no/such/file.ini"], ["--no-such-option"], ["-d"]])
+def test_wrong_command_lines(broker, arguments):
+    status, text = run(prepared(broker), *arguments)
+    assert status != 0 and status > 0 and text.strip()
+
+
+@pytest.mark.ours
+def test_check(broker):
+    """--check reads the file, says what is wrong with it, and starts nothing."""
+    made = prepared(broker)
+    status, text = run(made, "--check", made.ini)
+    assert status == 0, text
+    assert closed_port(made.listen_port)
+    made.settings["pool_mode"] = "sometimes"
+    made.write_files()
+    status, text = run(made, "--check", made.ini)
+    assert status == 1 and "pool_mode" in text
+
+
+def test_daemon(broker):
+    """-d: the parent ends when the daemon is ready or lets go; the pidfile names the daemon."""
+    made = prepared(broker)
+    status, _ = run(made, "-d", made.ini)
+    assert status == 0
+    pid = int(eventually(lambda: made.pid_path.exists() and made.pid_path.read_text().strip()))
+    try:
+        eventually(lambda: not closed_port(made.listen_port))
+        with made.connect(made.listen_port) as c:
+            assert c.value("select 1") == "1"
+    finally:
+        os.kill(pid, signal.SIGQUIT if PGBOUNCER_VERSION >= (1, 23) or not IS_PGBOUNCER else signal.SIGTERM)
+    eventually(lambda: not os.path.exists(f"/proc/{pid}"))
+    assert not made.pid_path.exists()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_root_is_refused(broker):
+    made = prepared(broker)
+    status, text = run(made, made.ini, user=False)
+    assert status == 1 and "root" in text
+    assert closed_port(made.listen_port)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+@pytest.mark.parametrize("where", ["setting", "option"])
+def test_root_drops_its_privileges(broker, where):
+    made = prepared(broker, **({"user": "postgres"} if where == "setting" else {}))
+    arguments = ["-u", "postgres"] if where == "option" else []
+    with open(made.output_path, "ab") as out:
+        process = made.process = subprocess.Popen([str(made.binary), *arguments, str(made.ini)], stdin=subprocess.DEVNULL,
+                                                  stdout=out, stderr=out, cwd="/", env=sanitizer_environment())
+    assert made.wait_ready()
+    fields = dict(line.split(":\t", 1) for line in open(f"/proc/{process.pid}/status") if ":\t" in line)
+    assert "0" not in fields["Uid"].split() + fields["Gid"].split()
+    assert "0" not in fields["Groups"].split()
+    with made.connect(made.listen_port) as c:
+        assert c.value("select 1") == "1"
+
+
+# Files ----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.ours
+def test_all_errors_of_a_file_at_once(broker):
+    """File, line and key of each; exit 1; nothing was started."""
+    made = prepared(broker, pool_mode="sometimes", default_pool_size="many", server_lifetime="-1x")
+    status, text = run(made, made.ini)
+    assert status == 1
+    for key in ("pool_mode", "default_pool_size", "server_lifetime"):
+        line = line_of(made.ini, key)
+        assert re.search(rf"{re.escape(str(made.ini))}:{line}\b.*{key}", text), (key, line, text)
+    assert closed_port(made.listen_port)
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("key, value", [("client_tls_sslmode", "require"), ("client_tls_sslmode", "verify-full"),
+                                        ("server_tls_sslmode", "require"), ("server_tls_sslmode", "verify-ca"),
+                                        ("auth_type", "cert"), ("auth_type", "hba"), ("auth_type", "pam"),
+                                        ("auth_hba_file", "/tmp/hba"), ("disable_pqexec", "1")])
+def test_settings_whose_absence_would_open_a_door(broker, key, value):
+    """T20, T25: what protects and does not work yet is refused, not ignored."""
+    made = prepared(broker, **{key: value})
+    status, text = run(made, made.ini)
+    assert status == 1 and key in text
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("key, value", [("so_reuseport", "1"), ("pkt_buf", "8192"), ("sbuf_loopcnt", "3"),
+                                        ("suspend_timeout", "5"), ("dns_zone_check_period", "0"), ("tcp_defer_accept", "45")])
+def test_settings_without_effect_are_accepted_with_one_warning(broker, key, value):
+    b = broker(**{key: value})
+    warnings = [line for line in b.all_text().splitlines() if key in line and "WARNING" in line]
+    assert len(warnings) == 1 and f"{b.ini}:{line_of(b.ini, key)}" in warnings[0]
+
+
+def test_section_name_of_our_own_and_quoting(broker, postgres):
+    """libpq-style quoting in [databases]."""
+    b = broker(databases={"odd": f"host='{postgres.sockets}' port={postgres.port} dbname='e2e' "
+                                    "connect_query='select ''it''''s'''", "e2e": f"host={postgres.sockets} port={postgres.port}"})
+    assert b.connect(database="odd").value("select current_database()") == "e2e"
+
+
+@pytest.mark.ours
+def test_section_pgberth(broker):
+    b = broker(extra="[pgberth]\ndefault_pool_size = 17\n")
+    assert {r["key"]: r["value"] for r in b.console("show config")}["default_pool_size"] == "17"
+
+
+def test_include(broker):
+    made = broker(launch=False)
+    write(made.root / "more.ini", "default_pool_size = 13\n")
+    made.extra = f"%include {made.root}/more.ini\n"
+    made.settings.pop("default_pool_size")
+    made.start()
+    assert {r["key"]: r["value"] for r in made.console("show config")}["default_pool_size"] == "13"
+
+
+def setting(b, key):
+    return {r["key"]: r["value"] for r in b.console("show config")}[key]
+
+
+def test_reload_by_signal(broker, postgres):
+    b = broker(default_pool_size=3)
+    c = b.connect()
+    c.query("begin")
+    b.settings["default_pool_size"] = 4
+    b.databases["added"] = f"host={postgres.sockets} port={postgres.port} dbname=e2e"
+    b.userlist["added"] = ""
+    b.write_files()
+    b.signal(signal.SIGHUP)
+    eventually(lambda: setting(b, "default_pool_size") == "4")
+    assert c.query("commit")[-1].status == "I"
+    assert b.connect(database="added").value("select current_database()") == "e2e"
+
+
+def test_reload_back_and_forth(broker):
+    """class 66: A, B, A."""
+    b = broker(default_pool_size=3)
+    for size in (4, 3, 4, 3):
+        b.settings["default_pool_size"] = size
+        b.reload()
+        assert setting(b, "default_pool_size") == str(size)
+
+
+@pytest.mark.ours
+def test_reload_of_a_wrong_file_keeps_what_runs(broker):
+    """class 66: the log names file, line and key; nothing changes; a later good file is read."""
+    b = broker(default_pool_size=3)
+    c = b.connect()
+    c.query("begin")
+    good = dict(b.settings)
+    b.settings.update(default_pool_size=4, pool_mode="sometimes", query_timeout="soon")
+    b.write_files()
+    b.signal(signal.SIGHUP)
+    for key in ("pool_mode", "query_timeout"):
+        place = rf"{re.escape(str(b.ini))}:{line_of(b.ini, key)}\b.*{key}"
+        eventually(lambda: re.search(place, b.log), place)
+    assert setting(b, "default_pool_size") == "3"
+    assert c.query("commit")[-1].status == "I"
+    answer = b.console.connection.query("reload")
+    assert wire.sqlstates(answer) == ["F0000"]
+    b.settings = {**good, "default_pool_size": 5}
+    b.reload()
+    assert setting(b, "default_pool_size") == "5"
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("content", ["", "[databases", "\0\0\0", "[pgbouncer]\nlisten_port", "%include /no/such/file\n"],
+                         ids=["empty", "half", "zeros", "no value", "include"])
+def test_reload_of_a_broken_file(broker, content):
+    """class 66: half-written, empty, missing."""
+    b = broker()
+    c = b.connect()
+    whole = b.ini.read_text()
+    write(b.ini, content)
+    b.console.connection.query("reload")
+    assert c.value("select 1") == "1"
+    b.ini.unlink()
+    assert wire.sqlstates(b.console.connection.query("reload")) == ["F0000"]
+    write(b.ini, whole)
+    b.console("reload")
+    assert b.connect().value("select 1") == "1"
+
+
+def test_database_removed_by_a_reload(broker):
+    """class 66: clients of a line that is gone are told, nobody else is."""
+    b = broker()
+    c, other = b.connect(database="e2e2"), b.connect()
+    c.query("select 1")
+    del b.databases["e2e2"]
+    b.reload()
+    with pytest.raises(Refused):
+        b.connect(database="e2e2")
+    assert other.value("select 'served'") == "served"
+
+
+def test_storm_of_reloads(broker):
+    """class 66"""
+    b = broker()
+    c = b.connect()
+    for n in range(100):
+        b.signal(signal.SIGHUP)
+        assert c.value(f"select {n}") == str(n)
+    assert b.connect().value("select 1") == "1"
+
+
+# Signals --------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.newer
+def test_sigterm_waits_for_clients(broker):
+    """No new client; the old ones work until they leave; then the process ends with 0."""
+    b = broker()
+    c, idle = b.connect(), b.connect()
+    c.query("select 1")
+    b.signal(signal.SIGTERM)
+    eventually(lambda: not accepts(b), "no new client")
+    for n in range(5):
+        assert c.query("begin")[-1].status == "T"
+        assert c.query("commit")[-1].status == "I"
+    idle.terminate()
+    assert c.value("select 'still'") == "still" and b.alive
+    c.terminate()
+    assert b.wait_exit() == 0
+    assert not b.pid_path.exists()
+
+
+def accepts(b):
+    try:
+        b.connect().terminate()
+        return True
+    except (OSError, Refused, Closed):
+        return False
+
+
+@pytest.mark.newer
+def test_sigint_waits_for_servers(broker):
+    """Transactions in progress end; who is idle is sent away."""
+    b = broker()
+    c, idle = b.connect(), b.connect()
+    c.query("begin")
+    idle.query("select 1")
+    b.signal(signal.SIGINT)
+    eventually(lambda: not accepts(b), "no new client")
+    assert c.value("select 'in transaction'") == "in transaction"
+    assert b.alive
+    c.send(wire.query("commit"))
+    answer = []
+    try:
+        answer = c.until("Z")
+    except Closed as closed:
+        answer = closed.messages
+    assert wire.command_tags(answer) == ["COMMIT"]
+    assert b.wait_exit() == 0
+    assert set(wire.tags(idle.until_closed())) <= {"E"}
+
+
+@pytest.mark.newer
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_second_signal(broker, postgres, first, second):
+    b = broker()
+    c = b.connect()
+    c.query("begin")
+    b.signal(first)
+    eventually(lambda: not accepts(b))
+    assert b.alive
+    b.signal(second)
+    assert b.wait_exit() in (0, 1)
+    c.until_closed()
+    eventually(lambda: not postgres.backends(where="usename = 'app'"), "no backend is left (class 65)")
+
+
+@pytest.mark.newer
+def test_sigquit(broker, postgres):
+    b = broker()
+    c = b.connect()
+    c.query("begin")
+    b.signal(signal.SIGQUIT)
+    assert b.wait_exit() in (0, 1)
+    assert set(wire.tags(c.until_closed())) <= {"E"}
+    assert not b.pid_path.exists()
+    eventually(lambda: not postgres.backends(where="usename = 'app'"))
+
+
+@pytest.mark.ours
+def test_error_of_a_shutdown(broker):
+    """57P01, as from a PostgreSQL that shuts down."""
+    b = broker()
+    c = b.connect()
+    c.query("select 1")
+    b.signal(signal.SIGQUIT)
+    said = c.until_closed()
+    assert wire.sqlstates(said) == ["57P01"] and said[0].severity == "FATAL"
+    b.wait_exit()
+
+
+def test_sigusr1_and_sigusr2(broker):
+    b = broker()
+    c = b.connect()
+    c.query("select 1")
+    b.signal(signal.SIGUSR1)
+    eventually(lambda: {r["key"]: r["value"] for r in b.console("show state")}["paused"] == "yes")
+    c.send(wire.query("select 'resumed'"))
+    assert c.quiet(0.1)
+    b.signal(signal.SIGUSR2)
+    assert wire.rows(c.until("Z")) == [["resumed"]]
+
+
+def test_storm_of_signals(broker):
+    """Faults of group Control: 100 pauses and resumes while clients work."""
+    b = broker()
+    c = b.connect()
+    for n in range(100):
+        b.signal(signal.SIGUSR1)
+        b.signal(signal.SIGUSR2)
+        c.send(wire.query(f"select {n}"))
+        if n % 10 == 9:
+            for _ in range(10):
+                c.until("Z")
+    b.signal(signal.SIGUSR2)
+    assert c.value("select 'end'") == "end"
+
+
+# Pidfile, log, sockets ------------------------------------------------------------------------------------------------
+
+def test_pidfile(broker):
+    b = broker()
+    assert int(b.pid_path.read_text()) == b.pid
+
+
+def test_second_instance_on_the_same_socket(broker):
+    """A live socket of somebody else is never unlinked; the first instance goes on."""
+    b = broker()
+    second = prepared(broker)
+    second.settings.update(listen_port=b.listen_port, unix_socket_dir=str(b.root), listen_addr="")
+    for mode in ("transaction_port", "session_port"):
+        second.settings.pop(mode, None)
+        if mode in b.settings:
+            second.settings[mode] = b.settings[mode]
+    second.write_files()
+    status, text = run(second, second.ini)
+    assert status == 1, text
+    with Raw(b.listen_port, str(b.root)).login("app", "e2e") as c:
+        assert c.value("select 1") == "1"
+
+
+def test_address_in_use(broker):
+    b = broker()
+    second = prepared(broker)
+    second.settings["listen_port"] = b.listen_port
+    second.write_files()
+    status, text = run(second, second.ini)
+    assert status == 1 and re.search("address already in use", text, re.I) and str(b.listen_port) in text
+    assert b.connect().value("select 1") == "1"
+
+
+@pytest.mark.ours
+def test_stale_socket_is_replaced(broker):
+    """What a killed instance left behind."""
+    made = prepared(broker)
+    path = made.root / f".s.PGSQL.{made.listen_port}"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    give_to_service_user(path)
+    made.settings.pop("transaction_port", None), made.settings.pop("session_port", None)
+    made.write_files()
+    made.launch()
+    assert made.wait_ready()
+    with Raw(made.listen_port, str(made.root)).login("app", "e2e") as c:
+        assert c.value("select 1") == "1"
+
+
+def test_unix_socket_mode(broker):
+    b = broker(unix_socket_mode="0700")
+    assert os.stat(b.root / f".s.PGSQL.{b.listen_port}").st_mode & 0o777 == 0o700
+
+
+def test_log_lines(broker):
+    """PgBouncer's format, so that its parsers (pgbadger) read it."""
+    b = broker()
+    c = b.connect()
+    c.query("select 1")
+    port = c.sock.getsockname()[1]
+    c.terminate()
+    eventually(lambda: "client close request" in b.log)
+    b.connect()
+    for line in b.log.splitlines():
+        assert LINE.match(line), line
+    assert re.search(rf"LOG C-0x[0-9a-f]+: e2e/app@127\.0\.0\.1:{port} login attempt: db=e2e user=app tls=no", b.log)
+    assert re.search(rf"LOG C-0x[0-9a-f]+: e2e/app@127\.0\.0\.1:{port} closing because: client close request \(age=\d+s\)",
+                     b.log)
+    assert re.search(r"LOG S-0x[0-9a-f]+: e2e/app@\S+ new connection to server", b.log)
+
+
+@pytest.mark.parametrize("key, text", [("log_connections", "login attempt"), ("log_disconnections", "closing because")])
+def test_log_can_be_quieter(broker, key, text):
+    b = broker(**{key: 0})
+    b.connect().terminate()
+    eventually(lambda: not b.clients(user="app"))
+    assert text not in "\n".join(line for line in b.log.splitlines() if "/app@" in line and "C-" in line)
+
+
+def test_log_stats(broker):
+    b = broker(stats_period=1, log_stats=1)
+    eventually(lambda: re.search(r"LOG stats: \d+ xacts/s", b.log))
+
+
+def test_log_is_reopened(broker):
+    b = broker()
+    moved = b.root / "moved.log"
+    os.rename(b.log_path, moved)
+    b.signal(signal.SIGHUP)
+    eventually(lambda: "SIGHUP" in moved.read_text())
+    c = b.connect(application_name="after")
+    port = c.sock.getsockname()[1]
+    eventually(b.log_path.exists, "a new file")
+    eventually(lambda: f":{port} login attempt" in b.log_path.read_text())
+    assert f":{port} login attempt" not in moved.read_text()
+
+
+def test_systemd_notify(broker):
+    """READY=1 when it is ready, STOPPING=1 or the end afterwards."""
+    made = prepared(broker)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as box:
+        path = made.root / "notify"
+        box.bind(str(path))
+        path.chmod(0o777)
+        box.settimeout(30)
+        made.process = spawn([made.binary, made.ini], made.output_path,
+                             env={**sanitizer_environment(), "NOTIFY_SOCKET": str(path)})
+        heard = b""
+        while b"READY=1" not in heard:
+            heard += box.recv(4096) + b"\n"
+    assert made.wait_ready()
+
+
+@pytest.mark.ours
+def test_low_file_limit(broker):
+    """class 64: the soft limit is raised; where the hard limit is too low for max_client_conn, the log says so."""
+    made = prepared(broker, max_client_conn=5000)
+    with open(made.output_path, "ab") as out:
+        made.process = subprocess.Popen(
+            [str(made.binary), str(made.ini)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/",
+            env=sanitizer_environment(), preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 300)),
+            **as_service_user())
+    assert made.wait_ready()
+    limits = [line.split() for line in open(f"/proc/{made.process.pid}/limits") if line.startswith("Max open files")]
+    assert limits[0][3] == "300"
+    assert re.search(r"max_client_conn", made.log)
+    held = []
+    for _ in range(400):
+        try:
+            held.append(Raw(made.listen_port))
+        except OSError:
+            break
+    for c in held:
+        c.close()
+    eventually(lambda: served(made), "EMFILE passes")
+
+
+def served(b):
+    try:
+        with b.connect(b.listen_port) as c:
+            return c.value("select 1") == "1"
+    except (OSError, Closed, Refused, TimeoutError):
+        return False
