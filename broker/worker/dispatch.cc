@@ -21,7 +21,7 @@ class VisitTask final : public Task {
     visit_(context);
     ++next_;
     const int to = next_ == fleet_.workers ? home_ : next_;
-    fleet_.mailboxes.send(context.worker, to, {static_cast<uint32_t>(Mail::kTask), 0, static_cast<Task*>(this), 0});
+    send_task(fleet_, context.worker, to, std::unique_ptr<Task>(this));
   }
 
  private:

@@ -169,6 +169,7 @@ std::vector<std::unique_ptr<Task>> Fleet::take_from_outside(int to) {
 }
 
 void send_task(Fleet& fleet, int from, int to, std::unique_ptr<Task> task) {
+  if (from == to) return fleet.post_from_outside(to, std::move(task));  // to itself: after this turn
   fleet.mailboxes.send(from, to, {static_cast<uint32_t>(Mail::kTask), 0, task.release(), 0});
 }
 
