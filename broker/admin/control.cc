@@ -168,7 +168,8 @@ void ConsoleImpl::kill_client(Session& session, const Command& command) {
 }
 
 void ConsoleImpl::shut_down(Session& session, const Command& command) {
-  LOG_INFO("{} SHUTDOWN {} command issued", session.client->label(), one_line(command.argument));
+  LOG_INFO("{} SHUTDOWN{}{} command issued", session.client->label(), command.argument.empty() ? "" : " ",
+           command.argument);
   if (command.argument.empty())
     return dispatcher_.request_shutdown(session::Shutdown::kNow);  // no answer, as in PgBouncer
   const bool for_clients = pool::same_name(command.argument, "wait_for_clients");

@@ -178,19 +178,15 @@ void ConsoleImpl::on_tick() {
 // ---- signals
 
 void pause_all(worker::Dispatcher&, session::Globals& globals) {
-  if (globals.paused.exchange(true)) {
-    LOG_INFO("got SIGUSR1, but already paused/suspended");
-    return;
-  }
-  LOG_INFO("got SIGUSR1, pausing all activity");  // the workers see it at their next tick
+  // The workers see it at their next tick.
+  if (globals.paused.exchange(true)) LOG_INFO("already suspended/paused");
 }
 
 void resume_all(worker::Dispatcher& dispatcher, session::Globals& globals) {
   if (!globals.paused.exchange(false)) {
-    LOG_INFO("got SIGUSR2, but not paused/suspended");
+    LOG_INFO("pooler is not paused/suspended");
     return;
   }
-  LOG_INFO("got SIGUSR2, continuing from PAUSE");
   dispatcher.visit_all(
       0, [](Context& context) { resume_on(context, {}); }, [](Context&) {});
 }

@@ -1,0 +1,197 @@
+// Commands that change something: PAUSE and its ends, KILL, RECONNECT, DISABLE, SET, RELOAD, SHUTDOWN.
+#include <gtest/gtest.h>
+
+#include "admin_support.h"
+#include "session/server.h"
+
+namespace berth::admin {
+namespace {
+
+using S = pool::ServerState;
+
+// A server of worker `worker` that is in use as far as the pool knows.
+session::Server* busy_server(Bench& bench, int worker) {
+  Context& context = *bench.contexts[static_cast<size_t>(worker)];
+  session::Slice& slice = *context.slices.begin()->second;
+  auto* server = new session::Server(context, slice);
+  slice.pool.shared()->servers.try_acquire();
+  slice.pool.shared()->of_database->servers.try_acquire();
+  slice.pool.shared()->of_user->servers.try_acquire();
+  slice.pool.add_server(server, S::kLinked, bench.engine.time);
+  server->conn = bench.engine.attach(-1, server);
+  return server;
+}
+
+void free_server(Bench& bench, session::Server* server) {
+  server->slice->pool.checkin(server, bench.engine.time);
+}
+
+std::string last_tag(const std::vector<Answer>& answers) {
+  for (auto at = answers.rbegin(); at != answers.rend(); ++at) {
+    if (at->tag == 'C') return at->body.substr(0, at->body.size() - 1);
+  }
+  return {};
+}
+
+TEST(AdminControl, PauseAnswersWhenTheServersAreFree) {
+  for (const char* sql : {"PAUSE", "PAUSE shop"}) {
+    Bench bench;
+    Client* client = bench.connect("boss");
+    session::Server* server = busy_server(bench, 1);
+    EXPECT_EQ(tags(bench.query(client, sql)), "") << sql;
+    bench.tick();
+    EXPECT_EQ(tags(Bench::answers(client->conn)), "");
+    free_server(bench, server);
+    bench.tick();
+    EXPECT_EQ(last_tag(Bench::answers(client->conn)), "PAUSE");
+    EXPECT_TRUE(server->closing());  // what is free is closed
+    bench.engine.reap();
+  }
+}
+
+TEST(AdminControl, ResumeEndsAWaitingPause) {  // PgBouncer's #715
+  for (const std::string database : {"", " shop"}) {
+    Bench bench;
+    Client* pausing = bench.connect("boss", "pgbouncer", 0);
+    Client* resuming = bench.connect("boss", "pgbouncer", 1);
+    session::Server* server = busy_server(bench, 0);
+    bench.query(pausing, "PAUSE" + database);
+    EXPECT_EQ(last_tag(bench.query(resuming, "RESUME" + database)), "RESUME");
+    const auto ended = Bench::answers(pausing->conn);
+    EXPECT_EQ(tags(ended), "EZ");
+    EXPECT_EQ(field(ended, 'C'), "57014");
+    EXPECT_EQ(tags(bench.query(pausing, "SHOW VERSION")), "TDCZ");
+    EXPECT_FALSE(bench.globals.paused.load());
+    EXPECT_FALSE(bench.globals.registry.database("shop")->paused.load());
+    EXPECT_FALSE(server->slice->pool.paused());
+    server->close("end of test");
+    bench.engine.reap();
+  }
+}
+
+TEST(AdminControl, CancelOfAWaitingPauseResumes) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  session::Server* server = busy_server(bench, 0);
+  bench.query(client, "PAUSE shop; SHOW VERSION");
+  bench.consoles[0]->on_cancel(client);
+  EXPECT_EQ(tags(Bench::answers(client->conn)), "EZ");
+  EXPECT_FALSE(bench.globals.registry.database("shop")->paused.load());
+  bench.consoles[0]->on_cancel(client);  // nothing waits: nothing happens
+  EXPECT_EQ(tags(Bench::answers(client->conn)), "");
+  server->close("end of test");
+  bench.engine.reap();
+}
+
+TEST(AdminControl, PauseAndResumeInTheWrongOrder) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  EXPECT_EQ(field(bench.query(client, "RESUME"), 'M'), "pooler is not paused/suspended");
+  EXPECT_EQ(field(bench.query(client, "RESUME shop"), 'M'), "database shop is not paused");
+  EXPECT_EQ(last_tag(bench.query(client, "PAUSE")), "PAUSE");
+  EXPECT_EQ(field(bench.query(client, "PAUSE"), 'M'), "already suspended/paused");
+  EXPECT_EQ(rows(bench.query(client, "SHOW STATE"))[1][1], "yes");
+  EXPECT_EQ(last_tag(bench.query(client, "RESUME")), "RESUME");
+  EXPECT_EQ(rows(bench.query(client, "SHOW STATE"))[1][1], "no");
+}
+
+TEST(AdminControl, DatabasesThatAreNotThere) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  for (const std::string verb : {"PAUSE", "RESUME", "DISABLE", "ENABLE", "RECONNECT", "KILL", "WAIT_CLOSE"}) {
+    EXPECT_EQ(field(bench.query(client, verb + " nowhere"), 'M'), "no such database: nowhere");
+    EXPECT_NE(field(bench.query(client, verb + " pgbouncer"), 'M').find("admin db: pgbouncer"), std::string::npos);
+  }
+}
+
+TEST(AdminControl, DisableRefusesNewClients) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  EXPECT_EQ(last_tag(bench.query(client, "DISABLE shop")), "DISABLE");
+  Client* refused = bench.connect("app", "shop");
+  EXPECT_TRUE(refused->closing());
+  EXPECT_EQ(rows(bench.query(client, "SHOW DATABASES"))[1][16], "1");
+  EXPECT_EQ(last_tag(bench.query(client, "ENABLE shop")), "ENABLE");
+  EXPECT_FALSE(bench.connect("app", "shop")->closing());
+}
+
+TEST(AdminControl, KillClosesAllAndPauses) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  Client* first = bench.connect("app", "shop", 0);
+  Client* second = bench.connect("app", "shop", 1);
+  session::Server* server = busy_server(bench, 1);
+  free_server(bench, server);
+  EXPECT_EQ(last_tag(bench.query(client, "KILL shop")), "KILL");
+  for (Client* killed : {first, second}) {
+    EXPECT_TRUE(killed->closing());
+    EXPECT_EQ(field(Bench::answers(killed->conn), 'C'), "57P01");
+  }
+  EXPECT_TRUE(server->closing());
+  EXPECT_TRUE(bench.globals.registry.database("shop")->paused.load());
+  EXPECT_FALSE(bench.connect("app", "shop")->closing());  // waits until RESUME
+  bench.engine.reap();
+}
+
+TEST(AdminControl, KillClientByItsNumber) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  Client* other = bench.connect("app", "shop", 1);
+  EXPECT_EQ(field(bench.query(client, "KILL_CLIENT abc"), 'M'), "invalid client id supplied");
+  EXPECT_EQ(field(bench.query(client, "KILL_CLIENT 999999"), 'M'), "client not found");
+  EXPECT_EQ(last_tag(bench.query(client, fmt::format("KILL_CLIENT {}", other->serial))), "KILL_CLIENT");
+  EXPECT_TRUE(other->closing());
+  EXPECT_EQ(field(Bench::answers(other->conn), 'M'), "admin forced disconnect");
+  const auto own = bench.query(client, fmt::format("KILL_CLIENT {}; SHOW VERSION", client->serial));
+  EXPECT_EQ(tags(own), "E");
+  EXPECT_TRUE(client->closing());
+}
+
+TEST(AdminControl, ReconnectThenWaitClose) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  session::Server* used = busy_server(bench, 0);
+  session::Server* idle = busy_server(bench, 1);
+  free_server(bench, idle);
+  EXPECT_EQ(last_tag(bench.query(client, "WAIT_CLOSE")), "WAIT_CLOSE");  // nothing is given up yet
+  EXPECT_EQ(last_tag(bench.query(client, "RECONNECT shop")), "RECONNECT");
+  EXPECT_TRUE(idle->closing());
+  EXPECT_EQ(tags(bench.query(client, "WAIT_CLOSE shop")), "");
+  bench.engine.reap();
+  bench.tick();
+  EXPECT_EQ(tags(Bench::answers(client->conn)), "");
+  used->close("its client has left");
+  bench.engine.reap();
+  bench.tick();
+  EXPECT_EQ(last_tag(Bench::answers(client->conn)), "WAIT_CLOSE");
+}
+
+TEST(AdminControl, SetAndReload) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  EXPECT_EQ(last_tag(bench.query(client, "SET query_wait_timeout = 7")), "SET query_wait_timeout=7");
+  EXPECT_EQ(bench.contexts[1]->options().query_wait_timeout, 7 * kSecond);
+  EXPECT_EQ(field(bench.query(client, "SET nonsense = 7"), 'M'), "SET failed");
+  EXPECT_EQ(field(bench.query(client, "SET query_wait_timeout = x"), 'M'), "SET failed");
+  EXPECT_EQ(field(bench.query(client, "SET client_encoding = 'UTF8'"), 'M'), "SET ignored");
+  EXPECT_EQ(last_tag(bench.query(client, "RELOAD")), "RELOAD");
+  bench.dispatcher.reload_error = "line 3: what?";
+  const auto failed = bench.query(client, "RELOAD");
+  EXPECT_EQ(field(failed, 'C'), "F0000");
+  EXPECT_EQ(field(failed, 'D'), "line 3: what?");
+}
+
+TEST(AdminControl, Shutdown) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  EXPECT_EQ(last_tag(bench.query(client, "SHUTDOWN WAIT_FOR_CLIENTS")), "SHUTDOWN");
+  EXPECT_EQ(bench.dispatcher.shutdown, session::Shutdown::kWaitForClients);
+  EXPECT_EQ(last_tag(bench.query(client, "shutdown wait_for_servers")), "SHUTDOWN");
+  EXPECT_EQ(bench.dispatcher.shutdown, session::Shutdown::kWaitForServers);
+  EXPECT_EQ(field(bench.query(client, "SUSPEND"), 'C'), "0A000");
+  EXPECT_EQ(tags(bench.query(client, "SHUTDOWN")), "");  // no answer, as in PgBouncer
+  EXPECT_EQ(bench.dispatcher.shutdown, session::Shutdown::kNow);
+}
+
+}  // namespace
+}  // namespace berth::admin
