@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cerrno>
@@ -220,6 +221,14 @@ void log_line(LogLevel level, std::string_view text) {
   const spdlog::details::log_msg whole({}, spdlog, line);
   for (const auto& sink : log.sinks.lines) sink->log(whole);
   if (log.sinks.system) log.sinks.system->log(spdlog::details::log_msg({}, spdlog, safe));
+}
+
+void log_lines(LogLevel level, std::string_view text) {
+  while (!text.empty()) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    log_line(level, text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
 }
 
 }  // namespace berth

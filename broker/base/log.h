@@ -30,6 +30,8 @@ bool log_wants(LogLevel level);
 // Writes one line. Control characters in `text`, which may quote what a client sent, are escaped: nobody can forge a
 // second line. Never fails: what a full disk does not take is lost, and the next line that it takes says how many.
 void log_line(LogLevel level, std::string_view text);
+// A text of our own that has several lines (all mistakes of a file): each as a line of the log.
+void log_lines(LogLevel level, std::string_view text);
 
 template <typename... Args>
 void log_at(LogLevel level, fmt::format_string<Args...> format, Args&&... args) {

@@ -33,7 +33,7 @@ struct Listening {
 };
 
 std::string why_of(int error) {
-  if (error == EADDRINUSE) return "the port is in use by another process";
+  if (error == EADDRINUSE) return "address already in use by another process";
   if (error == EADDRNOTAVAIL) return "this machine does not have the address";
   return std::strerror(error);
 }
@@ -131,7 +131,7 @@ std::string clear_stale_socket(const std::string& path, const Address& address) 
   // (EACCES) is not ours to remove.
   if (error == ENOENT) return {};
   if (error == EACCES || error == EPERM) return "there is a socket that this user may not use";
-  if (error != ECONNREFUSED) return "another process listens on it";
+  if (error != ECONNREFUSED) return "address already in use: another process listens on the socket";
   return unlink(path.c_str()) == 0 || errno == ENOENT
              ? ""
              : fmt::format("cannot remove the stale socket: {}", std::strerror(errno));
@@ -166,7 +166,7 @@ std::string bind_unix(Listening& state, ListenSocket& socket, const Address& add
   const int bound = bind(socket.fd, raw(address), address.size);
   const int error = errno;
   umask(before);
-  if (bound != 0) return error == EADDRINUSE ? "another process has it" : std::strerror(error);
+  if (bound != 0) return error == EADDRINUSE ? "address already in use by another process" : std::strerror(error);
   if (!socket.unix_path.empty()) {
     struct stat status;
     if (lstat(socket.unix_path.c_str(), &status) == 0) {

@@ -85,6 +85,14 @@ TEST_F(LogTest, NobodyForgesALine) {
   EXPECT_NE(written[0].find("x\\n2026 LOG forged\\x0d\\x00\\x7f\" tab\t"), std::string::npos) << written[0];
 }
 
+TEST_F(LogTest, TextsOfOursMayHaveLines) {
+  log_lines(LogLevel::kError, "a.ini:1: x\na.ini:2: y\n");
+  const auto written = lines(target_.file);
+  ASSERT_EQ(written.size(), 2u);
+  EXPECT_NE(written[0].find("] ERROR a.ini:1: x"), std::string::npos);
+  EXPECT_NE(written[1].find("] ERROR a.ini:2: y"), std::string::npos);
+}
+
 TEST_F(LogTest, ReopenFollowsARotation) {
   LOG_INFO("before");
   const std::string old = target_.file + ".1";

@@ -80,7 +80,7 @@ TEST_F(ListenTest, APortThatIsInUseIsNamed) {
   const auto second = listen_on(on({"127.0.0.1"}), port);
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().text,
-            "cannot listen on 127.0.0.1:" + std::to_string(port) + ": the port is in use by another process");
+            "cannot listen on 127.0.0.1:" + std::to_string(port) + ": address already in use by another process");
   close_listeners(first.value().sockets);
   auto third = listen_on(on({"127.0.0.1"}), port);
   EXPECT_TRUE(third.ok()) << "free again at once: " << third.error().text;
@@ -135,7 +135,8 @@ TEST_F(ListenTest, ALiveSocketIsNeverTaken) {
   place.backlog = 0;
   auto first = listen_on(place, 6432);
   ASSERT_TRUE(first.ok());
-  const std::string expected = "cannot listen on unix:" + path(6432) + ": another process listens on it";
+  const std::string expected =
+      "cannot listen on unix:" + path(6432) + ": address already in use: another process listens on the socket";
   auto second = listen_on(place, 6432);
   ASSERT_FALSE(second.ok());
   EXPECT_EQ(second.error().text, expected);
@@ -202,7 +203,7 @@ TEST_F(ListenTest, AbstractSockets) {
   EXPECT_EQ(sockets.value().sockets[0].unix_path, "");
   const auto second = listen_on(place, 6432);
   ASSERT_FALSE(second.ok());
-  EXPECT_NE(second.error().text.find("another process has it"), std::string::npos);
+  EXPECT_NE(second.error().text.find("address already in use by another process"), std::string::npos);
   close_listeners(sockets.value().sockets);
 }
 
