@@ -1,0 +1,541 @@
+// The backend's main loop and its messages; what statements do stands in fake_sql.cc.
+#include "sim/fake_postgres.h"
+
+#include <strings.h>
+
+#include "base/assert.h"
+#include "wire/backend.h"
+#include "wire/encode.h"
+#include "wire/startup.h"
+
+namespace berth::sim {
+
+bool NameLess::operator()(const std::string& a, const std::string& b) const { return strcasecmp(a.c_str(), b.c_str()) < 0; }
+
+Cluster::Cluster() {
+  defaults = {{"application_name", ""},        {"client_encoding", "UTF8"},
+              {"DateStyle", "ISO, MDY"},       {"default_transaction_read_only", "off"},
+              {"in_hot_standby", "off"},       {"integer_datetimes", "on"},
+              {"IntervalStyle", "postgres"},   {"is_superuser", "off"},
+              {"server_encoding", "UTF8"},     {"server_version", "15.9"},
+              {"session_authorization", "u"},  {"standard_conforming_strings", "on"},
+              {"TimeZone", "Etc/UTC"},         {"search_path", "\"$user\", public"},
+              {"extra_float_digits", "1"},     {"statement_timeout", "0"},
+              {"work_mem", "4MB"}};
+}
+
+std::string Cluster::cancel(uint32_t pid, std::string_view key) {
+  const auto at = backends.find(pid);
+  if (at == backends.end() || at->second->key_ != key || !at->second->sleeping_) return {};
+  at->second->cancel_hit_ = true;
+  return at->second->running_tag_;
+}
+
+std::string tag_in(std::string_view text) {
+  for (size_t at = 0; at + 3 < text.size() + 1; ++at) {
+    if (text[at] != 'c' || (at > 0 && std::isalnum(static_cast<unsigned char>(text[at - 1])))) continue;
+    size_t end = at + 1;
+    while (end < text.size() && std::isdigit(static_cast<unsigned char>(text[end]))) ++end;
+    if (end == at + 1 || end >= text.size() || text[end] != '.') continue;
+    const size_t dot = end++;
+    while (end < text.size() && std::isdigit(static_cast<unsigned char>(text[end]))) ++end;
+    if (end > dot + 1) return std::string(text.substr(at, end - at));
+  }
+  return {};
+}
+
+int client_of_tag(std::string_view tag) { return tag.size() < 4 || tag[0] != 'c' ? -1 : std::atoi(std::string(tag.substr(1)).c_str()); }
+
+bool is_reported(const std::string& name) {
+  static const std::set<std::string, NameLess> kSilent = {"search_path", "extra_float_digits", "statement_timeout", "work_mem"};
+  return !kSilent.contains(name);
+}
+
+Backend::Backend(Cluster& cluster) : cluster_(cluster) {}
+
+Backend::~Backend() {
+  if (pid_) cluster_.backends.erase(pid_);
+}
+
+std::string Backend::describe() const {
+  return "pid " + std::to_string(pid_) + " " + status() + (started_ ? " started" : "") + (skipping_ ? " skipping" : "") +
+         (sleeping_ ? " sleeping" : "") + (copy_ ? " copy" : "") + " running " + running_tag_ + ", " + std::to_string(in_.size()) +
+         " bytes unread";
+}
+
+void Backend::hang_up() {
+  if (started_) abort();
+  gone = true;
+  sleeping_ = copy_ = false;
+  in_.clear();
+  if (pid_) cluster_.backends.erase(pid_);
+}
+
+void Backend::terminate(std::string_view sqlstate, std::string_view text) {
+  if (gone) return;
+  if (!text.empty()) wire::put_error(out, wire::Severity::kFatal, sqlstate, text);
+  hang_up();
+}
+
+void Backend::log_in(const Settings& startup) {
+  settings_ = cluster_.defaults;
+  for (const auto& [name, value] : startup) ASSERT(!set(name, &value, false));
+  locals_.clear();
+  start_settings_ = reported_ = settings_;
+  phase_ = Phase::kReady;
+}
+
+void Backend::feed_message(std::string_view message) {
+  feed(message);
+  while (step()) continue;
+  ASSERT(in_.empty());
+}
+
+bool Backend::step() {
+  if (gone) return false;
+  if (phase_ != Phase::kReady) return startup();
+  if (sleeping_) {
+    if (!cancel_hit_ && cluster_.now < wake_at_) return false;
+    sleeping_ = false;
+    Outcome outcome;
+    std::vector<std::string> rows;
+    if (cancel_hit_) {
+      outcome = Failure{"57014", "canceling statement due to user request [" + running_tag_ + "]"};
+    } else {
+      rows.push_back(running_tag_);
+    }
+    cancel_hit_ = false;
+    if (!in_query_) {
+      Portal& portal = portals_[portal_running_];
+      portal.rows = rows;
+      portal.tag = "SELECT 1";
+      after_execute(&portal, outcome);
+    } else if (outcome) {
+      put_failure(*outcome);
+      running_.clear();
+      finish_query();
+    } else {
+      put_row_description();
+      put_row(rows[0]);
+      put_complete("SELECT 1");
+      if (!block_ && !many_) commit();
+    }
+    return true;
+  }
+  if (in_query_ && !copy_) return run_script();
+  char tag;
+  std::string body;
+  if (!take_message(tag, body)) return false;
+  on_message(tag, body);
+  return true;
+}
+
+bool Backend::take_message(char& tag, std::string& body) {
+  if (in_.size() < wire::kHeaderSize) return false;
+  const wire::Head head = wire::read_head(in_.data(), 1 << 26);
+  if (!head.valid) {
+    if (cluster_.violation) cluster_.violation("a backend got an invalid message length, pid " + std::to_string(pid_));
+    refuse("08P01", "invalid message length");
+    return false;
+  }
+  if (in_.size() < head.size) return false;
+  tag = head.tag;
+  body = in_.substr(wire::kHeaderSize, head.size - wire::kHeaderSize);
+  in_.erase(0, head.size);
+  return true;
+}
+
+// ---- login
+
+bool Backend::startup() {
+  if (phase_ == Phase::kPassword) {
+    char tag;
+    std::string body;
+    if (!take_message(tag, body)) return false;
+    on_password(body);
+    return true;
+  }
+  const wire::Startup packet = wire::parse_startup(in_);
+  if (packet.kind == wire::Startup::Kind::kNeedMore) return false;
+  const std::string bytes = in_.substr(0, packet.size);
+  in_.erase(0, packet.size);
+  on_startup(bytes);
+  return true;
+}
+
+void Backend::refuse(std::string_view sqlstate, std::string_view text) {
+  wire::put_error(out, wire::Severity::kFatal, sqlstate, text);
+  hang_up();
+}
+
+void Backend::on_startup(std::string_view bytes) {
+  const wire::Startup packet = wire::parse_startup(bytes);
+  if (packet.kind == wire::Startup::Kind::kCancel) {
+    cluster_.cancel(packet.cancel_pid, packet.cancel_key);
+    gone = true;
+    return;
+  }
+  if (packet.kind != wire::Startup::Kind::kStartup) {
+    if (cluster_.violation) cluster_.violation("a backend got a malformed startup packet");
+    return refuse("08P01", "invalid startup packet");
+  }
+  settings_ = cluster_.defaults;
+  for (const auto& [name, value] : packet.parameters) {
+    if (name == "user") {
+      user_ = value;
+    } else if (name == "database") {
+      database_ = value;
+    } else {
+      const std::string text(value);
+      if (const Outcome outcome = set(std::string(name), &text, false)) return refuse(outcome->sqlstate, outcome->text);
+    }
+  }
+  locals_.clear();
+  if (database_ == "missing") return refuse("3D000", "database \"missing\" does not exist");
+  if (cluster_.backends.size() >= cluster_.connections_max) return refuse("53300", "sorry, too many clients already");
+  pid_ = cluster_.next_pid++;
+  cluster_.backends[pid_] = this;
+  key_ = "k" + std::to_string(100 + pid_ % 900);
+  if (cluster_.password.empty()) return greet();
+  {
+    wire::Message ask(out, wire::kAuthentication);
+    wire::put32(out, 3);
+  }
+  phase_ = Phase::kPassword;
+}
+
+void Backend::on_password(std::string_view body) {
+  if (body != std::string_view(cluster_.password.c_str(), cluster_.password.size() + 1)) {
+    return refuse("28P01", "password authentication failed for user \"" + user_ + "\"");
+  }
+  greet();
+}
+
+void Backend::greet() {
+  {
+    wire::Message ok(out, wire::kAuthentication);
+    wire::put32(out, 0);
+  }
+  start_settings_ = reported_ = settings_;
+  for (const auto& [name, value] : settings_) {
+    if (is_reported(name)) wire::put_parameter_status(out, name, value);
+  }
+  {
+    wire::Message key(out, wire::kBackendKeyData);
+    wire::put32(out, pid_);
+    out += key_;
+  }
+  wire::put_ready(out, 'I');
+  phase_ = Phase::kReady;
+}
+
+// ---- messages
+
+void Backend::on_message(char tag, std::string_view body) {
+  if (cluster_.trace) cluster_.trace("pid " + std::to_string(pid_) + (skipping_ ? " skips " : " reads ") + tag + "    " + std::string(body));
+  if (copy_) return on_copy_message(tag, body);
+  if (skipping_ && tag != wire::kSync && tag != wire::kTerminate) return;
+  switch (tag) {
+    case wire::kQuery: return on_query(body);
+    case wire::kParse: return on_parse(body);
+    case wire::kBind: return on_bind(body);
+    case wire::kDescribe: return on_describe(body);
+    case wire::kExecute: return on_execute(body);
+    case wire::kClose: return on_close(body);
+    case wire::kSync: return on_sync();
+    case wire::kFunctionCall: return on_function(body);
+    case wire::kFlush:
+    case wire::kCopyData:
+    case wire::kCopyDone:
+    case wire::kCopyFail: return;
+    case wire::kTerminate: return hang_up();
+    default:
+      if (cluster_.violation) cluster_.violation(std::string("a backend got a message of type ") + tag);
+      return refuse("08P01", "invalid frontend message type");
+  }
+}
+
+void Backend::on_copy_message(char tag, std::string_view body) {
+  switch (tag) {
+    case wire::kCopyData: {
+      const std::string mark = tag_in(body);
+      own(mark);
+      ++copied_;
+      copied_text_.append(body);
+      return;
+    }
+    case wire::kCopyDone: return end_copy(std::nullopt);
+    case wire::kCopyFail: return end_copy(Failure{"57014", "COPY from stdin failed: " + std::string(body.substr(0, body.size() - 1))});
+    case wire::kFlush:
+    case wire::kSync: return;
+    case wire::kTerminate: return hang_up();
+    default: return end_copy(Failure{"08P01", "unexpected message type during COPY from stdin"});
+  }
+}
+
+void Backend::end_copy(Outcome outcome) {
+  copy_ = false;
+  if (!outcome) writes_["copy of " + std::to_string(client_of_tag(running_tag_))] = copied_text_;
+  const std::string done = "COPY " + std::to_string(copied_);
+  if (!in_query_) {
+    Portal& portal = portals_[portal_running_];
+    portal.tag = done;
+    portal.rows.clear();
+    return after_execute(&portal, outcome);
+  }
+  if (outcome) {
+    put_failure(*outcome);
+    running_.clear();
+    return finish_query();
+  }
+  put_complete(done);
+}
+
+// ---- simple protocol
+
+static std::vector<std::string> split_script(std::string_view sql) {
+  std::vector<std::string> parts;
+  while (!sql.empty()) {
+    const size_t end = sql.find(';');
+    std::string part(sql.substr(0, end));
+    const size_t first = part.find_first_not_of(' ');
+    part.erase(0, first == std::string::npos ? part.size() : first);
+    if (!part.empty()) parts.push_back(part);
+    if (end == std::string_view::npos) break;
+    sql.remove_prefix(end + 1);
+  }
+  return parts;
+}
+
+void Backend::on_query(std::string_view body) {
+  if (!body.empty()) body.remove_suffix(1);
+  statements_.erase("");
+  portals_.erase("");
+  in_query_ = true;
+  const std::vector<std::string> parts = split_script(body);
+  many_ = parts.size() > 1;
+  for (const std::string& part : parts) {
+    if (const Outcome outcome = check_syntax(part)) {
+      put_failure(*outcome);
+      return finish_query();
+    }
+  }
+  if (parts.empty()) {
+    wire::put_empty(out, wire::kEmptyQueryResponse);
+    return finish_query();
+  }
+  running_.assign(parts.begin(), parts.end());
+}
+
+// One statement of a simple Query, or its end.
+bool Backend::run_script() {
+  if (running_.empty()) {
+    finish_query();
+    return true;
+  }
+  Statement statement;
+  statement.sql = running_.front();
+  running_.pop_front();
+  statement.folded = fold_now();
+  std::vector<std::string> rows;
+  std::string done;
+  bool waiting = false;
+  const Outcome outcome = run(statement, {}, rows, done, many_, waiting);
+  if (outcome) {
+    put_failure(*outcome);
+    running_.clear();
+    finish_query();
+  } else if (!waiting) {
+    if (returns_rows(statement)) put_row_description();
+    for (const std::string& row : rows) put_row(row);
+    put_complete(done);
+    if (!block_ && !many_) commit();
+  }
+  return true;
+}
+
+void Backend::finish_query() {
+  in_query_ = false;
+  if (started_ && !block_) commit();
+  put_ready();
+}
+
+void Backend::on_function(std::string_view body) {
+  const std::string mark = tag_in(body);
+  if (failed_) {
+    put_failure({"25P02", "current transaction is aborted, commands ignored until end of transaction block"});
+    return put_ready();
+  }
+  own(mark);
+  start();
+  {
+    wire::Message answer(out, wire::kFunctionCallResponse);
+    wire::put32(out, static_cast<uint32_t>(mark.size()));
+    out += mark;
+  }
+  if (!block_) commit();
+  put_ready();
+}
+
+// ---- extended protocol
+
+void Backend::fail_extended(const Failure& failure) {
+  put_failure(failure);
+  skipping_ = true;
+}
+
+static bool ends_block(std::string_view sql) { return sql.starts_with("commit") || sql.starts_with("rollback"); }
+static const char* const kAborted = "current transaction is aborted, commands ignored until end of transaction block";
+
+void Backend::on_parse(std::string_view body) {
+  std::string_view name, sql;
+  if (!wire::take_cstring(body, name) || !wire::take_cstring(body, sql)) return fail_extended({"08P01", "invalid Parse"});
+  start();
+  if (name.empty()) statements_.erase("");
+  if (const Outcome outcome = check_syntax(sql)) return fail_extended(*outcome);
+  if (failed_ && !ends_block(sql)) return fail_extended({"25P02", kAborted});
+  const std::string key(name);
+  if (statements_.contains(key)) return fail_extended({"42P05", "prepared statement \"" + key + "\" already exists"});
+  Statement& statement = statements_[key];
+  statement.sql = sql;
+  statement.folded = fold_now();
+  statement.types = body;
+  statement.parameters = sql.find('$') == std::string_view::npos ? 0 : 1;
+  wire::put_empty(out, wire::kParseComplete);
+}
+
+void Backend::on_bind(std::string_view body) {
+  std::string_view portal_name, name;
+  if (!wire::take_cstring(body, portal_name) || !wire::take_cstring(body, name) || body.size() < 4) {
+    return fail_extended({"08P01", "invalid Bind"});
+  }
+  start();
+  const auto at = statements_.find(std::string(name));
+  if (at == statements_.end()) {
+    return fail_extended({"26000", name.empty() ? "unnamed prepared statement does not exist"
+                                                : "prepared statement \"" + std::string(name) + "\" does not exist"});
+  }
+  Portal portal;
+  portal.statement = at->second;
+  const uint16_t formats = wire::read16(body.data());
+  body.remove_prefix(2 + size_t{2} * formats);
+  const uint16_t count = wire::read16(body.data());
+  body.remove_prefix(2);
+  for (uint16_t i = 0; i < count; ++i) {
+    const uint32_t size = wire::read32(body.data());
+    portal.values.emplace_back(body.substr(4, size));
+    body.remove_prefix(4 + size);
+  }
+  if (count != portal.statement.parameters) {
+    return fail_extended({"08P01", "bind message supplies " + std::to_string(count) + " parameters, but prepared statement \"" +
+                                       std::string(name) + "\" requires " + std::to_string(portal.statement.parameters)});
+  }
+  if (failed_ && !ends_block(portal.statement.sql)) return fail_extended({"25P02", kAborted});
+  if (!portal_name.empty() && portals_.contains(std::string(portal_name))) {
+    return fail_extended({"42P03", "cursor \"" + std::string(portal_name) + "\" already exists"});
+  }
+  if (count > 0) own(tag_in(portal.values[0]));
+  portals_[std::string(portal_name)] = std::move(portal);
+  wire::put_empty(out, wire::kBindComplete);
+}
+
+void Backend::on_describe(std::string_view body) {
+  const char kind = body[0];
+  const std::string name(body.substr(1, body.size() - 2));
+  start();
+  const Statement* statement = nullptr;
+  if (kind == 'S') {
+    const auto at = statements_.find(name);
+    if (at == statements_.end()) {
+      return fail_extended({"26000", name.empty() ? "unnamed prepared statement does not exist"
+                                                  : "prepared statement \"" + name + "\" does not exist"});
+    }
+    statement = &at->second;
+  } else {
+    const auto at = portals_.find(name);
+    if (at == portals_.end()) return fail_extended({"34000", "portal \"" + name + "\" does not exist"});
+    statement = &at->second.statement;
+  }
+  if (failed_ && returns_rows(*statement)) return fail_extended({"25P02", kAborted});
+  if (kind == 'S') {
+    wire::Message types(out, 't');
+    wire::put16(out, static_cast<uint16_t>(statement->parameters));
+    for (int i = 0; i < statement->parameters; ++i) wire::put32(out, 25);
+  }
+  if (returns_rows(*statement)) {
+    put_row_description();
+  } else {
+    wire::put_empty(out, wire::kNoData);
+  }
+}
+
+void Backend::on_execute(std::string_view body) {
+  const std::string name(body.substr(0, body.find('\0')));
+  const uint32_t most = wire::read32(body.data() + name.size() + 1);
+  start();
+  const auto at = portals_.find(name);
+  if (at == portals_.end()) return fail_extended({"34000", "portal \"" + name + "\" does not exist"});
+  Portal& portal = at->second;
+  if (failed_ && !ends_block(portal.statement.sql)) return fail_extended({"25P02", kAborted});
+  if (portal.done && !returns_rows(portal.statement)) return fail_extended({"55000", "portal \"" + name + "\" cannot be run"});
+  portal_running_ = name;
+  if (!portal.begun) {
+    portal.begun = true;
+    bool waiting = false;
+    std::vector<std::string> rows;
+    std::string done;
+    const Statement statement = portal.statement;  // DISCARD ALL drops the portal
+    const std::vector<std::string> values = portal.values;
+    const Outcome outcome = run(statement, values, rows, done, false, waiting);
+    if (waiting) return;
+    const auto still = portals_.find(name);
+    if (outcome || still == portals_.end()) {
+      Portal ended;
+      ended.statement = statement;
+      ended.rows = std::move(rows);
+      ended.tag = done;
+      return after_execute(&ended, outcome);
+    }
+    still->second.rows = std::move(rows);
+    still->second.tag = done;
+  }
+  if (most > 0 && portal.rows.size() - portal.at > most) {
+    for (uint32_t i = 0; i < most; ++i) put_row(portal.rows[portal.at++]);
+    wire::put_empty(out, wire::kPortalSuspended);
+    return;
+  }
+  after_execute(&portal, std::nullopt);
+}
+
+// The statement of an Execute has ended.
+void Backend::after_execute(Portal* portal, Outcome outcome) {
+  if (outcome) return fail_extended(*outcome);
+  const size_t left = portal->rows.size() - portal->at;
+  while (portal->at < portal->rows.size()) put_row(portal->rows[portal->at++]);
+  portal->done = true;
+  if (portal->statement.sql.empty()) {
+    wire::put_empty(out, wire::kEmptyQueryResponse);
+  } else if (returns_rows(portal->statement)) {
+    put_complete("SELECT " + std::to_string(left));
+  } else {
+    put_complete(portal->tag);
+  }
+}
+
+void Backend::on_close(std::string_view body) {
+  const std::string name(body.substr(1, body.size() - 2));
+  if (body[0] == 'S') {
+    statements_.erase(name);
+  } else {
+    portals_.erase(name);
+  }
+  wire::put_empty(out, wire::kCloseComplete);
+}
+
+void Backend::on_sync() {
+  skipping_ = false;
+  if (started_ && !block_) commit();
+  put_ready();
+}
+
+}  // namespace berth::sim

@@ -1,0 +1,184 @@
+// A model of what PostgreSQL says on the wire: simple and extended protocol, transaction status, the skip until Sync after
+// an error, named and unnamed statements and portals, settings with ParameterStatus, COPY, FunctionCall, cancel. Its SQL is
+// a handful of words (see Backend::run), but those behave as PostgreSQL 15's do. The same model without a broker in front
+// is the oracle: what a client of its own private backend would have been told.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/time.h"
+
+namespace berth::sim {
+
+struct NameLess {
+  bool operator()(const std::string& a, const std::string& b) const;
+};
+using Settings = std::map<std::string, std::string, NameLess>;
+
+class Backend;
+
+// One PostgreSQL: what its backends share.
+class Cluster {
+ public:
+  std::map<std::string, std::string> store;  // committed data
+  size_t connections_max = 100;
+  std::string password;                      // empty: trust
+  Micros now = 0;
+  Micros sleep_most = 20 * kMillisecond;
+  std::map<uint32_t, Backend*> backends;     // by pid
+  uint32_t next_pid = 100;
+  Settings defaults;
+  // A breach of what a pooler must keep: two clients in one transaction, session state of another.
+  std::function<void(const std::string&)> violation;
+  std::function<bool(const std::string& tag)> cancelled;  // oracle: was this statement cancelled?
+  std::function<void(const std::string&)> trace;
+  bool oracle = false;
+
+  Cluster();
+  // A cancel request: hits the backend with this pid and key if it runs something. Returns the tag hit, or empty.
+  std::string cancel(uint32_t pid, std::string_view key);
+};
+
+// The client of a tag ("c3.17" is the 17th statement of client 3); -1: none.
+int client_of_tag(std::string_view tag);
+// The first tag in a text; empty: none.
+std::string tag_in(std::string_view text);
+
+bool is_reported(const std::string& setting);
+
+class Backend {
+ public:
+  explicit Backend(Cluster& cluster);
+  ~Backend();
+  Backend(const Backend&) = delete;
+  Backend& operator=(const Backend&) = delete;
+
+  void feed(std::string_view bytes) { in_.append(bytes); }
+  // Does one thing, if there is one to do.
+  bool step();
+  // Its client has closed the connection: the backend ends.
+  void hang_up();
+  // pg_terminate_backend, or a crash without a word.
+  void terminate(std::string_view sqlstate, std::string_view text);
+
+  std::string out;      // to be sent
+  bool gone = false;    // it closes after that
+
+  // The oracle starts logged in.
+  void log_in(const Settings& startup);
+  // Whole messages only: what the backend makes of this one is in `out` afterwards.
+  void feed_message(std::string_view message);
+
+  uint32_t pid() const { return pid_; }
+  const std::string& key() const { return key_; }
+  bool ready() const { return phase_ == Phase::kReady; }
+  bool idle() const { return phase_ == Phase::kReady && in_.empty() && running_.empty() && !copy_ && !sleeping_; }
+  bool in_transaction() const { return started_ || block_; }
+  char status() const { return block_ ? (failed_ ? 'E' : 'T') : 'I'; }
+  const Settings& settings() const { return settings_; }
+  const Settings& reported() const { return reported_; }
+  const std::string& user() const { return user_; }
+  const std::string& database() const { return database_; }
+  size_t statements() const { return statements_.size(); }
+  const std::string& session_state() const { return temp_; }
+  bool sleeping() const { return sleeping_; }
+  const std::string& running_tag() const { return running_tag_; }
+  std::string describe() const;
+
+ private:
+  friend class Cluster;
+  struct Failure {
+    std::string sqlstate, text;
+  };
+  using Outcome = std::optional<Failure>;
+  struct Statement {
+    std::string sql, folded;
+    int parameters = 0;
+    std::string types;
+  };
+  struct Portal {
+    Statement statement;
+    std::vector<std::string> values;
+    std::vector<std::string> rows;
+    std::string tag;
+    size_t at = 0;
+    bool begun = false, done = false;
+  };
+  enum class Phase { kStartup, kPassword, kReady };
+
+  bool startup();
+  void on_startup(std::string_view packet);
+  void on_password(std::string_view body);
+  void greet();
+  void refuse(std::string_view sqlstate, std::string_view text);
+  bool take_message(char& tag, std::string& body);
+  void on_message(char tag, std::string_view body);
+  void on_copy_message(char tag, std::string_view body);
+  void end_copy(Outcome outcome);
+  void on_query(std::string_view body);
+  bool run_script();
+  void finish_query();
+  void on_function(std::string_view body);
+  void on_parse(std::string_view body);
+  void on_bind(std::string_view body);
+  void on_describe(std::string_view body);
+  void on_execute(std::string_view body);
+  void after_execute(Portal* portal, Outcome outcome);
+  void on_close(std::string_view body);
+  void on_sync();
+  void fail_extended(const Failure& failure);
+
+  // What a statement does; its rows into `rows`. Sets `waiting` when it goes on later (sleep, copy).
+  Outcome run(const Statement& statement, const std::vector<std::string>& values, std::vector<std::string>& rows,
+              std::string& tag, bool many, bool& waiting);
+  Outcome run_setting(std::string_view text, std::vector<std::string>& rows, std::string& tag);
+  Outcome run_set_config(std::string_view text, std::vector<std::string>& rows);
+  Outcome set(const std::string& name, const std::string* value, bool local);
+  Outcome check_syntax(std::string_view sql) const;
+  std::string fold_now() const;
+  bool returns_rows(const Statement& statement) const;
+  void own(std::string_view tag);
+  void start();
+  void commit();
+  void abort();
+  void put_row_description();
+  void put_row(std::string_view text);
+  void put_failure(const Failure& failure);
+  void put_notice(std::string_view sqlstate, std::string_view text);
+  void put_complete(std::string_view tag);
+  void put_ready();
+
+  Cluster& cluster_;
+  std::string in_;
+  Phase phase_ = Phase::kStartup;
+  uint32_t pid_ = 0;
+  std::string key_, user_, database_;
+  Settings start_settings_, settings_, reported_, saved_;
+  std::vector<std::pair<std::string, std::string>> locals_;  // SET LOCAL: what to restore at the end
+  std::map<std::string, Statement> statements_;
+  std::map<std::string, Portal> portals_;
+  std::map<std::string, std::string> writes_;
+  std::string temp_;  // session state: who made a temporary table here
+  bool started_ = false, block_ = false, failed_ = false;
+  bool skipping_ = false;  // until Sync
+  std::deque<std::string> running_;  // the rest of a simple Query
+  bool in_query_ = false, many_ = false;
+  bool sleeping_ = false;
+  Micros wake_at_ = 0;
+  bool cancel_hit_ = false;
+  std::string running_tag_;
+  bool copy_ = false;
+  size_t copied_ = 0;
+  std::string copied_text_;
+  std::string portal_running_;  // of an Execute that sleeps or copies
+  int owner_ = -1;              // the client of the transaction or batch
+};
+
+}  // namespace berth::sim

@@ -1,0 +1,133 @@
+// A client of the broker that speaks from a grammar, at random and byte by byte, and knows what PostgreSQL alone would
+// have answered: its oracle is a private backend of the same model, fed with the same messages. Whenever nothing is
+// outstanding, the answers are compared one by one.
+#pragma once
+
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/random.h"
+#include "sim/fake_postgres.h"
+#include "sim/sim_engine.h"
+
+namespace berth::sim {
+
+class World;
+
+struct Message {
+  char tag = 0;
+  std::string bytes;  // whole, head included
+  std::string_view body() const { return std::string_view(bytes).substr(5); }
+};
+
+// What a client may do; a world draws its own.
+struct Habits {
+  bool session = false;      // its server stays: what only a session may rely on is allowed
+  int batches = 8;
+  int pipeline = 3;          // batches under way
+  int leave_percent = 5;     // per batch: ends in the middle of something
+  int cancel_percent = 0;    // per step while a statement runs
+  int slow_percent = 0;      // of steps in which it does not read
+  bool simple = true, extended = true, named = true, errors = true, blocks = true, copy = true, settings = true,
+       commands = true, functions = true, sleeps = true, large = false, flush = true;
+};
+
+class SimClient {
+ public:
+  SimClient(World& world, int number, const Habits& habits, uint64_t seed);
+
+  void start(LinkPtr link);  // connected
+  void step();
+  bool done() const { return phase_ == Phase::kGone; }
+  bool quiet() const { return pending_ready_ == 0 && !open_batch_ && out_.empty() && phase_ == Phase::kActive; }
+  // No more batches: finish what is under way, then say goodbye.
+  void finish() { batches_left_ = 0; }
+  std::string describe() const;
+  int number() const { return number_; }
+  uint32_t pid() const { return pid_; }
+  const std::string& key() const { return key_; }
+  size_t statements_done() const { return sequence_; }
+  const Habits& habits() const { return habits_; }
+
+  LinkPtr link;
+
+ private:
+  friend class World;
+  enum class Phase { kUnborn, kSsl, kLogin, kActive, kSaidGoodbye, kGone };
+
+  // sim_client.cc
+  void send_startup();
+  void write_some();
+  void read_some();
+  void on_message(Message message);
+  void on_login_message(const Message& message);
+  void on_error(const Message& message);
+  void check_owner(const Message& message);
+  void leave();
+  void ended(bool expected);
+  bool lost_is_allowed(std::string_view text) const;
+  void violation(const std::string& what) const;
+
+  // sim_grammar.cc
+  void next_batch();
+  std::string next_tag() { return "c" + std::to_string(number_) + "." + std::to_string(++sequence_); }
+  std::string one_statement(bool simple);
+  void simple_batch();
+  void extended_batch();
+  void prepared_batch();
+  void function_batch();
+  void copy_batch();
+  void command_batch();
+  void copy_data();
+  void put(std::string bytes);
+  void put_parse(std::string_view name, std::string_view sql, bool parameter);
+  void put_bind(std::string_view portal, std::string_view name, const std::string* value);
+  void put_execute(std::string_view portal, uint32_t rows);
+  void put_target(char tag, char kind, std::string_view name);
+  void put_sync();
+  bool chance(int percent) { return random_.below(100) < static_cast<uint64_t>(percent); }
+  std::string pick(std::initializer_list<const char*> words) { return words.begin()[random_.below(words.size())]; }
+
+  // oracle.cc
+  void compare(bool complete);
+  void check_settings();
+  bool is_refusal(const Message& message) const;
+
+  World& world_;
+  const int number_;
+  Habits habits_;
+  Random random_;
+  Phase phase_ = Phase::kUnborn;
+  int batches_left_;
+  int sequence_ = 0;
+  std::string out_;        // not on its way yet
+  std::string in_;         // not a whole message yet
+  int pending_ready_ = 0;  // ReadyForQuery messages to come
+  bool open_batch_ = false;
+  bool settings_in_flight_ = false;
+  bool copy_answer_due_ = false;  // waits for CopyInResponse, then sends data
+  bool sync_after_copy_ = false;
+  bool copy_ahead_ = false;       // data and a second Sync were sent ahead
+  bool leaving_ = false;
+  size_t leave_after_ = 0;        // bytes still to be written before it leaves
+  char status_ = 'I';
+  uint32_t pid_ = 0;
+  std::string key_;
+  bool cancelled_once_ = false;
+  bool served_ = false;  // by a server, once
+  std::string last_fatal_;
+  Settings startup_, known_;
+  std::deque<std::string> sent_;  // messages that the oracle has not seen
+  std::deque<Message> got_;       // answers that have not been compared
+  std::deque<Message> expected_;
+  std::set<std::string> cancelled_tags_;
+  std::set<std::string> portals_, names_;
+  Cluster private_cluster_;
+  Backend oracle_;
+};
+
+}  // namespace berth::sim
