@@ -43,8 +43,14 @@ void CancelConnection::on_closed() {
 
 bool Server::start_cancel() {
   if (key.empty() || cancels.size() >= kCancelsPerServer || context->cancels.size() >= kCancelsPerWorker) return false;
+  cancelled_at = context->now();
   cancels.push_back(new CancelConnection(*context, this));  // frees itself when closed
   return true;
+}
+
+void Server::cancel_again() {
+  if (requests.empty() || requests.front().own || !cancels.empty()) return;
+  if (context->now() - cancelled_at >= kSecond) start_cancel();
 }
 
 void Server::cancel_done(CancelConnection* cancel) {

@@ -84,6 +84,7 @@ static void sweep_servers(Context& context, Slice& slice) {
     for (pool::ServerNode* node = servers.front(); node;) {
       auto* server = static_cast<Server*>(node);
       node = servers.next(node);
+      if (state == S::kCleaning) server->cancel_again();
       if (server->deadline == 0 || now < server->deadline) continue;
       if (state == S::kConnecting || state == S::kLogin) {
         server->timed_out();

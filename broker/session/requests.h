@@ -37,6 +37,7 @@ struct Request {
   };
   Kind kind = Kind::kQuery;
   bool on_server = false;     // kParse: the server's cache has `statement` because of this message
+  bool own = false;           // the broker's own query: its failure matters to the broker
   bool unnamed = false;       // kParse, kClose: of the unnamed statement
   Client* owner = nullptr;    // null: the broker's own; the answer goes to nobody
   pool::Statement statement;  // the statement meant, if known
@@ -84,7 +85,7 @@ class RequestQueue {
       entry.previous.reset();
       entry.undo.reset();
     }
-    entry.on_server = entry.unnamed = false;
+    entry.on_server = entry.own = entry.unnamed = false;
     entry.owner = nullptr;
   }
   size_t mask() const { return ring_.size() - 1; }

@@ -58,6 +58,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   void inject_spare();
   void cancel_done(CancelConnection* cancel);
   bool start_cancel();
+  // kCleaning: a cancel that came before its query had begun did nothing; try once more each second.
+  void cancel_again();
   void timed_out();  // the deadline of connecting or of the login is over
 
   std::string label() const;  // S-0x...: db/user@addr:port
@@ -79,6 +81,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   uint64_t pass_left = 0;     // bytes of a message that are still to be passed on, or dropped
   Micros deadline = 0;        // of connecting, login, checking, cleaning; 0: none
   Micros idle_in_transaction_since = 0;
+  Micros cancelled_at = 0;
   uint32_t pid = 0;
   int travel_to = -1;
   enum class ResetSeen : uint8_t { kNone, kReset, kDiscardAll };

@@ -102,9 +102,6 @@ void Server::after_bytes() {
     return;
   }
   if (may_release(*client)) return release();
-  if (client->mode == config::PoolMode::kStatement && status != 'I' && requests.empty()) {
-    return client->fatal("0A000", "transaction blocks not allowed in statement pooling mode");
-  }
   if (client->session_mode && requests.empty() && status == 'I' && !client->in_batch && !(params == client->params)) {
     resync(client);
   }

@@ -27,6 +27,7 @@ net::Taken ServerRelay::run() {
     server_.slice->counters.sent += static_cast<int64_t>(at_);
     if (out_.flush() > 0) context_.engine.pause(server_.conn, net::kPauseBackpressure);
   }
+  if (transaction_refused_) client_->fatal("0A000", "transaction blocks not allowed in statement pooling mode");
   server_.after_bytes();
   return {at_, need_};
 }
@@ -186,9 +187,11 @@ bool ServerRelay::on_ready() {
   server_.status = bytes_[at_ + 5];
   server_.copy_in = false;
   if (server_.reset_seen != Server::ResetSeen::kNone) after_reset(mine);
-  pass();
+  transaction_refused_ = mine && server_.status != 'I' && client_->mode == config::PoolMode::kStatement;
+  transaction_refused_ ? drop() : pass();
   queue().pop();
   skip_silent();
+  if (transaction_refused_) return false;
   if (!mine) return true;
   const Micros now = context_.now();
   stats::Counters& counters = server_.slice->counters;
@@ -279,10 +282,8 @@ bool ServerRelay::on_error() {
   server_.copy_in = false;
   if (queue().empty()) return client_ ? keep() : drop();
   if (!queue().front().extended()) {
-    if (!queue().front().owner) {
-      server_.note_failure(error);
-      return drop();
-    }
+    if (queue().front().own) server_.note_failure(error);
+    server_.undo(queue().front(), true);
     return pass();
   }
   // The batch fails: PostgreSQL skips to its Sync. An injected message speaks for the client's that needs it.

@@ -52,6 +52,7 @@ class ServerRelay {
   size_t need_ = 0;
   wire::Head head_{};
   bool broken_ = false;
+  bool transaction_refused_ = false;  // statement mode: BEGIN has run
 };
 
 }  // namespace berth::session

@@ -9,6 +9,7 @@ namespace berth::session {
 void Server::inject_query(std::string_view sql) {
   Request& request = requests.push();
   request.kind = Request::Kind::kQuery;
+  request.own = true;
   if (unnamed) unnamed.reset();
   std::string out;
   wire::put_query(out, sql);
