@@ -34,6 +34,10 @@ class Builder {
         take_other(setting);
       }
     }
+    // What an editor or a copy that was cut off leaves behind: on a reload it would take everything away.
+    if (option_at_.empty() && out_.mistakes.empty()) {
+      out_.mistakes.push_back({out_.config.path, 0, {}, "no setting in [pgbouncer]: is the file complete?"});
+    }
     const auto where = [this](std::string_view key) { return where_is(key); };
     std::vector<Remark> mistakes = check_rules(out_.config, where, out_.config.warnings);
     out_.mistakes.insert(out_.mistakes.end(), mistakes.begin(), mistakes.end());

@@ -64,6 +64,13 @@ TEST(Build, AllMistakesAtOnceWithFileLineAndKey) {
              "a.ini:9: query_timeout: \"1min\" is not a time in seconds (a number without a unit)"}));
 }
 
+// Failure class 66: a file that is empty or cut off does not replace what runs.
+TEST(Build, AFileWithoutTheBrokersSectionIsNotComplete) {
+  for (const char* text : {"", "\n", "[databases]\na = host=b\n", "[pgbouncer]\n"}) {
+    EXPECT_EQ(mistakes(text), Lines{"a.ini: no setting in [pgbouncer]: is the file complete?"}) << text;
+  }
+}
+
 TEST(Doors, RefuseWhatPromisesAProtection) {
   for (const char* mode : {"require", "verify-ca", "verify-full"}) {
     for (const char* key : {"client_tls_sslmode", "server_tls_sslmode"}) {
