@@ -105,6 +105,7 @@ size_t ConsoleImpl::on_message(Session& session, std::string_view bytes, size_t&
     return 0;
   }
   const std::string_view body = bytes.substr(wire::kHeaderSize, head.size - wire::kHeaderSize);
+  session.client->request_at = context_.now();
   switch (head.tag) {
     case wire::kTerminate: session.client->close("client close request"); break;
     case wire::kQuery:

@@ -98,6 +98,8 @@ bool StatementParser::select(Command& command) {
     command.value = tokens_.take().text;
     return true;
   }
+  if (first.is("PG_ADVISORY_UNLOCK_ALL"))
+    return ignored(command, Verb::kIgnored, "SELECT 0");  // asyncpg's pool says so
   if (first.is("VERSION") || first.is("PG_CATALOG.VERSION")) {
     const bool alone = first.text.size() == 7;
     tokens_.take();
@@ -181,7 +183,15 @@ bool StatementParser::driver(Command& command) {
   if (first.is("BEGIN")) return ignored(command, Verb::kBegin, "BEGIN");
   if (first.is("START")) return ignored(command, Verb::kBegin, "START TRANSACTION");
   if (first.is("COMMIT") || first.is("END")) return ignored(command, Verb::kEndBlock, "COMMIT");
-  if (first.is("ROLLBACK") || first.is("ABORT")) return ignored(command, Verb::kEndBlock, "ROLLBACK");
+  if (first.is("ROLLBACK") || first.is("ABORT")) {
+    tokens_.take();
+    if (tokens_.now().is("TO"))
+      return ignored(command, Verb::kIgnored, "ROLLBACK");  // a savepoint: the block goes on
+    return ignored(command, Verb::kEndBlock, "ROLLBACK");
+  }
+  if (first.is("CLOSE")) return ignored(command, Verb::kIgnored, "CLOSE CURSOR ALL");
+  if (first.is("SAVEPOINT")) return ignored(command, Verb::kIgnored, "SAVEPOINT");
+  if (first.is("RELEASE")) return ignored(command, Verb::kIgnored, "RELEASE");
   if (first.is("DISCARD")) return ignored(command, Verb::kIgnored, "DISCARD ALL");
   if (first.is("RESET")) return ignored(command, Verb::kIgnored, "RESET");
   if (first.is("UNLISTEN")) return ignored(command, Verb::kIgnored, "UNLISTEN");

@@ -176,7 +176,8 @@ class ShowLists final : public Show {
   void memory(Table& table) const {
     const auto row = [&](std::string_view name, size_t size, int64_t used) {
       table.text(name).number(static_cast<int64_t>(size)).number(used).number(0);
-      table.number(static_cast<int64_t>(size) * used).end_row();
+      table.number(std::min<int64_t>(static_cast<int64_t>(size) * used, INT32_MAX))
+          .end_row();  // the column is an int4
     };
     row("user_cache", sizeof(pool::SharedUser), static_cast<int64_t>(users_.size()));
     row("db_cache", sizeof(pool::SharedDatabase), static_cast<int64_t>(databases_.size()));

@@ -101,6 +101,11 @@ TEST(AdminParser, WhatDriversSay) {
   EXPECT_EQ(one("begin isolation level serializable").verb, Verb::kBegin);
   EXPECT_EQ(command_tag(one("COMMIT")), "COMMIT");
   EXPECT_EQ(command_tag(one("ROLLBACK;")), "ROLLBACK");
+  EXPECT_EQ(one("ROLLBACK").verb, Verb::kEndBlock);
+  EXPECT_EQ(one("ROLLBACK TO \"s1\"").verb, Verb::kIgnored);
+  EXPECT_EQ(command_tag(one("savepoint s1")), "SAVEPOINT");
+  EXPECT_EQ(parse_commands("SELECT pg_advisory_unlock_all();\nCLOSE ALL;\nUNLISTEN *;\nRESET ALL;").commands.size(),
+            4u);
   EXPECT_EQ(command_tag(one("DISCARD ALL")), "DISCARD ALL");
   EXPECT_EQ(command_tag(one("unlisten *")), "UNLISTEN");
 }
