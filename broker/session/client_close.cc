@@ -37,7 +37,7 @@ void Client::fatal(std::string_view sqlstate, std::string_view text, std::string
   if (closing()) return;
   std::string out;
   wire::put_error(out, wire::Severity::kFatal, sqlstate, text, detail);
-  send(out);
+  if (!server || !server->mid_message()) send(out);
   if (context.options().log_pooler_errors) LOG_WARNING("{} pooler error: {}", label(), text);
   close(text);
 }

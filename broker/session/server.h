@@ -44,6 +44,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   void prepare_for(Client* client);
   // Nothing is outstanding and nothing keeps it: may it be given back between transactions?
   bool may_release(const Client& client) const;
+  // Its client has got a part of a message: nothing else may follow but the rest.
+  bool mid_message() const { return pass_left > 0 && !pass_dropped; }
   // Gives it back in a clean state; the client is unlinked.
   void release();
   // Its client has gone in the middle of something: roll back, reset, or close.

@@ -64,18 +64,19 @@ void Server::violated() {
 void Server::drop_client(std::string_view sqlstate, std::string_view text) {
   if (!client) return;
   Client* had = client;
+  const bool torn = mid_message();  // an ErrorResponse would be taken for the rest of it
   client = nullptr;
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
   had->unlinked();
-  if (text.empty()) {
-    had->close("server connection closed");
+  if (text.empty() || torn) {
+    had->close(torn ? "server connection lost in the middle of a message" : "server connection closed");
   } else {
     had->fatal(sqlstate, text);
   }
 }
 
 bool Server::may_release(const Client& of) const {
-  return requests.empty() && status == 'I' && !of.in_batch && of.forward_left == 0 && !copy_in && !copy_both &&
+  return requests.empty() && pass_left == 0 && status == 'I' && !of.in_batch && of.forward_left == 0 && !copy_in && !copy_both &&
          !of.session_mode && !syncing_settings;
 }
 
@@ -152,6 +153,7 @@ void Server::abandon() {
   of->server = nullptr;
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
   syncing_settings = false;
+  pass_dropped = true;  // what is left of a message
   if (closing()) return;
   ASSERT(state == pool::ServerState::kLinked);
   context->engine.resume(conn, net::kPauseBackpressure);

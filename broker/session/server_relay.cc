@@ -22,6 +22,8 @@ net::Taken ServerRelay::run() {
     server_.violated();
     return {bytes_.size(), 0};
   }
+  // The broker's own replies go as soon as nothing stands before them: a Flush may have asked for them.
+  while (server_.pass_left == 0 && !queue().empty() && queue().front().synthetic()) answer_synthetic();
   emit();
   if (client_) {
     server_.slice->counters.sent += static_cast<int64_t>(at_);

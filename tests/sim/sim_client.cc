@@ -217,7 +217,7 @@ void SimClient::ended(bool expected) {
   phase_ = Phase::kGone;
   link->to_broker.fin = true;
   link->peer_open = false;
-  if (!expected && !said_goodbye && !lost_is_allowed(last_fatal_)) {
+  if (!expected && !said_goodbye && !lost_is_allowed(last_fatal_) && !(last_fatal_.empty() && !in_.empty() && lost_is_allowed("torn"))) {
     violation(fmt::format("was disconnected: {}", last_fatal_.empty() ? "without a word" : last_fatal_));
   }
   world_.trace("client {} ended: {}", number_, last_fatal_);

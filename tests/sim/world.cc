@@ -231,7 +231,7 @@ void World::cause_trouble() {
 bool World::may_lose(std::string_view text) const {
   if (ending_ && text == "pgberth is shutting down") return true;
   if (scenario_.faults) {
-    for (const char* known : {"server conn crashed?", "terminating connection due to administrator command"}) {
+    for (const char* known : {"server conn crashed?", "terminating connection due to administrator command", "torn"}) {
       if (text == known) return true;
     }
   }
