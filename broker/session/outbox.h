@@ -36,7 +36,10 @@ class Outbox {
   // Room for `size` bytes that the caller fills at once.
   char* reserve(size_t size) {
     ASSERT(size <= kArena);
-    if (used_ + size > kArena) send();
+    if (used_ + size > kArena) {  // all that was reserved before is lent by now: it goes out, and the arena is free
+      send();
+      used_ = 0;
+    }
     char* at = arena_.data() + used_;
     used_ += size;
     return at;
@@ -70,7 +73,7 @@ class Outbox {
       engine_->write(conn_, {spans_.data(), count_});
     }
     count_ = 0;
-    used_ = total_ = 0;
+    total_ = 0;
   }
   void gather() {
     size_t at = 0;
