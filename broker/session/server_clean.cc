@@ -277,7 +277,7 @@ void Server::travel(int to) {
 
 void Server::on_detached(int fd, std::string_view unread) {
   conn = nullptr;
-  (void)unread;  // an idle server that speaks says something of itself, and says it to the log of PostgreSQL, too
+  if (!unread.empty()) close_after = true;  // an idle server that speaks mostly says farewell; half a message would be lost
   pool::SharedPool* shared = slice->pool.shared();
   slice->pool.depart(this);
   slice = nullptr;

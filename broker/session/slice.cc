@@ -152,6 +152,7 @@ void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* 
   server->travel_to = -1;
   slice->pool.add_server(server, pool::ServerState::kTravelling, context.now());
   server->conn = context.engine.attach(descriptor, server);
+  if (server->close_after) return server->close("spoke while it was idle");
   slice->pool.checkin(server, context.now());
   run_slice(context, *slice);
 }

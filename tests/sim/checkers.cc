@@ -20,13 +20,13 @@ static const char* name_of(S state) {
 
 // ---- states and events
 
-void World::before(net::Handler* handler, const char* event) {
+void World::before(net::Handler* handler, const char* event, std::string_view bytes) {
   if (auto* client = dynamic_cast<session::Client*>(handler)) {
     subject_ = fmt::format("client {}", name_of(client->state));
-    trace("  C{} {} {}", client->serial, name_of(client->state), event);
+    trace("  C{} {} {} {}", client->serial, name_of(client->state), event, printable(bytes));
   } else if (auto* server = dynamic_cast<session::Server*>(handler)) {
     subject_ = fmt::format("server {}", name_of(server->state));
-    trace("  S{} {} {}", server->serial, name_of(server->state), event);
+    trace("  S{} {} {} {}", server->serial, name_of(server->state), event, printable(bytes));
   } else {
     subject_ = "cancel";
     trace("  cancel {}", event);

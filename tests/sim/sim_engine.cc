@@ -31,10 +31,10 @@ SimEngine::~SimEngine() {
 }
 
 template <typename F>
-void SimEngine::call(SimConn* conn, const char* event, F&& f) {
+void SimEngine::call(SimConn* conn, const char* event, F&& f, std::string_view bytes) {
   ASSERT(!in_handler_ && in_turn_);
   in_handler_ = busy_ = true;
-  if (observer_) observer_->before(conn->handler, event);
+  if (observer_) observer_->before(conn->handler, event, bytes);
   f(conn->handler);
   if (observer_) observer_->after();
   in_handler_ = false;
@@ -202,7 +202,7 @@ void SimEngine::deliver(SimConn* conn) {
   std::copy(conn->kept.begin(), conn->kept.end(), lent.get());
   const size_t size = conn->kept.size();
   net::Taken taken;
-  call(conn, "bytes", [&](net::Handler* handler) { taken = handler->on_bytes({lent.get(), size}); });
+  call(conn, "bytes", [&](net::Handler* handler) { taken = handler->on_bytes({lent.get(), size}); }, {lent.get(), size});
   std::fill_n(lent.get(), size, '\xdd');
   ASSERT(taken.consumed <= size);
   conn->kept.erase(0, taken.consumed);

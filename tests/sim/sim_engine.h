@@ -78,7 +78,7 @@ struct SimConn;
 // What the engine tells of each call of a handler: before and after it.
 class Observer {
  public:
-  virtual void before(net::Handler* handler, const char* event) = 0;
+  virtual void before(net::Handler* handler, const char* event, std::string_view bytes) = 0;
   virtual void after() = 0;
 
  protected:
@@ -116,7 +116,7 @@ class SimEngine final : public net::Engine {
     enum class Kind { kResumed, kClose, kDetach, kBroken } kind;
   };
   template <typename F>
-  void call(SimConn* conn, const char* event, F&& f);
+  void call(SimConn* conn, const char* event, F&& f, std::string_view bytes = {});
   void serve(SimConn* conn);
   void serve_connecting(SimConn* conn);
   void serve_writing(SimConn* conn);

@@ -14,6 +14,12 @@ Coverage& coverage() {
   return all;
 }
 
+std::string printable(std::string_view bytes) {
+  std::string out;
+  for (char c : bytes.substr(0, 120)) out += c >= ' ' && c <= '~' ? c : (c == '\0' ? '|' : '.');
+  return out;
+}
+
 std::string show(std::string_view bytes) {
   std::string out(1, bytes.empty() ? '-' : bytes[0]);
   out += ' ';

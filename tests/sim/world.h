@@ -21,6 +21,7 @@ namespace berth::sim {
 
 // A message as people read it.
 std::string show(std::string_view bytes);
+std::string printable(std::string_view bytes);
 
 // What kinds of world there are; each seed draws one.
 struct Scenario {
@@ -74,7 +75,7 @@ class World final : public Observer {
     if (tracing_) trace_line(fmt::format(format, std::forward<Args>(args)...));
   }
 
-  void before(net::Handler* handler, const char* event) override;
+  void before(net::Handler* handler, const char* event, std::string_view bytes) override;
   void after() override;
 
  private:
