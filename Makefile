@@ -57,9 +57,14 @@ install: all ## install to PREFIX (default /usr/local), below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' etc/pgberth.service \
 	  >$(DESTDIR)$(PREFIX)/lib/systemd/system/pgberth.service
-	install -D -m 0644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/pgberth/LICENSE
+	install -d $(DESTDIR)$(PREFIX)/share/doc/pgberth $(DESTDIR)$(SYSCONFDIR)/pgberth
+	install -m 0644 LICENSE README.md CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgberth
 	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini ]; then \
-	  install -D -m 0640 etc/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
+	  install -m 0644 etc/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
+	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt ]; then \
+	  install -m 0640 etc/userlist.txt $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt; \
+	  if [ -z "$(DESTDIR)" ] && getent group postgres >/dev/null; then \
+	    chgrp postgres $(SYSCONFDIR)/pgberth/userlist.txt; fi; fi
 	if [ -f extension/Makefile ]; then $(MAKE) -C extension install DESTDIR=$(DESTDIR); fi
 
 .PHONY: demo demo-up demo-down
