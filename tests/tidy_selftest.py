@@ -38,7 +38,7 @@ CASES = (
     (tidy.no_streams, "broker/wire/a.cc", '  printf("x");\n', '  snprintf(to, 4, "x");\n'),
     (tidy.no_streams, "broker/wire/a.cc", "  std::cout << 1;\n", "  LOG_INFO(text);\n"),
     (tidy.no_missing_library, "broker/wire/a.cc", "#include <format>\n", "#include <fmt/format.h>\n"),
-    (tidy.no_shouting_macros, "broker/wire/a.cc", "using namespace std;\n", "using std::string;\n"),
+    (tidy.no_using_std, "broker/wire/a.cc", "using namespace std;\n", "using std::string;\n"),
     (tidy.no_tabs, "docs/a.md", "a\tb\n", "a b\n"),
     (tidy.no_trailing_space, "docs/a.md", "a \n", "a\n"),
     (tidy.ends_with_newline, "docs/a.md", "a", "a\n"),
