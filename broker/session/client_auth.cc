@@ -88,7 +88,7 @@ net::Taken Client::auth_on_bytes(std::string_view bytes) {
 
 void Client::auth_succeeded() {
   if (login->console) return enter_console();
-  if (login->database_missing) return fatal("3D000", fmt::format("database \"{}\" does not exist", login->database));
+  if (login->database_missing) return fatal("3D000", fmt::format("no such database: {}", login->database));
   if (login->verifier && (login->verifier->learned().known || !login->verifier->password().empty())) {
     const std::lock_guard<std::mutex> guard(context.globals.mutex);
     Learned& learned = context.globals.learned[login->user];

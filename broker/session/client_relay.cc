@@ -116,6 +116,7 @@ bool ClientRelay::message() {
     case wire::kSync:
       client_.skipping = client_.in_batch = server_->unsynced = false;
       push(Request::Kind::kSync);
+      end_batch();
       return pass();
     case wire::kFlush:
       client_.in_batch = server_->unsynced = true;
@@ -123,6 +124,7 @@ bool ClientRelay::message() {
       return pass();
     case wire::kFunctionCall:
       push(Request::Kind::kFunction);
+      end_batch();
       return pass();
     case wire::kCopyData: return pass();
     case wire::kCopyDone:
@@ -148,8 +150,18 @@ bool ClientRelay::copy_message() {
       if (server_->copy_both) return pass();
       if (server_->requests.empty() || !server_->requests.front().extended()) return fail("unexpected message type during COPY from stdin");
       server_->copy_in = false;  // PostgreSQL refuses it, and skips to the next Sync
+      breaks_copy_ = true;
       return message();
   }
+}
+
+// The request just pushed ends a batch.
+void ClientRelay::end_batch() {
+  const uint64_t end = server_->requests.end();
+  server_->batch_end = end;
+  if (server_->names_changed) server_->names_end = end;
+  if (server_->unnamed_changed) server_->unnamed_end = end;
+  server_->names_changed = server_->unnamed_changed = false;
 }
 
 Request& ClientRelay::push(Request::Kind kind) {
@@ -219,19 +231,26 @@ void ClientRelay::answer_synthetic() {
 }
 
 bool ClientRelay::query() {
-  if (client_.unnamed) client_.unnamed.reset();  // a simple Query drops the unnamed statement
-  if (server_->unnamed) server_->unnamed.reset();
-  client_.in_batch = server_->unsynced = false;
   if (!own_names_ && head_.size <= pool_command_max() &&
       wire::may_be_statement_command(body_at_hand())) {
     bool stop;
     if (!whole(pool_command_max(), stop)) return false;
     std::string_view sql = body();
     if (!sql.empty() && sql.back() == '\0') sql.remove_suffix(1);
-    if (query_command(sql)) return true;
+    bool done;
+    if (query_command(sql, done)) return done;
   }
-  push(Request::Kind::kQuery);
+  drop_unnamed(push(Request::Kind::kQuery));
+  end_batch();
   return pass();
+}
+
+// A simple Query drops the unnamed statement, and ends a batch without a Sync.
+void ClientRelay::drop_unnamed(Request& request) {
+  request.unnamed = true;
+  if (client_.unnamed) request.previous = std::move(client_.unnamed);
+  if (server_->unnamed) server_->unnamed.reset();
+  client_.in_batch = server_->unsynced = false;
 }
 
 bool ClientRelay::execute() {

@@ -24,6 +24,7 @@ class ClientRelay {
   bool message();
   bool copy_message();
   bool query();
+  void drop_unnamed(Request& request);
   bool execute();
   bool extended(Request::Kind kind);
   bool pass();
@@ -33,6 +34,7 @@ class ClientRelay {
   bool whole(uint64_t most, bool& stop);
   void emit();
   void answer_synthetic();
+  void end_batch();
   Request& push(Request::Kind kind);
   // client_statements.cc
   bool parse();
@@ -41,11 +43,13 @@ class ClientRelay {
   bool bind();
   bool describe();
   bool close();
-  bool query_command(std::string_view sql);
+  bool query_command(std::string_view sql, bool& done);
   bool execute_command();
   pool::Statement intern(const wire::ParseMessage& message);
   void forward_parse(std::string_view name, const wire::ParseMessage& message);
   void ensure(const pool::Statement& statement);
+  bool must_wait(std::string_view name) const;
+  bool wait();
   bool resolve(std::string_view name, pool::Statement& statement, std::string& server_name);
   void apply_command(Request& request, const pool::StatementData& command);
 
@@ -72,6 +76,7 @@ class ClientRelay {
   size_t at_ = 0;
   size_t need_ = 0;
   wire::Head head_{};
+  bool breaks_copy_ = false;  // the message at hand ends a COPY, so it cannot wait for what is behind that
 };
 
 }  // namespace berth::session

@@ -54,6 +54,7 @@ bool ClientRelay::parse() {
   wire::ParseMessage message;
   if (!wire::parse_parse(body(), message)) return fail("invalid Parse message");
   if (message.name.size() > wire::kNameSizeMax) return fail("statement name is too long");
+  if (!message.name.empty() && must_wait(message.name)) return wait();
   client_.in_batch = server_->unsynced = true;
   if (client_.bound) client_.bound.reset();
   client_.slice->counters.client_parse_count++;
@@ -63,6 +64,8 @@ bool ClientRelay::parse() {
   }
   pool::Statement statement = intern(message);
   const bool known = server_->statements.touch(*statement);
+  if (known && server_->requests.pending(server_->batch_end) && !breaks_copy_) return wait();  // is it in a failed transaction?
+  server_->names_changed = true;
   const bool refused = server_->status == 'E' && !ends_transaction(message.sql);
   if (known && !refused) {
     emit();
@@ -94,6 +97,7 @@ bool ClientRelay::parse_unnamed(pool::Statement statement) {
   request.statement = statement;
   client_.unnamed = statement;
   server_->unnamed = statement;
+  server_->unnamed_changed = true;
   if (statement->command != Command::kDeallocate) return pass();
   wire::ParseMessage sent;
   sent.sql = statement->sql;
@@ -118,6 +122,19 @@ void ClientRelay::ensure(const pool::Statement& statement) {
   server_->remember(statement, context_.options().max_prepared_statements);
   server_->inject_parse(statement, false);
   client_.slice->counters.server_parse_count++;
+}
+
+// What an earlier batch does to names is known only when PostgreSQL has answered it: it may fail, and then it is undone.
+bool ClientRelay::must_wait(std::string_view name) const {
+  if (breaks_copy_) return false;
+  if (name.empty()) return !server_->unnamed_changed && server_->requests.pending(server_->unnamed_end);
+  return server_->requests.pending(server_->names_end);
+}
+
+// The message stays with the engine until the server has said more (Server::after_bytes).
+bool ClientRelay::wait() {
+  context_.engine.pause(client_.conn, net::kPausePipeline);
+  return false;
 }
 
 // Looks a name up; sends what the server lacks. `server_name` is what goes to the server in its place. False: the unnamed
@@ -159,6 +176,7 @@ bool ClientRelay::bind() {
   const int read = wire::parse_bind_head(body_at_hand(), body_size, names);
   if (read < 0) return fail("invalid Bind message");
   if (read == 0) return more(std::min<uint64_t>(head_.size, bytes_.size() - at_ + 64));
+  if (must_wait(names.statement)) return wait();
   client_.in_batch = server_->unsynced = true;
   client_.slice->counters.bind_count++;
   pool::Statement statement;
@@ -202,6 +220,7 @@ bool ClientRelay::describe() {
   wire::TargetMessage target;
   if (!wire::parse_target(body(), target)) return fail("invalid Describe message");
   if (target.name.size() > kArena / 2) return fail("name is too long");
+  if (target.kind == 'S' && must_wait(target.name)) return wait();
   client_.in_batch = server_->unsynced = true;
   if (target.kind == 'P') {
     push(Request::Kind::kDescribe);
@@ -228,6 +247,7 @@ bool ClientRelay::close() {
   if (!whole(kTargetMax, stop)) return false;
   wire::TargetMessage target;
   if (!wire::parse_target(body(), target)) return fail("invalid Close message");
+  if (target.kind == 'S' && !target.name.empty() && must_wait(target.name)) return wait();
   client_.in_batch = server_->unsynced = true;
   if (target.kind == 'P') {
     push(Request::Kind::kClose);
@@ -239,6 +259,7 @@ bool ClientRelay::close() {
     request.previous = std::move(client_.unnamed);
     client_.unnamed.reset();
     server_->unnamed.reset();
+    server_->unnamed_changed = true;
     return pass();
   }
   // Others may use the statement: only the name goes. The server drops it when it is the least recently used.
@@ -247,6 +268,7 @@ bool ClientRelay::close() {
     request.previous = *there;
     request.undo = std::make_unique<Request::Undo>();
     request.undo->name = target.name;
+    server_->names_changed = true;
     client_.statements.erase(target.name);
   }
   emit();
@@ -257,6 +279,7 @@ bool ClientRelay::close() {
 // sends next counts on it) and undone if PostgreSQL refuses them.
 void ClientRelay::apply_command(Request& request, const pool::StatementData& command) {
   request.undo = std::make_unique<Request::Undo>();
+  server_->names_changed = true;
   if (command.command == Command::kDeallocate) {
     const pool::Statement* there = client_.statements.find(command.deallocates);
     if (!there) return;
@@ -272,7 +295,8 @@ void ClientRelay::apply_command(Request& request, const pool::StatementData& com
   server_->statements = {};
 }
 
-bool ClientRelay::query_command(std::string_view sql) {
+// False: it is none. `done` says what query() is to return.
+bool ClientRelay::query_command(std::string_view sql, bool& done) {
   wire::ParseMessage message;
   message.sql = sql;
   message.types = std::string_view("\0\0", 2);
@@ -280,18 +304,29 @@ bool ClientRelay::query_command(std::string_view sql) {
   if (command.kind == wire::StatementCommand::Kind::kNone) return false;
   const pool::Statement statement = intern(message);
   if (statement->command == Command::kNone) return false;
+  if (must_wait(sql)) {
+    done = wait();
+    return true;
+  }
   emit();
   if (statement->command == Command::kDeallocate) server_->inject_spare();
   Request& request = push(Request::Kind::kQuery);
+  drop_unnamed(request);
   apply_command(request, *statement);
-  if (statement->command != Command::kDeallocate) return pass();
+  end_batch();
+  if (statement->command != Command::kDeallocate) {
+    done = pass();
+    return true;
+  }
   std::string sent;
   wire::put_query(sent, statement->sql);
   out_.copy(sent);
-  return consume(head_.size);
+  done = consume(head_.size);
+  return true;
 }
 
 bool ClientRelay::execute_command() {
+  if (must_wait("deallocate")) return wait();
   emit();
   if (client_.bound->command == Command::kDeallocate) server_->inject_spare();
   Request& request = push(Request::Kind::kExecute);

@@ -37,6 +37,7 @@ void Client::unlinked() {
   ASSERT(server);
   server = nullptr;
   if (bound) bound.reset();
+  context.engine.resume(conn, net::kPausePipeline);
   slice->pool.move(this, pool::ClientState::kIdle, context.now());
 }
 

@@ -36,9 +36,9 @@ struct Request {
     pool::ServerStatements of_server;
   };
   Kind kind = Kind::kQuery;
-  bool on_server = false;     // kParse: the server's cache has `statement` because of this message
+  bool on_server = false;     // kParse, kClose: the server's cache has, or has no more, `statement` because of this message
   bool own = false;           // the broker's own query: its failure matters to the broker
-  bool unnamed = false;       // kParse, kClose: of the unnamed statement
+  bool unnamed = false;       // kParse, kClose: of the unnamed statement; kQuery, which drops it
   Client* owner = nullptr;    // null: the broker's own; the answer goes to nobody
   pool::Statement statement;  // the statement meant, if known
   pool::Statement previous;   // what the client had under that name before
@@ -55,6 +55,9 @@ class RequestQueue {
  public:
   bool empty() const { return head_ == tail_; }
   size_t size() const { return tail_ - head_; }
+  // Where the next entry will stand, counted from the first ever; and whether an entry before `position` is still here.
+  uint64_t end() const { return taken_ + size(); }
+  bool pending(uint64_t position) const { return !empty() && taken_ < position; }
   Request& push() {
     if (size() == ring_.size()) grow();
     return ring_[tail_++ & mask()];
@@ -65,6 +68,7 @@ class RequestQueue {
   void pop() {
     clear_entry(front());
     ++head_;
+    ++taken_;
   }
   void pop_back() {
     clear_entry(back());
@@ -99,6 +103,7 @@ class RequestQueue {
   }
   std::vector<Request> ring_;
   size_t head_ = 0, tail_ = 0;
+  uint64_t taken_ = 0;
 };
 
 }  // namespace berth::session

@@ -84,6 +84,9 @@ class Server final : public net::Handler, public pool::ServerNode {
   Micros deadline = 0;        // of connecting, login, checking, cleaning; 0: none
   Micros idle_in_transaction_since = 0;
   Micros cancelled_at = 0;
+  // Ends (see RequestQueue::end) of batches under way: of the last one, and of the last that changes what the client's names
+  // mean, the unnamed statement apart. While they may yet fail, what counts on them must wait.
+  uint64_t batch_end = 0, names_end = 0, unnamed_end = 0;
   uint32_t pid = 0;
   int travel_to = -1;
   enum class ResetSeen : uint8_t { kNone, kReset, kDiscardAll };
@@ -101,6 +104,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool rolled_back : 1 = false;      // kCleaning: ROLLBACK was sent
   bool dirty : 1 = false;            // has served a session client: full reset before the next
   bool fatal_seen : 1 = false;       // PostgreSQL has said FATAL: the end follows
+  bool names_changed : 1 = false;    // in the batch that has not been ended
+  bool unnamed_changed : 1 = false;
   bool unsynced : 1 = false;         // an extended message since the last Sync was sent
 
  private:
@@ -118,11 +123,12 @@ class Server final : public net::Handler, public pool::ServerNode {
   net::Taken relay_on_bytes(std::string_view bytes);
   void after_bytes();
   void fail_batch();
-  void undo(Request& request, bool failed);
+  void undo(Request& request, bool failed, size_t after);
   void note_failure(const wire::ErrorFields& error);
   void violated();
   void drop_client(std::string_view sqlstate, std::string_view text);
   void resync(Client* of);
+  bool other_identity() const;
   void clean_step();
   void settings_done();
   void lost(int error);

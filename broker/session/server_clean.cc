@@ -17,18 +17,24 @@ void Server::fail_batch() {
   size_t end = 0;
   while (end < requests.size() && requests.at(end).kind != Request::Kind::kSync) ++end;
   if (end == requests.size() && client) client->skipping = true;
-  for (size_t i = end; i-- > 0;) undo(requests.at(i), i == 0);
+  for (size_t i = end; i-- > 0;) undo(requests.at(i), i == 0, end);
   for (size_t i = 0; i < end; ++i) requests.pop();
 }
 
-void Server::undo(Request& request, bool failed) {
+// `after`: where the requests stand that are not undone.
+void Server::undo(Request& request, bool failed, size_t after) {
   if (request.kind == Request::Kind::kParse && request.on_server) statements.remove(*request.statement);
+  if (request.kind == Request::Kind::kClose && request.on_server) statements.add(request.statement);
   if (request.unnamed) unnamed.reset();  // whatever the server has now, it is not known
   Client* owner = request.owner;
   if (!owner || owner != client) return;
-  if (request.unnamed) {
-    // A Parse that fails has dropped the unnamed statement; one that is skipped has not.
-    owner->unnamed = failed ? pool::Statement() : request.previous;
+  if (request.unnamed && !(failed && request.kind == Request::Kind::kQuery)) {
+    // A Parse that fails has dropped the unnamed statement; one that is skipped has not. What the client has said of it
+    // since then stands.
+    const pool::Statement before = failed ? pool::Statement() : request.previous;
+    size_t later = after;
+    while (later < requests.size() && !(requests.at(later).unnamed && requests.at(later).owner == owner)) ++later;
+    (later < requests.size() ? requests.at(later).previous : owner->unnamed) = before;
     return;
   }
   if (!request.undo) return;
@@ -103,7 +109,7 @@ void Server::after_bytes() {
     return;
   }
   if (may_release(*client)) return release();
-  if (client->session_mode && requests.empty() && status == 'I' && !client->in_batch && !(params == client->params)) {
+  if (requests.empty() && status != 'E' && !client->in_batch && client->forward_left == 0 && !(params == client->params)) {
     resync(client);
   }
   if (client && context->engine.paused(client->conn) & net::kPausePipeline && requests.size() < kRequestsMax / 2) {
@@ -111,7 +117,7 @@ void Server::after_bytes() {
   }
 }
 
-// A session client's RESET ALL or DISCARD ALL: the settings that it came with are set again.
+// After RESET or DISCARD ALL: the settings that the client came with are set again, in its transaction if it is in one.
 void Server::resync(Client* of) {
   const std::string sql = pool::difference_sql(params, of->params);
   if (sql.empty()) {
@@ -122,6 +128,16 @@ void Server::resync(Client* of) {
   syncing_settings = true;
   settings_failed = false;
   inject_query(sql);
+}
+
+// SET SESSION AUTHORIZATION or SET ROLE is still in force, as far as PostgreSQL reports it.
+bool Server::other_identity() const {
+  for (std::string_view name : {"session_authorization", "is_superuser"}) {
+    const std::string* now = params->find(name);
+    const std::string* start = start_params->find(name);
+    if (now && start && *now != *start) return true;
+  }
+  return false;
 }
 
 void Server::release() {
@@ -136,7 +152,8 @@ void Server::release() {
   if (close_after) return close("not usable any more");
   if (slice->pool.stale(this)) return close("database configuration changed");
   if (expires_at && context->now() >= expires_at) return close("server lifetime over");
-  if (!cancels.empty() || context->options().server_reset_query_always) {
+  if (other_identity()) dirty = true;
+  if (!cancels.empty() || dirty || context->options().server_reset_query_always) {
     slice->pool.move(this, pool::ServerState::kCleaning, context->now());
     deadline = context->now() + kDrainTime;
     return clean_step();

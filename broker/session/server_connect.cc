@@ -154,7 +154,7 @@ bool Server::login_on_message(char tag, std::string_view body) {
       if (!login) break;
       auth::Step step = login->feed(body);
       if (step.kind == auth::Step::Kind::kFailed) {
-        connect_failed("28000", "cannot log in to the server: " + step.reason, true);
+        connect_failed("28P01", "cannot log in to the server: " + step.reason, true);
         return false;
       }
       if (!step.bytes.empty()) net::write(context->engine, conn, step.bytes);

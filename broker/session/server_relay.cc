@@ -223,10 +223,8 @@ void ServerRelay::after_reset(bool mine) {
   if (all) {
     client_->params = client_->start_params;
   } else {
-    for (const auto& [name, value] : client_->start_params->values) {
-      const std::string* now = server_.params->find(name);
-      const std::string* start = server_.start_params->find(name);
-      if (!start || (now && *now == *start)) client_->params = pool::with_value(client_->params, name, value);
+    for (const auto& [name, value] : client_->start_params->values) {  // those that are not reported
+      if (!server_.start_params->find(name)) client_->params = pool::with_value(client_->params, name, value);
     }
   }
   // PostgreSQL has just told it the server's own values.
@@ -239,6 +237,14 @@ void ServerRelay::after_reset(bool mine) {
   out_.copy(out);
 }
 
+// RESET has given the parameter the server's value, where this client came with another: the client's, else null.
+const std::string* ServerRelay::value_after_reset(std::string_view name, std::string_view value) const {
+  if (server_.reset_seen == Server::ResetSeen::kNone || pool::is_fixed_parameter(name)) return nullptr;
+  const std::string* start = server_.start_params->find(name);
+  const std::string* own = client_->start_params->find(name);
+  return start && *start == value && own && *own != value ? own : nullptr;
+}
+
 bool ServerRelay::on_parameter() {
   bool too_long;
   if (!whole(too_long)) return false;
@@ -248,7 +254,15 @@ bool ServerRelay::on_parameter() {
   server_.params = pool::with_value(server_.params, name, value);
   if (!client_) return drop();
   if (server_.syncing_settings) return drop();  // settings_done() tells the client what it does not know
-  client_->params = pool::with_value(client_->params, name, value);
+  const std::string* own = wanted() ? value_after_reset(name, value) : nullptr;
+  client_->params = pool::with_value(client_->params, name, own ? std::string_view(*own) : value);
+  if (own) {
+    std::string told;
+    wire::put_parameter_status(told, name, *own);
+    drop();
+    out_.copy(told);
+    return true;
+  }
   if (pool::is_plan_parameter(name)) {
     // A Parse in flight may have been made under either setting: do not share what came of it.
     for (size_t i = 0; i < queue().size(); ++i) {
@@ -285,32 +299,34 @@ bool ServerRelay::on_error() {
   if (queue().empty()) return client_ ? keep() : drop();
   if (!queue().front().extended()) {
     if (queue().front().own) server_.note_failure(error);
-    server_.undo(queue().front(), true);
+    server_.undo(queue().front(), true, 1);
     return pass();
   }
   // The batch fails: PostgreSQL skips to its Sync. An injected message speaks for the client's that needs it.
-  if (!client_) {
-    drop();
-  } else if (!too_long && error.message.find(pool::kStatementPrefix) != std::string_view::npos) {
-    put_renamed(text, error);
-  } else {
-    keep();
-  }
-  if (error.sqlstate == "26000" && queue().front().statement && queue().front().kind != Request::Kind::kParse) {
+  const pool::Statement statement = queue().front().statement;
+  const std::string name = queue().front().undo ? queue().front().undo->name : std::string();
+  if (error.sqlstate == "26000" && statement && queue().front().kind != Request::Kind::kParse) {
     server_.close_after = true;  // the server has lost a statement that we put there
   }
   server_.fail_batch();
+  if (!client_) {
+    drop();
+  } else if (!too_long && error.message.find(pool::kStatementPrefix) != std::string_view::npos) {
+    put_renamed(text, error, statement, name);
+  } else {
+    keep();
+  }
   return true;
 }
 
 // The same error under the client's own name of the statement.
-void ServerRelay::put_renamed(std::string_view text, const wire::ErrorFields& error) {
+void ServerRelay::put_renamed(std::string_view text, const wire::ErrorFields& error, const pool::Statement& statement,
+                              const std::string& name) {
   emit();
   std::string from, to;
-  const pool::Statement& statement = queue().front().statement;
   if (statement) {
     from = statement->name;
-    to = client_->statements.name_of(statement);
+    to = name.empty() ? client_->statements.name_of(statement) : name;
   } else if (error.message.find(pool::kMissingPrefix) != std::string_view::npos) {
     from = pool::kMissingPrefix;
   }

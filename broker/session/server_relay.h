@@ -33,11 +33,13 @@ class ServerRelay {
   bool on_complete();
   bool on_ready();
   bool on_parameter();
+  const std::string* value_after_reset(std::string_view name, std::string_view value) const;
   bool on_copy_in();
   bool on_error();
   void forget_statements();
   void after_reset(bool mine);
-  void put_renamed(std::string_view text, const wire::ErrorFields& error);
+  void put_renamed(std::string_view text, const wire::ErrorFields& error, const pool::Statement& statement,
+                   const std::string& name);
 
   RequestQueue& queue() const { return server_.requests; }
   std::string_view body() const { return bytes_.substr(at_ + wire::kHeaderSize, head_.size - wire::kHeaderSize); }

@@ -68,6 +68,8 @@ void Server::remember(const pool::Statement& statement, int64_t most) {
     context->to_server.copy(out);
     Request& request = requests.push();
     request.kind = Request::Kind::kClose;
+    request.on_server = true;
+    request.statement = oldest;
   }
   statements.add(statement);
 }

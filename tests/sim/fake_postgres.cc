@@ -393,7 +393,7 @@ void Backend::on_parse(std::string_view body) {
   start();
   if (name.empty()) statements_.erase("");
   if (const Outcome outcome = check_syntax(sql)) return fail_extended(*outcome);
-  if (failed_ && !ends_block(sql)) return fail_extended({"25P02", kAborted});
+  if (failed_ && !sql.empty() && !ends_block(sql)) return fail_extended({"25P02", kAborted});
   const std::string key(name);
   if (statements_.contains(key)) return fail_extended({"42P05", "prepared statement \"" + key + "\" already exists"});
   Statement& statement = statements_[key];

@@ -59,7 +59,7 @@ void SimClient::compare(bool complete) {
       expected_.push_back({'Z', std::string("Z\0\0\0\5I", 6)});
       continue;
     }
-    served_ = true;
+    served_ |= !aside;
     oracle_.feed_message(message);
     for (Message& answer : split(oracle_.out)) {
       if (answer.tag != wire::kParameterStatus) expected_.push_back(std::move(answer));
