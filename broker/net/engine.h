@@ -5,7 +5,8 @@
 //  - Handlers run to completion and never block. An engine never calls a handler from inside a call that a handler
 //    made: what follows from a call (a resumed read, a failed write, on_closed) is posted to the end of the turn.
 //  - Memory is lent: the bytes of on_bytes live until it returns.
-//  - After close() no handler call happens save on_closed, exactly once. After detach() none save on_detached.
+//  - After close() no handler call happens save on_closed, exactly once. After detach() none save on_detached. The Conn
+//    stays valid until then: a second close(), pause(), resume() mean nothing, and write() swallows.
 #pragma once
 
 #include <sys/uio.h>
@@ -46,7 +47,9 @@ class Handler {
   virtual void on_connected(int error) = 0;
   virtual Taken on_bytes(std::string_view bytes) = 0;
   // The peer has closed (error 0) or the connection broke (errno). Called at most once, also while paused when the
-  // hang-up can be seen without reading. Bytes that came before it were delivered unless the connection was paused.
+  // hang-up can be seen without reading. Bytes that came before it were delivered unless the connection was paused: one
+  // that waits, is in its login or held is told at once; under backpressure the bytes come first, after resume(), unless
+  // the connection broke.
   virtual void on_eof(int error) = 0;
   // Everything that write() had to keep is sent now.
   virtual void on_drained() = 0;

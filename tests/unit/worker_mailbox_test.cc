@@ -176,6 +176,23 @@ TEST(Mailbox, ThreadsThatSleepMissNothing) {
   EXPECT_EQ(0, failures.load());
 }
 
+// A sender that fills the queue just while the reader empties it, and then sleeps: it is told of the room each time.
+TEST(Mailbox, ASenderAsleepBehindAFullQueueIsWoken) {
+  Mailboxes boxes(2);
+  net::EpollEngine engine;
+  boxes.attach(0, &engine);
+  constexpr uint64_t kTotal = 1'000'000;
+  std::thread reader([&] {
+    for (uint64_t got = 0; got < kTotal;) got += boxes.drain(1, [](const Envelope&) {});
+  });
+  uint64_t sent = 0;
+  while (sent < kTotal) {
+    while (sent < kTotal && boxes.flush_outbox(0)) boxes.send(0, 1, {0, 0, nullptr, sent++});
+    while (!boxes.flush_outbox(0)) engine.run_once(INT64_MAX);
+  }
+  reader.join();
+}
+
 // Two threads in turns, each asleep whenever the other works: as many wake-ups as envelopes, none lost.
 TEST(Mailbox, PingPongOverTwoSleepers) {
   Mailboxes boxes(2);
