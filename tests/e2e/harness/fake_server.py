@@ -75,6 +75,7 @@ class Session:
         self.number = number
         self.parameters: dict = {}
         self.seen: List[Message] = []
+        self.gone = False
 
     def send(self, data: bytes) -> None:
         try:
@@ -148,17 +149,20 @@ class Session:
                 return
             self.server.answer(self, message)
 
-    def answer_well(self, message: Message) -> None:
-        """Text answers that are good enough for a broker: every SELECT gives one row with its own text."""
+    def answer_well(self, message: Message, behind: bytes = b"") -> None:
+        """Text answers that are good enough for a broker: every SELECT gives one row with its own text.
+
+        `behind` goes out in the same segment as the answer to a Query.
+        """
         if message.tag == "Q":
             sql = message.body[:-1].decode()
             word = (sql.split() or [""])[0].upper().rstrip(";")
             if not word:
-                self.send(wire.frame("I") + ready())
+                self.send(wire.frame("I") + ready() + behind)
             elif word == "SELECT":
-                self.send(row_description("echo") + data_row(sql) + complete("SELECT 1") + ready())
+                self.send(row_description("echo") + data_row(sql) + complete("SELECT 1") + ready() + behind)
             else:
-                self.send(complete({"DISCARD": "DISCARD ALL"}.get(word, word)) + ready())
+                self.send(complete({"DISCARD": "DISCARD ALL"}.get(word, word)) + ready() + behind)
         elif message.tag in "PBCD":
             self.send({"P": wire.frame("1"), "B": wire.frame("2"), "C": wire.frame("3"),
                        "D": wire.frame("n")}[message.tag])
@@ -211,6 +215,7 @@ class FakeServer:
         except Exception as failure:  # shown by the test's own assertion on .failures
             self.failures.append(repr(failure))
         finally:
+            session.gone = True
             sock.close()
 
     def stop(self) -> None:
