@@ -7,6 +7,8 @@
 //     many kept bytes:                 tail block      | the tail         | new bytes ... room |
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -58,7 +60,8 @@ void EpollEngine::receive(EpollConn* conn) {
   }
   ssize_t got = 0;
   do {
-    got = recv(conn->fd, into, room, MSG_DONTWAIT);
+    // Not recv(2) of the C library: in a process with threads that is a cancellation point, and costs two atomics.
+    got = syscall(SYS_recvfrom, conn->fd, into, room, MSG_DONTWAIT, nullptr, nullptr);
   } while (got < 0 && errno == EINTR);
   // Less than asked for: the socket is empty, and what comes later is a new edge. (The end has told its edge already;
   // see wants_read.)

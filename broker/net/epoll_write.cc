@@ -1,6 +1,7 @@
 // The epoll engine's sending side: what the kernel does not take at once is copied to a chain of blocks and follows
 // with EPOLLOUT. And the end of a record: lingering, closing, handing over.
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,7 +20,8 @@ ssize_t send_spans(int fd, std::span<const iovec> spans) {
   ssize_t sent = 0;
   do {
     if (spans.size() == 1) {
-      sent = ::send(fd, spans[0].iov_base, spans[0].iov_len, kSendFlags);
+      // Not send(2) of the C library: see epoll_read.cc.
+      sent = syscall(SYS_sendto, fd, spans[0].iov_base, spans[0].iov_len, kSendFlags, nullptr, 0);
     } else {
       msghdr message{};
       message.msg_iov = const_cast<iovec*>(spans.data());

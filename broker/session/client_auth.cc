@@ -162,47 +162,56 @@ std::string cancel_key(uint32_t pid, uint64_t serial) {
   return out;
 }
 
-static void put_greeting(std::string& out, const Client& client, std::string_view pool_mode, int64_t statements) {
-  {
-    wire::Message ok(out, wire::kAuthentication);
-    wire::put32(out, 0);
+// The server's parameters, with the client's own values over them. What the client asked for and the server does not
+// report (extra_float_digits, say) is kept as its setting, but not told.
+static Greeting make_greeting(const pool::Params& asked, const pool::Params& welcome) {
+  Greeting greeting{asked, welcome, {}, {}};
+  auto values = welcome->values;
+  for (const auto& [name, value] : asked->values) {
+    if (!pool::is_fixed_parameter(name)) values.emplace_back(name, value);
   }
-  for (const auto& [name, value] : client.params->values) {
-    wire::put_parameter_status(out, name, value);
+  greeting.params = pool::make_params(std::move(values));
+  for (const auto& [name, value] : greeting.params->values) {
+    if (welcome->find(name)) wire::put_parameter_status(greeting.statuses, name, value);
   }
-  wire::put_parameter_status(out, "pgbouncer.version", "PgBouncer 1.26.1");
-  wire::put_parameter_status(out, "pgbouncer.pool_mode", pool_mode);
-  wire::put_parameter_status(out, "pgbouncer.max_prepared_statements", std::to_string(statements));
-  {
-    wire::Message key(out, wire::kBackendKeyData);
-    wire::put32(out, client.pid);
-    out += cancel_key(client.pid, client.serial).substr(0, client.long_cancel_key ? 32 : 4);
-  }
-  wire::put_ready(out, 'I');
+  return greeting;
 }
 
-void Client::finish_login() {
-  ASSERT(state == pool::ClientState::kLoginWait);
-  pool::SharedPool* shared = slice->pool.shared();
+static const Greeting& find_greeting(Slice& slice, const pool::Params& asked) {
+  pool::SharedPool* shared = slice.pool.shared();
   pool::Params welcome;
   {
     const std::lock_guard<std::mutex> guard(shared->mutex);
     welcome = shared->welcome;
   }
-  // The server's parameters, with the client's own values over them. What the client asked for and the server does not
-  // report (extra_float_digits, say) is kept as its setting, but not told.
-  const pool::Params asked = params;
-  auto values = welcome->values;
-  for (const auto& [name, value] : asked->values) {
-    if (welcome->find(name) && !pool::is_fixed_parameter(name)) values.emplace_back(name, value);
+  for (const Greeting& known : slice.greetings) {
+    if (known.params && known.asked == asked && known.welcome == welcome) return known;
   }
-  params = pool::make_params(values);
+  Greeting& place = slice.greetings[slice.next_greeting++ % slice.greetings.size()];
+  place = make_greeting(asked, welcome);
+  return place;
+}
+
+void Client::finish_login() {
+  ASSERT(state == pool::ClientState::kLoginWait);
+  const Greeting& greeting = find_greeting(*slice, params);
+  params = start_params = greeting.params;
   std::string out;
-  put_greeting(out, *this, config::to_string(mode), context.options().max_prepared_statements);
-  for (const auto& [name, value] : asked->values) {
-    if (!welcome->find(name)) values.emplace_back(name, value);
+  out.reserve(greeting.statuses.size() + 256);
+  {
+    wire::Message ok(out, wire::kAuthentication);
+    wire::put32(out, 0);
   }
-  params = start_params = pool::make_params(std::move(values));
+  out += greeting.statuses;
+  wire::put_parameter_status(out, "pgbouncer.version", "PgBouncer 1.26.1");
+  wire::put_parameter_status(out, "pgbouncer.pool_mode", config::to_string(mode));
+  wire::put_parameter_status(out, "pgbouncer.max_prepared_statements", std::to_string(context.options().max_prepared_statements));
+  {
+    wire::Message key(out, wire::kBackendKeyData);
+    wire::put32(out, pid);
+    out += cancel_key(pid, serial).substr(0, long_cancel_key ? 32 : 4);
+  }
+  wire::put_ready(out, 'I');
   slice->pool.move(this, pool::ClientState::kIdle, context.now());
   if (context.options().log_connections) {
     LOG_INFO("{} login attempt: db={} user={} tls=no{}", label(), login->database, login->user,

@@ -54,7 +54,8 @@ bool ClientRelay::parse() {
   wire::ParseMessage message;
   if (!wire::parse_parse(body(), message)) return fail("invalid Parse message");
   if (message.name.size() > wire::kNameSizeMax) return fail("statement name is too long");
-  if (!message.name.empty() && must_wait(message.name)) return wait();
+  const bool of_names = !message.name.empty() || wire::may_be_statement_command(message.sql);
+  if (of_names && must_wait("names")) return wait();
   client_.in_batch = server_->unsynced = true;
   if (client_.bound) client_.bound.reset();
   client_.slice->counters.client_parse_count++;
@@ -125,6 +126,7 @@ void ClientRelay::ensure(const pool::Statement& statement) {
 }
 
 // What an earlier batch does to names is known only when PostgreSQL has answered it: it may fail, and then it is undone.
+// `name` is one of the client's, or empty for the unnamed statement.
 bool ClientRelay::must_wait(std::string_view name) const {
   if (breaks_copy_) return false;
   if (name.empty()) return !server_->unnamed_changed && server_->requests.pending(server_->unnamed_end);
@@ -302,12 +304,12 @@ bool ClientRelay::query_command(std::string_view sql, bool& done) {
   message.types = std::string_view("\0\0", 2);
   const wire::StatementCommand command = wire::parse_statement_command(sql);
   if (command.kind == wire::StatementCommand::Kind::kNone) return false;
-  const pool::Statement statement = intern(message);
-  if (statement->command == Command::kNone) return false;
   if (must_wait(sql)) {
     done = wait();
     return true;
   }
+  const pool::Statement statement = intern(message);
+  if (statement->command == Command::kNone) return false;
   emit();
   if (statement->command == Command::kDeallocate) server_->inject_spare();
   Request& request = push(Request::Kind::kQuery);

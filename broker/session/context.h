@@ -82,6 +82,14 @@ struct Globals {
   std::unordered_map<std::string, Learned> learned;  // by user name; guarded by mutex
 };
 
+// The greeting of clients that ask for the same: what they asked for and what the server has give their settings and the
+// ParameterStatus messages, once for many logins.
+struct Greeting {
+  pool::Params asked, welcome;
+  pool::Params params;
+  std::string statuses;
+};
+
 // One pool on one worker.
 struct Slice {
   Slice(pool::SharedPool* shared, int worker, int workers, uint64_t seed) : pool(shared, worker, workers, seed) {}
@@ -98,6 +106,8 @@ struct Slice {
   std::string last_error;           // of the last failed connect, for those who wait; empty: none
   std::string last_error_sqlstate;
   bool last_error_permanent = false;
+  std::array<Greeting, 4> greetings;  // applications log in again and again with the same startup packet
+  size_t next_greeting = 0;
   bool running = false;  // run_slice is at work
 };
 

@@ -296,7 +296,7 @@ bool ServerRelay::on_error() {
   const wire::ErrorFields error = wire::parse_error(text);
   if (error.severity == "FATAL" || error.severity == "PANIC") server_.fatal_seen = true;
   server_.copy_in = false;
-  if (queue().empty()) return client_ ? keep() : drop();
+  if (queue().empty() || server_.fatal_seen) return client_ ? keep() : drop();  // FATAL is the client's even during a query of ours
   if (!queue().front().extended()) {
     if (queue().front().own) server_.note_failure(error);
     server_.undo(queue().front(), true, 1);
