@@ -25,8 +25,8 @@ struct Address {
 
 // A literal IPv4 or IPv6 address; an Error for anything else (a name must be resolved).
 Result<Address> parse_ip(std::string_view host, int port);
-// The socket that PostgreSQL opens in `directory` for `port`; a leading '@' means the abstract name space. An Error when
-// the path does not fit (107 bytes).
+// The socket that PostgreSQL opens in `directory` for `port`; a leading '@' means the abstract name space. An Error
+// when the path does not fit (107 bytes).
 Result<Address> unix_address(std::string_view directory, int port);
 // The two ends of a connected socket; invalid when it has gone.
 Address peer_address(int fd);

@@ -5,7 +5,8 @@
 //  - Handlers run to completion and never block. An engine never calls a handler from inside a call that a handler
 //    made: what follows from a call (a resumed read, a failed write, on_closed) is posted to the end of the turn.
 //  - Memory is lent: the bytes of on_bytes live until it returns.
-//  - After close() no handler call happens save on_closed, exactly once. After detach() none save on_detached. The Conn
+//  - After close() no handler call happens save on_closed, exactly once. After detach() none save on_detached. The
+//  Conn
 //    stays valid until then: a second close(), pause(), resume() mean nothing, and write() swallows.
 #pragma once
 
@@ -33,8 +34,8 @@ enum PauseReason : uint8_t {
   kPauseHeld = 16,         // held by PAUSE or by a limit
 };
 
-// What a handler did with lent bytes. `consumed` of them are done with; the engine keeps the rest and calls again when
-// `need` bytes (counted from the first one kept) are there; 0 means: with whatever comes next.
+// What a handler did with lent bytes. `consumed` of them are done with; the engine keeps the rest and calls again
+// when `need` bytes (counted from the first one kept) are there; 0 means: with whatever comes next.
 struct Taken {
   size_t consumed = 0;
   size_t need = 0;
@@ -47,9 +48,9 @@ class Handler {
   virtual void on_connected(int error) = 0;
   virtual Taken on_bytes(std::string_view bytes) = 0;
   // The peer has closed (error 0) or the connection broke (errno). Called at most once, also while paused when the
-  // hang-up can be seen without reading. Bytes that came before it were delivered unless the connection was paused: one
-  // that waits, is in its login or held is told at once; under backpressure the bytes come first, after resume(), unless
-  // the connection broke.
+  // hang-up can be seen without reading. Bytes that came before it were delivered unless the connection was paused:
+  // one that waits, is in its login or held is told at once; under backpressure the bytes come first, after resume(),
+  // unless the connection broke.
   virtual void on_eof(int error) = 0;
   // Everything that write() had to keep is sent now.
   virtual void on_drained() = 0;
@@ -64,9 +65,11 @@ class Handler {
 
 class AcceptHandler {
  public:
-  // A new descriptor, non-blocking and close-on-exec; the receiver owns it. `listener` is the number given to listen().
+  // A new descriptor, non-blocking and close-on-exec; the receiver owns it. `listener` is the number given to
+  // listen().
   virtual void on_accepted(int fd, int listener) = 0;
-  // accept(2) failed with EMFILE, ENFILE, ENOBUFS or ENOMEM: the engine tries again after kAcceptPause, without spinning.
+  // accept(2) failed with EMFILE, ENFILE, ENOBUFS or ENOMEM: the engine tries again after kAcceptPause, without
+  // spinning.
   virtual void on_accept_failed(int error, int listener) = 0;
 
  protected:
@@ -87,8 +90,8 @@ class Engine {
   // Starts to connect; on_connected follows. Never null: what fails at once is reported by on_connected, too.
   virtual Conn* connect(const Address& address, Handler* handler) = 0;
 
-  // Takes all of it: sends what the kernel takes now, keeps a copy of the rest. Returns the bytes still unsent (0: all
-  // sent); if not 0, on_drained follows. A broken connection swallows the bytes, and on_eof follows.
+  // Takes all of it: sends what the kernel takes now, keeps a copy of the rest. Returns the bytes still unsent (0:
+  // all sent); if not 0, on_drained follows. A broken connection swallows the bytes, and on_eof follows.
   virtual size_t write(Conn* conn, std::span<const iovec> spans) = 0;
   virtual size_t unsent(const Conn* conn) const = 0;
 

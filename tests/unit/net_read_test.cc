@@ -87,8 +87,11 @@ TEST_P(ReadTest, NeedIsHonouredAtEveryBoundary) {
           return {lent.size(), 0};
         };
         Conn* conn = engine.attach(sockets.ours, &recorder);
-        for (size_t at = 0; at < stream.size(); at += chunk) {
-          send_all(sockets.theirs, std::string_view(stream).substr(at, chunk));
+        // One byte too few first, in chunks, and then one after the other.
+        for (size_t at = 0; at < stream.size();) {
+          const size_t some = at < need - 1 ? std::min(chunk, need - 1 - at) : 1;
+          send_all(sockets.theirs, std::string_view(stream).substr(at, some));
+          at += some;
           turn_some(engine);
         }
         ASSERT_TRUE(turn_until(engine, [&] { return recorder.bytes.size() == stream.size(); }))
