@@ -162,6 +162,14 @@ bool ClientRelay::resolve(std::string_view name, pool::Statement& statement, std
   }
   if (const pool::Statement* there = client_.statements.find(name)) {
     statement = *there;
+    if (server_->status == 'E' && !server_->statements.has(*statement) && !ends_transaction(statement->sql)) {
+      // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same message.
+      emit();
+      server_->inject_spare();
+      statement.reset();
+      server_name = pool::kSpareName;
+      return true;
+    }
     if (!server_->statements.touch(*statement)) {
       emit();
       ensure(statement);

@@ -71,6 +71,7 @@ void Server::drop_client(std::string_view sqlstate, std::string_view text) {
   if (!client) return;
   Client* had = client;
   const bool torn = mid_message();  // an ErrorResponse would be taken for the rest of it
+  half_sent = had->forward_left > 0 && !had->dropping;
   client = nullptr;
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
   had->unlinked();
@@ -101,6 +102,9 @@ void Server::after_bytes() {
       return run_slice(*context, *slice);
     case pool::ServerState::kSetup:
       if (requests.empty()) setup_done();
+      return;
+    case pool::ServerState::kIdle:
+      if (fatal_seen) close("server said FATAL while idle");
       return;
     default: return;
   }
@@ -164,7 +168,7 @@ void Server::release() {
 
 void Server::abandon() {
   Client* of = client;
-  const bool half = of->forward_left > 0 && !of->dropping;
+  half_sent = of->forward_left > 0 && !of->dropping;
   const bool keep = of->session_mode;
   client = nullptr;
   of->server = nullptr;
@@ -174,7 +178,7 @@ void Server::abandon() {
   if (closing()) return;
   ASSERT(state == pool::ServerState::kLinked);
   context->engine.resume(conn, net::kPauseBackpressure);
-  if (half) return close("client disconnect in the middle of a message");
+  if (half_sent) return close("client disconnect in the middle of a message");
   if (copy_both || !slice->replication.empty()) return close("replication connection is not reused");
   if (close_after) return close("not usable any more");
   if (context->options().server_fast_close && slice->pool.stale(this)) return close("database configuration changed");
@@ -235,7 +239,7 @@ void Server::close(std::string_view reason) {
   cancels.clear();
   ASSERT(!client);
   requests.clear();
-  const bool polite = state != pool::ServerState::kConnecting && state != pool::ServerState::kLogin && !fatal_seen;
+  const bool polite = state != pool::ServerState::kConnecting && state != pool::ServerState::kLogin && !fatal_seen && !half_sent;
   slice->pool.move(this, pool::ServerState::kClosing, context->now());
   if (!conn) {  // never got as far as a socket
     slice->pool.remove_server(this);

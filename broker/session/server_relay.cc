@@ -18,7 +18,7 @@ net::Taken ServerRelay::run() {
   while (at_ < bytes_.size() && step()) continue;
   if (broken_) {
     emit();
-    out_.flush();
+    if (client_) out_.flush();
     server_.violated();
     return {bytes_.size(), 0};
   }
@@ -51,11 +51,18 @@ bool ServerRelay::step() {
   }
   server_.pass_dropped = false;
   if (available < wire::kHeaderSize) return more(wire::kHeaderSize);
-  head_ = wire::read_head(bytes_.data() + at_, UINT32_MAX);
+  head_ = wire::read_head(bytes_.data() + at_, kServerMessageMax);
   if (!head_.valid) return violation();
+  if (queue().empty() && !unasked(head_.tag)) return violation();
   if (head_.tag == wire::kDataRow || head_.tag == wire::kCopyData) return pass();
   while (!queue().empty() && queue().front().synthetic()) answer_synthetic();
   return message();
+}
+
+// What PostgreSQL says of itself, without a request outstanding.
+bool ServerRelay::unasked(char tag) const {
+  return tag == wire::kParameterStatus || tag == wire::kNoticeResponse || tag == wire::kNotificationResponse ||
+         tag == wire::kErrorResponse || server_.copy_both;
 }
 
 bool ServerRelay::message() {
@@ -187,6 +194,7 @@ bool ServerRelay::on_ready() {
   if (head_.size != 6 || queue().empty() || !queue().front().ends_with_ready()) return violation();
   const bool mine = wanted();
   server_.status = bytes_[at_ + 5];
+  if (server_.status != 'I' && server_.status != 'T' && server_.status != 'E') return violation();
   server_.copy_in = false;
   if (server_.reset_seen != Server::ResetSeen::kNone) after_reset(mine);
   transaction_refused_ = mine && server_.status != 'I' && client_->mode == config::PoolMode::kStatement;
@@ -255,11 +263,14 @@ bool ServerRelay::on_parameter() {
   if (!client_) return drop();
   if (server_.syncing_settings) return drop();  // settings_done() tells the client what it does not know
   const std::string* own = wanted() ? value_after_reset(name, value) : nullptr;
+  const std::string* before = client_->params->find(name);
+  const bool news = !own || !before || *before != *own;
   client_->params = pool::with_value(client_->params, name, own ? std::string_view(*own) : value);
   if (own) {
+    drop();
+    if (!news) return true;
     std::string told;
     wire::put_parameter_status(told, name, *own);
-    drop();
     out_.copy(told);
     return true;
   }

@@ -276,7 +276,7 @@ Backend::Outcome Backend::run(const Statement& statement, const std::vector<std:
   if (word == "DISCARD" || word == "discard") {
     if (block_ || many) return Failure{"25001", "DISCARD ALL cannot be executed inside a transaction block"};
     settings_ = start_settings_;
-    statements_.clear();
+    std::erase_if(statements_, [](const auto& entry) { return !entry.first.empty(); });  // the unnamed one stays
     temp_.clear();
     tag = "DISCARD ALL";
     commit();
@@ -285,7 +285,7 @@ Backend::Outcome Backend::run(const Statement& statement, const std::vector<std:
   if (word == "deallocate" || word == "DEALLOCATE") {
     const wire::StatementCommand command = wire::parse_statement_command(sql);
     if (command.kind == wire::StatementCommand::Kind::kDeallocateAll) {
-      statements_.clear();
+      std::erase_if(statements_, [](const auto& entry) { return !entry.first.empty(); });
       tag = "DEALLOCATE ALL";
       return std::nullopt;
     }

@@ -97,7 +97,9 @@ std::string SimClient::one_statement(bool simple) {
           case 3: return "set local work_mem to '1MB' /*" + tag + "*/";
           default: return pick({"reset TimeZone /*", "reset all /*", "reset DateStyle /*"}) + tag + "*/";
         }
-      case 11: return "show " + pick({"TimeZone", "DateStyle", "application_name", "extra_float_digits"}) + " /*" + tag + "*/";
+      case 11:
+        if (settings_in_flight_) continue;
+        return "show " + pick({"TimeZone", "DateStyle", "application_name", "extra_float_digits"}) + " /*" + tag + "*/";
       case 12:
         if (settings_in_flight_) continue;  // a Parse in flight beside a SET may mean either: see docs
         return "fold " + tag;
@@ -307,6 +309,7 @@ void SimClient::command_batch() {
   put_parse("", sql, false);
   put_bind("", "", nullptr);
   put_execute("", 0);
+  put_target(wire::kClose, 'S', "");  // what it does is decided at its Parse: not to be run again
   put_sync();
 }
 
