@@ -98,6 +98,8 @@ class Pool {
   Decision tick(Micros now);  // like next, plus lifetimes, idle limits, filling: until kNone, every janitor round
   void set_limits(const Limits& limits) { limits_ = limits; }
   void set_paused(bool paused) { paused_ = paused; }
+  // PAUSE of everything, seen at once by all workers.
+  void watch_pause(const std::atomic<bool>* all) { all_paused_ = all; }
   void reconnect() { ++generation_; }
   bool stale(const ServerNode* server) const { return server->generation != generation_; }
   uint32_t generation() const { return generation_; }
@@ -108,7 +110,7 @@ class Pool {
   bool empty() const;
   SharedPool* shared() const { return shared_; }
   const Limits& limits() const { return limits_; }
-  bool paused() const { return paused_ || shared_->of_database->paused.load(std::memory_order_relaxed); }
+  bool paused() const { return paused_ || (all_paused_ && all_paused_->load(std::memory_order_relaxed)) || shared_->of_database->paused.load(std::memory_order_relaxed); }
 
  private:
   ClientList& list(ClientState state) { return clients_[static_cast<int>(state)]; }
@@ -131,6 +133,7 @@ class Pool {
   Limits limits_;
   Random random_;
   bool paused_ = false;
+  const std::atomic<bool>* all_paused_ = nullptr;
   uint32_t generation_ = 0;
   std::array<ClientList, kClientStates> clients_;
   std::array<ServerList, kServerStates> servers_;

@@ -102,6 +102,7 @@ class Client final : public net::Handler, public pool::ClientNode {
  private:
   friend class ClientRelay;
   // client_startup.cc
+  net::Taken chapter_on_bytes(std::string_view bytes);
   net::Taken startup_on_bytes(std::string_view bytes);
   void startup_on_packet(const wire::Startup& startup);
   bool read_parameters(const wire::Startup& startup);

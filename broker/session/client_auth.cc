@@ -111,6 +111,7 @@ void Client::auth_succeeded() {
 bool Client::take_gates() {
   pool::Gate& of_database = slice->pool.shared()->of_database->clients;
   pool::Gate& of_user = context.globals.registry.user(login->user)->clients;
+  of_user.limit.store(context.config->max_user_client_connections(context.config->find_user(login->user)), std::memory_order_relaxed);
   if (!of_database.try_acquire()) {
     fatal("53300", "client connections exceeded (max_db_client_connections)");
     return false;

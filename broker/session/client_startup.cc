@@ -43,7 +43,7 @@ Client* accept_client(Context& context, int descriptor, std::optional<config::Po
 void Client::on_connected(int) { ASSERT(false); }  // accepted connections are connected
 void Client::on_detached(int, std::string_view) { ASSERT(false); }  // clients do not travel
 
-net::Taken Client::on_bytes(std::string_view bytes) {
+net::Taken Client::chapter_on_bytes(std::string_view bytes) {
   switch (state) {
     case pool::ClientState::kStartup: return startup_on_bytes(bytes);
     case pool::ClientState::kAuth: return auth_on_bytes(bytes);
@@ -55,6 +55,17 @@ net::Taken Client::on_bytes(std::string_view bytes) {
     case pool::ClientState::kClosing: return {bytes.size(), 0};
   }
   return {};
+}
+
+// A client may send ahead: what one chapter leaves belongs to the next.
+net::Taken Client::on_bytes(std::string_view bytes) {
+  size_t at = 0;
+  for (;;) {
+    const net::Taken taken = chapter_on_bytes(bytes.substr(at));
+    at += taken.consumed;
+    if (at == bytes.size() || taken.need > 0 || taken.consumed == 0 || closing()) return {at, taken.need};
+    if (context.engine.paused(conn)) return {at, 0};
+  }
 }
 
 net::Taken Client::startup_on_bytes(std::string_view bytes) {

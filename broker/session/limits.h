@@ -10,6 +10,7 @@ namespace berth::session {
 
 inline constexpr size_t kRequestsMax = 16384;           // requests in flight on one server; then its client is not read
 inline constexpr uint64_t kReplyAssembleMax = 1 << 20;  // an error, notice or command tag beyond this passes unread
+inline constexpr uint64_t kServerMessageMax = uint64_t{1} << 31;  // a length of PostgreSQL is a positive int32
 inline constexpr uint64_t kServerLoginMax = 64 * 1024;  // one message of a server before it is ready
 inline constexpr uint64_t kTargetMax = 64 * 1024;       // a Describe or Close
 inline constexpr uint64_t kConsoleQueryMax = 64 * 1024; // one message of a console client

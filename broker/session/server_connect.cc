@@ -154,7 +154,7 @@ bool Server::login_on_message(char tag, std::string_view body) {
       if (!login) break;
       auth::Step step = login->feed(body);
       if (step.kind == auth::Step::Kind::kFailed) {
-        connect_failed("28P01", "cannot log in to the server: " + step.reason, true);
+        connect_failed("28000", "cannot log in to the server: " + step.reason, true);
         return false;
       }
       if (!step.bytes.empty()) net::write(context->engine, conn, step.bytes);
@@ -173,12 +173,13 @@ bool Server::login_on_message(char tag, std::string_view body) {
       pid = wire::read32(body.data());
       key = body.substr(4);
       return true;
-    case wire::kNoticeResponse: return true;
+    case wire::kNoticeResponse:
+    case wire::kNegotiateProtocolVersion: return true;
     case wire::kErrorResponse:
       login_on_error(body);
       return false;
     case wire::kReadyForQuery:
-      if (login) break;
+      if (login || body != "I") break;
       ready();
       return false;
     default: break;

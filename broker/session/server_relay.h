@@ -26,6 +26,7 @@ class ServerRelay {
   bool violation();
   bool whole(bool& too_long);
   bool wanted() const;
+  bool unasked(char tag) const;
   void emit();
   void answer_synthetic();
   void skip_silent();

@@ -17,6 +17,7 @@ Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::str
   pool::SharedPool* shared = context.globals.registry.pool(database, key);
   shared->of_user = context.globals.registry.user(user);
   slice = std::make_unique<Slice>(shared, context.worker, context.workers, context.random.next());
+  slice->pool.watch_pause(&context.globals.paused);
   slice->database = database;
   slice->user = user;
   slice->replication = replication;
