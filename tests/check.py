@@ -23,8 +23,13 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 LOGS = os.path.join(ROOT, "build", "check")
 PYTHON = "/usr/bin/python3"
 TAIL_LINES = 40
-# End-to-end files that run under the sanitizers too; their builds are several times slower.
-E2E_SHORT = ("test_basic.py", "test_prepared.py")
+# End-to-end files that run under the sanitizers too: those whose subject is memory, and those whose subject is threads.
+E2E_ASAN = ("test_basic.py", "test_startup.py", "test_prepared.py", "test_transaction_mode.py", "test_params.py",
+            "test_cancel.py", "test_differential.py", "test_hostile.py", "test_server_faults.py")
+E2E_TSAN = ("test_basic.py", "test_prepared.py", "test_transaction_mode.py", "test_cancel.py", "test_crossing.py",
+            "test_console.py", "test_workers.py")
+# Seeds of the simulation, which is several times slower there.
+SIM_SEEDS_ASAN, SIM_SEEDS_TSAN = 150, 60
 FUZZ_SECONDS = 10
 
 
@@ -203,13 +208,14 @@ def build(kind):
     return action
 
 
-def gtest_programs(kind, names):
+def gtest_programs(kind, names, **environment):
     """Runs the GoogleTest programs of a build whose sources exist; one that was not built is a failure."""
     def action(step):
         for name in names():
             program = os.path.join("build", kind, name)
             report = os.path.join(LOGS, f"{kind}-{name}.xml")
-            step.junit([program, f"--gtest_output=xml:{report}", "--gtest_brief=1"], report, **sanitizers())
+            step.junit([program, f"--gtest_output=xml:{report}", "--gtest_brief=1"], report, **sanitizers(),
+                       **environment)
     return action
 
 
@@ -264,14 +270,16 @@ STEPS = (
     ("e2e", "build", "tests/e2e/test_*.py", 12 * MINUTE, e2e("build/pgberth")),
     ("asan-build", None, "broker/*.cc", 15 * MINUTE, build("asan")),
     ("asan-unit", "asan-build", "tests/unit/*.cc", 4 * MINUTE, gtest_programs("asan", unit_names)),
-    ("asan-simulation", "asan-build", "tests/sim/*.cc", 6 * MINUTE, gtest_programs("asan", simulation_names)),
+    ("asan-simulation", "asan-build", "tests/sim/*.cc", 6 * MINUTE,
+     gtest_programs("asan", simulation_names, SIM_SEEDS=str(SIM_SEEDS_ASAN))),
     ("asan-e2e", "asan-build", "tests/e2e/test_*.py", 6 * MINUTE,
-     e2e("build/asan/pgberth", E2E_SHORT, PGBERTH_E2E_PATIENCE="3")),
+     e2e("build/asan/pgberth", E2E_ASAN, PGBERTH_E2E_PATIENCE="3")),
     ("tsan-build", None, "broker/*.cc", 15 * MINUTE, build("tsan")),
     ("tsan-unit", "tsan-build", "tests/unit/*.cc", 4 * MINUTE, gtest_programs("tsan", unit_names)),
-    ("tsan-simulation", "tsan-build", "tests/sim/*.cc", 8 * MINUTE, gtest_programs("tsan", simulation_names)),
+    ("tsan-simulation", "tsan-build", "tests/sim/*.cc", 8 * MINUTE,
+     gtest_programs("tsan", simulation_names, SIM_SEEDS=str(SIM_SEEDS_TSAN))),
     ("tsan-e2e", "tsan-build", "tests/e2e/test_*.py", 8 * MINUTE,
-     e2e("build/tsan/pgberth", E2E_SHORT, PGBERTH_E2E_PATIENCE="4", PGBERTH_E2E_WORKERS="2")),
+     e2e("build/tsan/pgberth", E2E_TSAN, PGBERTH_E2E_PATIENCE="4", PGBERTH_E2E_WORKERS="2")),
     ("fuzz-build", None, "tests/fuzz/*.cc", 15 * MINUTE, build("fuzz")),
     ("fuzz", "fuzz-build", "tests/fuzz/*.cc", 6 * MINUTE, fuzz),
     ("planted-build", None, "tests/planted/run.py", 15 * MINUTE, build("faults")),
