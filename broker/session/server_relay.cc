@@ -50,10 +50,10 @@ bool ServerRelay::step() {
     return true;
   }
   server_.pass_dropped = false;
+  if (queue().empty() && !unasked(bytes_[at_])) return violation();
   if (available < wire::kHeaderSize) return more(wire::kHeaderSize);
   head_ = wire::read_head(bytes_.data() + at_, kServerMessageMax);
   if (!head_.valid) return violation();
-  if (queue().empty() && !unasked(head_.tag)) return violation();
   if (head_.tag == wire::kDataRow || head_.tag == wire::kCopyData) return pass();
   while (!queue().empty() && queue().front().synthetic()) answer_synthetic();
   return message();
@@ -307,7 +307,10 @@ bool ServerRelay::on_error() {
   const wire::ErrorFields error = wire::parse_error(text);
   if (error.severity == "FATAL" || error.severity == "PANIC") server_.fatal_seen = true;
   server_.copy_in = false;
-  if (queue().empty() || server_.fatal_seen) return client_ ? keep() : drop();  // FATAL is the client's even during a query of ours
+  if (queue().empty() || server_.fatal_seen) {  // FATAL is the client's even during a query of ours
+    if (server_.fatal_seen) server_.close_after = true;
+    return client_ && !server_.may_release(*client_) ? keep() : drop();
+  }
   if (!queue().front().extended()) {
     if (queue().front().own) server_.note_failure(error);
     server_.undo(queue().front(), true, 1);

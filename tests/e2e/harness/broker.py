@@ -143,9 +143,10 @@ class Broker:
                 self.postgres.port
             return self
         for _ in range(6):
-            self.settings["listen_port"] = free_port()
+            ports = {free_port() for _ in range(8)}  # distinct ones
+            self.settings["listen_port"] = ports.pop()
             if not IS_PGBOUNCER:
-                self.settings.update(transaction_port=free_port(), session_port=free_port())
+                self.settings.update(transaction_port=ports.pop(), session_port=ports.pop())
             self.write_files()
             self.launch()
             if self.wait_ready():
