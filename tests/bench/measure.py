@@ -31,11 +31,11 @@ def tasks_of(pid):
     return spent
 
 
-def ticks_of(pid):
+def ticks_of(pid, with_ended_children=False):
     """User plus system time in clock ticks by /proc/PID/stat, ended threads included: cross-check and fallback."""
     with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
         fields = stat.read().rsplit(")", 1)[1].split()
-    return int(fields[11]) + int(fields[12])
+    return sum(int(field) for field in fields[11:15 if with_ended_children else 13])
 
 
 def switches_of(pid):
@@ -68,14 +68,11 @@ def machine_ticks():
 
 
 def family_ticks(pid):
-    """Ticks of a process and its living children: PostgreSQL with its backends."""
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
-            family = [pid, *map(int, children.read().split())]
-    except OSError:
-        return 0
-    total = 0
-    for member in family:
+    """Ticks of a process and its children, living and ended: PostgreSQL with its backends."""
+    total = ticks_of(pid, with_ended_children=True)
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as children:
+        members = children.read().split()
+    for member in members:
         try:
             total += ticks_of(member)
         except OSError:
