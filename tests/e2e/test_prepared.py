@@ -1,5 +1,6 @@
 """Prepared statements in transaction mode, failure classes 22 to 32: each client has its own names, on every server."""
 
+import itertools
 import random
 
 import pytest
@@ -313,6 +314,73 @@ def test_client_leaves_between_parse_and_sync(broker, leave):
         getattr(a, leave)()
         with b.connect() as c:
             assert wire.scalar(c.ask(wire.run(text, name="s") + SYNC)) == f"text {n}"
+
+
+# What a pipeline does to them -----------------------------------------------------------------------------------------
+
+def pipeline(c, parts, between):
+    """Each part on its own, then the last one: several batches in one segment."""
+    out = []
+    for part in parts[:-1]:
+        out += c.ask(part)
+        if between:
+            between()
+    c.send(parts[-1])
+    for _ in range(parts[-1].count(SYNC) + parts[-1].count(wire.query("select 'q'"))):
+        out += c.until("Z")
+    return out
+
+
+def compare_pipeline(broker, postgres, *parts):
+    """On a server that may hold one statement only; another client's statement takes that place before each part."""
+    b = broker(default_pool_size=1, max_prepared_statements=1)
+    direct, through, other = postgres.connect("app"), b.connect(), b.connect()
+    turns = itertools.count()
+
+    def evict():
+        other.ask(wire.run("select 'unnamed'") + SYNC)
+        prepare(other, f"o{next(turns)}", f"select 'other', {next(turns)}")
+
+    return same(direct, through, lambda c: pipeline(c, parts, evict if c is through else None))
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("name", ["s", ""])
+@pytest.mark.parametrize("what", ["bind", "describe"])
+def test_injected_parse_is_skipped_by_an_error(broker, postgres, name, what):
+    """class 22, 24: the batch that would have brought the statement to this server fails first; the next batch of the same
+    pipeline needs it none the less."""
+    use = wire.rerun(name) if what == "bind" else wire.describe("S", name)
+    failing = wire.execute("no such portal")
+    compare_pipeline(broker, postgres, wire.parse(name, "select 'mine'") + SYNC,
+                     failing + use + SYNC + use + SYNC + wire.query("select 'q'") + failing + SYNC + use + use + SYNC)
+
+
+@pytest.mark.ours
+def test_injected_parse_is_skipped_in_a_failed_transaction(broker, postgres):
+    """class 24: the same, where a transaction fails and is rolled back within the pipeline."""
+    again = wire.rerun("s") + SYNC
+    compare_pipeline(broker, postgres, wire.parse("s", "select 'mine'") + SYNC,
+                     wire.run("begin") + wire.run("select 1/0") + SYNC + again + wire.run("rollback") + SYNC + again + again)
+
+
+@pytest.mark.ours
+def test_close_between_bind_and_execute(broker, postgres):
+    """class 26: a CloseComplete that the broker makes itself stands before the rows of the Execute behind it."""
+    for rows in (1, 3, 2000):
+        use = wire.bind("p", "s") + wire.close("S", "other") + wire.execute("p") + wire.close("S", "another")
+        compare_pipeline(broker, postgres, wire.parse("s", f"select n from generate_series(1, {rows}) n") + SYNC,
+                         wire.parse("other", "select 1") + use + wire.describe("S", "s") + SYNC + use + SYNC)
+
+
+@pytest.mark.ours
+def test_error_of_a_pipeline_names_its_statement(broker, postgres):
+    """class 26: the name in 42P05 and 26000 is the client's, also when a Close or another Parse came behind it."""
+    compare_pipeline(broker, postgres, wire.parse("s1", "select 1") + SYNC,
+                     wire.parse("s1", "select 2") + SYNC + wire.close("S", "s1") + SYNC +
+                     wire.parse("a", "select 3") + wire.parse("b", "select 4") + wire.parse("b", "select 5") + SYNC +
+                     wire.rerun("s1") + SYNC + wire.parse("s1", "select 6") + wire.rerun("s1") + SYNC +
+                     wire.rerun("never") + SYNC + wire.parse("never", "select 7") + SYNC)
 
 
 # Eviction -------------------------------------------------------------------------------------------------------------

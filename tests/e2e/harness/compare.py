@@ -12,12 +12,18 @@ from .wire import Message
 # Process ids are the only thing in which two PostgreSQL backends may differ here.
 PID_TEXT = re.compile(rb"\b(PID|pid|process) \d+")
 
+# In an aborted transaction a Bind whose statement this server lacks is refused at the Parse that the broker puts before
+# it: the same error from another line of PostgreSQL's source.
+SOURCE_LINE = re.compile(rb"(?<=\0)[FLR][^\0]*\0")
+
 
 def masked(message: Message) -> Message:
     if message.tag == "A":
         return Message("A", b"pid." + message.body[4:])
     if message.tag == "K":
         return Message("K", b"key")
+    if message.tag == "E" and b"\0C25P02\0" in message.body:
+        return Message("E", SOURCE_LINE.sub(b"", message.body))
     return Message(message.tag, PID_TEXT.sub(rb"\1 N", message.body))
 
 
