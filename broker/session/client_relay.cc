@@ -199,8 +199,12 @@ bool ClientRelay::more(uint64_t size) {
   return false;
 }
 
-bool ClientRelay::fail(std::string_view why) {
-  client_.fatal("08P01", why);
+bool ClientRelay::fail(std::string_view why, std::string_view sqlstate, std::string_view detail) {
+  if (server_) {  // what stands in the queue of requests must have been sent
+    emit();
+    out_.flush();
+  }
+  client_.fatal(sqlstate, why, detail);
   return false;
 }
 
@@ -209,8 +213,7 @@ bool ClientRelay::whole(uint64_t most, bool& stop) {
   stop = false;
   if (head_.size > most) {
     stop = true;
-    client_.fatal("54000", "message is too long", "See max_parse_size.");
-    return false;
+    return fail("message is too long", "54000", "See max_parse_size.");
   }
   if (bytes_.size() - at_ < head_.size) {
     stop = true;
@@ -231,14 +234,13 @@ void ClientRelay::answer_synthetic() {
 }
 
 bool ClientRelay::query() {
-  if (!own_names_ && head_.size <= pool_command_max() &&
-      wire::may_be_statement_command(body_at_hand())) {
+  if (!own_names_ && head_.size <= pool_command_max()) {
     bool stop;
-    if (!whole(pool_command_max(), stop)) return false;
+    if (!whole(pool_command_max(), stop)) return false;  // its first bytes alone could not tell
     std::string_view sql = body();
     if (!sql.empty() && sql.back() == '\0') sql.remove_suffix(1);
     bool done;
-    if (query_command(sql, done)) return done;
+    if (wire::may_be_statement_command(sql) && query_command(sql, done)) return done;
   }
   drop_unnamed(push(Request::Kind::kQuery));
   end_batch();

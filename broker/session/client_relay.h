@@ -30,7 +30,7 @@ class ClientRelay {
   bool pass();
   bool drop();
   bool more(uint64_t size);
-  bool fail(std::string_view why);
+  bool fail(std::string_view why, std::string_view sqlstate = "08P01", std::string_view detail = {});
   bool whole(uint64_t most, bool& stop);
   void emit();
   void answer_synthetic();
@@ -49,8 +49,9 @@ class ClientRelay {
   void forward_parse(std::string_view name, const wire::ParseMessage& message);
   void ensure(const pool::Statement& statement);
   bool must_wait(std::string_view name) const;
+  bool must_wait_for_all() const;
   bool wait();
-  bool resolve(std::string_view name, pool::Statement& statement, std::string& server_name);
+  bool resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name);
   void apply_command(Request& request, const pool::StatementData& command);
 
   static constexpr uint64_t pool_command_max() { return wire::kStatementCommandMax; }

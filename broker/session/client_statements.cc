@@ -133,6 +133,9 @@ bool ClientRelay::must_wait(std::string_view name) const {
   return server_->requests.pending(server_->names_end);
 }
 
+// What takes a name away waits for all: an error about a statement is told under the name that it had.
+bool ClientRelay::must_wait_for_all() const { return !breaks_copy_ && server_->requests.pending(server_->batch_end); }
+
 // The message stays with the engine until the server has said more (Server::after_bytes).
 bool ClientRelay::wait() {
   context_.engine.pause(client_.conn, net::kPausePipeline);
@@ -140,8 +143,8 @@ bool ClientRelay::wait() {
 }
 
 // Looks a name up; sends what the server lacks. `server_name` is what goes to the server in its place. False: the unnamed
-// statement, which goes as it is.
-bool ClientRelay::resolve(std::string_view name, pool::Statement& statement, std::string& server_name) {
+// statement, which goes as it is. `values` is how many a Bind gives; -1: not known, or no Bind.
+bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name) {
   if (name.empty()) {
     statement = client_.unnamed;
     if (statement && server_->unnamed == statement) return false;
@@ -162,10 +165,10 @@ bool ClientRelay::resolve(std::string_view name, pool::Statement& statement, std
   }
   if (const pool::Statement* there = client_.statements.find(name)) {
     statement = *there;
-    if (server_->status == 'E' && !server_->statements.has(*statement) && !ends_transaction(statement->sql)) {
+    if (values >= 0 && server_->status == 'E' && !server_->statements.has(*statement) && !ends_transaction(statement->sql)) {
       // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same message.
       emit();
-      server_->inject_spare();
+      server_->inject_spare(static_cast<uint16_t>(values));
       statement.reset();
       server_name = pool::kSpareName;
       return true;
@@ -180,18 +183,27 @@ bool ClientRelay::resolve(std::string_view name, pool::Statement& statement, std
   return true;
 }
 
+// How many values a Bind gives, from what follows its names; -1: that has not come yet.
+static int values_of_bind(std::string_view rest) {
+  if (rest.size() < 2) return -1;
+  const size_t formats = size_t{2} + size_t{2} * wire::read16(rest.data());
+  return rest.size() < formats + 2 ? -1 : wire::read16(rest.data() + formats);
+}
+
 bool ClientRelay::bind() {
   wire::BindHead names;
   const uint64_t body_size = head_.size - wire::kHeaderSize;
   const int read = wire::parse_bind_head(body_at_hand(), body_size, names);
   if (read < 0) return fail("invalid Bind message");
   if (read == 0) return more(std::min<uint64_t>(head_.size, bytes_.size() - at_ + 64));
+  if (names.portal.size() > kArena / 4 || names.statement.size() > kArena / 4) return fail("name is too long");
+  if (head_.size > INT32_MAX - kArena) return fail("message is too long");
   if (must_wait(names.statement)) return wait();
   client_.in_batch = server_->unsynced = true;
   client_.slice->counters.bind_count++;
   pool::Statement statement;
   std::string missing;
-  const bool rename = resolve(names.statement, statement, missing);
+  const bool rename = resolve(names.statement, values_of_bind(body_at_hand().substr(names.size)), statement, missing);
   if (names.portal.empty()) {
     if (statement && statement->command != Command::kNone) {
       client_.bound = statement;
@@ -203,9 +215,7 @@ bool ClientRelay::bind() {
   if (!rename) return pass();
   const std::string_view name = statement ? std::string_view(statement->name) : std::string_view(missing);
   const uint64_t size = head_.size - names.statement.size() + name.size();
-  if (size > INT32_MAX) return fail("message is too long");
   emit();
-  if (names.portal.size() + name.size() + 16 > kArena / 2) return fail("name is too long");
   // Head: type, length, portal, statement. The rest of the message goes as it is.
   const size_t portal = names.portal.size();
   char* at = out_.reserve(wire::kHeaderSize + portal + 1 + name.size() + 1);
@@ -238,7 +248,7 @@ bool ClientRelay::describe() {
   }
   pool::Statement statement;
   std::string missing;
-  const bool rename = resolve(target.name, statement, missing);
+  const bool rename = resolve(target.name, -1, statement, missing);
   push(Request::Kind::kDescribe).statement = statement;
   if (!rename) return pass();
   std::string sent;
@@ -257,7 +267,7 @@ bool ClientRelay::close() {
   if (!whole(kTargetMax, stop)) return false;
   wire::TargetMessage target;
   if (!wire::parse_target(body(), target)) return fail("invalid Close message");
-  if (target.kind == 'S' && !target.name.empty() && must_wait(target.name)) return wait();
+  if (target.kind == 'S' && !target.name.empty() && must_wait_for_all()) return wait();
   client_.in_batch = server_->unsynced = true;
   if (target.kind == 'P') {
     push(Request::Kind::kClose);
@@ -312,7 +322,7 @@ bool ClientRelay::query_command(std::string_view sql, bool& done) {
   message.types = std::string_view("\0\0", 2);
   const wire::StatementCommand command = wire::parse_statement_command(sql);
   if (command.kind == wire::StatementCommand::Kind::kNone) return false;
-  if (must_wait(sql)) {
+  if (must_wait_for_all()) {
     done = wait();
     return true;
   }
@@ -336,7 +346,7 @@ bool ClientRelay::query_command(std::string_view sql, bool& done) {
 }
 
 bool ClientRelay::execute_command() {
-  if (must_wait("deallocate")) return wait();
+  if (must_wait_for_all()) return wait();
   emit();
   if (client_.bound->command == Command::kDeallocate) server_->inject_spare();
   Request& request = push(Request::Kind::kExecute);

@@ -57,7 +57,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   void remember(const pool::Statement& statement, int64_t most);
   void inject_query(std::string_view sql);
   void inject_settings(std::string_view select);  // extended protocol, without Sync
-  void inject_spare();
+  void inject_spare(uint16_t parameters = 0);
   void cancel_done(CancelConnection* cancel);
   bool start_cancel();
   // kCleaning: a cancel that came before its query had begun did nothing; try once more each second.
@@ -73,6 +73,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   RequestQueue requests;
   pool::Params params;        // its settings now
   pool::Params start_params;  // as reported at its login
+  pool::Params identity_of;   // the settings that identity_is_other was found for
   pool::ServerStatements statements;
   pool::Statement unnamed;
   net::Address address;
@@ -103,6 +104,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool resetting : 1 = false;        // kCleaning: the reset query runs
   bool rolled_back : 1 = false;      // kCleaning: ROLLBACK was sent
   bool dirty : 1 = false;            // has served a session client: full reset before the next
+  bool identity_is_other : 1 = false;
   bool fatal_seen : 1 = false;       // PostgreSQL has said FATAL: the end follows
   bool names_changed : 1 = false;    // in the batch that has not been ended
   bool unnamed_changed : 1 = false;
@@ -128,7 +130,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   void violated();
   void drop_client(std::string_view sqlstate, std::string_view text);
   void resync(Client* of);
-  bool other_identity() const;
+  bool other_identity();
   void clean_step();
   void settings_done();
   void lost(int error);

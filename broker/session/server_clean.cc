@@ -135,13 +135,16 @@ void Server::resync(Client* of) {
 }
 
 // SET SESSION AUTHORIZATION or SET ROLE is still in force, as far as PostgreSQL reports it.
-bool Server::other_identity() const {
+bool Server::other_identity() {
+  if (params == identity_of) return identity_is_other;  // asked at each release: looked up once for a set of values
+  identity_of = params;
+  identity_is_other = false;
   for (std::string_view name : {"session_authorization", "is_superuser"}) {
     const std::string* now = params->find(name);
     const std::string* start = start_params->find(name);
-    if (now && start && *now != *start) return true;
+    if (now && start && *now != *start) identity_is_other = true;
   }
-  return false;
+  return identity_is_other;
 }
 
 void Server::release() {

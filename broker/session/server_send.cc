@@ -123,10 +123,13 @@ void Server::inject_parse(const pool::Statement& statement, bool as_unnamed) {
   }
 }
 
-void Server::inject_spare() {
+void Server::inject_spare(uint16_t parameters) {
   std::string out;
   wire::put_close_statement(out, pool::kSpareName);
-  wire::put_parse(out, pool::kSpareName, "", std::string_view("\0\0", 2));
+  std::string types;
+  wire::put16(types, parameters);
+  for (uint16_t i = 0; i < parameters; ++i) wire::put32(types, 25);  // text
+  wire::put_parse(out, pool::kSpareName, "", types);
   context->to_server.copy(out);
   requests.push().kind = Request::Kind::kClose;
   requests.push().kind = Request::Kind::kParse;

@@ -401,6 +401,7 @@ void Backend::on_parse(std::string_view body) {
   statement.folded = fold_now();
   statement.types = body;
   statement.parameters = sql.find('$') == std::string_view::npos ? 0 : 1;
+  if (sql.empty() && body.size() >= 2) statement.parameters = wire::read16(body.data());
   wire::put_empty(out, wire::kParseComplete);
 }
 

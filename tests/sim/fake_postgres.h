@@ -74,6 +74,8 @@ class Backend {
   // The oracle starts logged in.
   void log_in(const Settings& startup);
   // Whole messages only: what the backend makes of this one is in `out` afterwards.
+  // The oracle only: the message just fed has failed instead.
+  void fail_instead() { skipping_ = true; }
   void feed_message(std::string_view message);
 
   uint32_t pid() const { return pid_; }

@@ -12,7 +12,7 @@ SimClient::SimClient(World& world, int number, const Habits& habits, uint64_t se
     : world_(world), number_(number), habits_(habits), random_(seed), batches_left_(habits.batches), oracle_(private_cluster_) {
   private_cluster_.oracle = true;
   private_cluster_.defaults = world.postgres().defaults;
-  private_cluster_.cancelled = [this](const std::string& tag) { return cancelled_tags_.contains(tag); };
+  private_cluster_.cancelled = [this](const std::string& tag) { return was_cancelled(tag); };
   if (habits_.settings && chance(50)) startup_["application_name"] = "app" + std::to_string(random_.below(4));
   if (habits_.settings && chance(30)) startup_["DateStyle"] = pick({"ISO", "SQL, DMY", "German"});
   if (habits_.settings && chance(20)) startup_["TimeZone"] = pick({"Europe/Berlin", "Asia/Tokyo"});
@@ -199,10 +199,8 @@ void SimClient::on_error(const Message& message) {
     return;
   }
   if (error.sqlstate != "57014") return;
-  const std::string tag = tag_in(error.message);
   if (error.message.starts_with("COPY")) return;
   if (!cancelled_once_) violation("a statement was cancelled that nobody has cancelled: " + std::string(error.message));
-  if (!tag.empty()) cancelled_tags_.insert(tag);
 }
 
 // Bytes that a client gets belong to it.

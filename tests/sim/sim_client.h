@@ -95,6 +95,7 @@ class SimClient {
   // oracle.cc
   void compare(bool complete);
   void check_settings();
+  bool was_cancelled(const std::string& tag) const;
   bool is_refusal(const Message& message) const;
 
   World& world_;
@@ -111,6 +112,7 @@ class SimClient {
   bool settings_in_flight_ = false;
   bool copy_answer_due_ = false;  // waits for CopyInResponse, then sends data
   bool sync_after_copy_ = false;
+  bool unnamed_is_copy_ = false;  // the unnamed statement is a COPY: not to be bound without its data
   bool copy_ahead_ = false;       // data and a second Sync were sent ahead
   bool leaving_ = false;
   size_t leave_after_ = 0;        // bytes still to be written before it leaves
@@ -124,7 +126,6 @@ class SimClient {
   std::deque<std::string> sent_;  // messages that the oracle has not seen
   std::deque<Message> got_;       // answers that have not been compared
   std::deque<Message> expected_;
-  std::set<std::string> cancelled_tags_;
   std::set<std::string> portals_, names_;
   Cluster private_cluster_;
   Backend oracle_;

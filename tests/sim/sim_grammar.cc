@@ -178,7 +178,10 @@ void SimClient::extended_batch() {
   for (uint64_t i = 0; i < count; ++i) {
     const std::string name = habits_.named && chance(20) ? pick({"a", "b", "c"}) : "";
     const std::string portal = chance(20) ? pick({"p", "q"}) : "";
-    if (chance(90)) put_parse(name, one_statement(false), false);
+    if (chance(90) || (name.empty() && unnamed_is_copy_)) {
+      put_parse(name, one_statement(false), false);
+      unnamed_is_copy_ &= !name.empty();
+    }
     if (chance(10)) put_target(wire::kDescribe, 'S', name);
     if (chance(95)) put_bind(portal, name, nullptr);
     if (chance(40)) put_target(wire::kDescribe, 'P', portal);
@@ -278,7 +281,7 @@ void SimClient::copy_batch() {
   put_bind("", "", nullptr);
   put_execute("", 0);
   put_sync();
-  sync_after_copy_ = true;
+  sync_after_copy_ = unnamed_is_copy_ = true;
   copy_answer_due_ = !ahead;
   if (!ahead) return;
   copy_data();
