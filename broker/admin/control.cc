@@ -103,6 +103,7 @@ void ConsoleImpl::set(Session& session, const Command& command) {
 }
 
 void ConsoleImpl::disable(Session& session, const Command& command, bool disabled) {
+  if (command.argument.empty()) return fail(session, "a database is required");
   if (!check_database(session, command, disabled ? "disable" : "enable")) return;
   LOG_INFO("{} {} '{}' command issued", session.client->label(), disabled ? "DISABLE" : "ENABLE",
            one_line(command.argument));
@@ -147,6 +148,7 @@ void ConsoleImpl::kill(Session& session, const Command& command) {
 }
 
 void ConsoleImpl::kill_client(Session& session, const Command& command) {
+  if (command.argument.empty()) return fail(session, "a client id is required");
   uint64_t serial = 0;
   const char* end = command.argument.data() + command.argument.size();
   const auto [stop, error] = std::from_chars(command.argument.data(), end, serial);

@@ -161,8 +161,7 @@ bool StatementParser::parameter(int& number) {
 }
 
 bool StatementParser::argument(const VerbInfo& verb, Command& command) {
-  const bool needed = verb.argument == Argument::kDatabase || verb.argument == Argument::kClient;
-  if (tokens_.now().end()) return !needed;
+  if (tokens_.now().end()) return true;  // where one is needed, the command says so itself, to those who may run it
   if (verb.argument == Argument::kNone) return false;
   if (tokens_.now().kind == Token::Kind::kParameter) return parameter(command.argument_parameter);
   const Token given = tokens_.take();

@@ -104,6 +104,15 @@ TEST(AdminControl, DatabasesThatAreNotThere) {
   }
 }
 
+TEST(AdminControl, ArgumentsThatAreNeeded) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  EXPECT_EQ(field(bench.query(client, "DISABLE"), 'M'), "a database is required");
+  EXPECT_EQ(field(bench.query(client, "ENABLE;"), 'M'), "a database is required");
+  EXPECT_EQ(field(bench.query(client, "KILL_CLIENT"), 'M'), "a client id is required");
+  EXPECT_EQ(field(bench.query(bench.connect("reader"), "DISABLE"), 'M'), "admin access needed");
+}
+
 TEST(AdminControl, DisableRefusesNewClients) {
   Bench bench;
   Client* client = bench.connect("boss");

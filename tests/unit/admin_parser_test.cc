@@ -45,7 +45,7 @@ TEST(AdminParser, VerbsTakeTheArgumentThatTheyDeclare) {
       case Argument::kNone: EXPECT_TRUE(alone && !with) << name; break;
       case Argument::kDatabaseOptional: EXPECT_TRUE(alone && with) << name; break;
       case Argument::kDatabase:
-      case Argument::kClient: EXPECT_TRUE(!alone && with) << name; break;
+      case Argument::kClient: EXPECT_TRUE(alone && with) << name; break;
       case Argument::kShutdownMode: EXPECT_TRUE(alone && !with) << name; break;
       case Argument::kSetting:
       case Argument::kTable: EXPECT_TRUE(!alone && !with) << name; break;
