@@ -19,8 +19,8 @@ namespace {
 
 using session::Shutdown;
 
-constexpr int kWakeSignal = SIGURG;                   // other threads ring main with it
-constexpr Micros kWatchdogAfter = 1 * kSecond;        // a worker's loop that has not turned for so long is reported
+constexpr int kWakeSignal = SIGURG;             // other threads ring main with it
+constexpr Micros kWatchdogAfter = 1 * kSecond;  // a worker's loop that has not turned for so long is reported
 
 class Process {
  public:
@@ -142,7 +142,8 @@ void Process::shut_down(Shutdown how) {
     stop_ = true;
     return;
   }
-  LOG_INFO("shutting down, {}", how == Shutdown::kWaitForClients ? "waiting for client connections" : "waiting for server connections to be released");
+  LOG_INFO("shutting down, {}", how == Shutdown::kWaitForClients ? "waiting for client connections"
+                                                                 : "waiting for server connections to be released");
   notify_systemd("STOPPING=1");
   globals.shutdown.store(how);
   if (how == Shutdown::kWaitForServers) globals.paused.store(true);
@@ -184,7 +185,8 @@ void Process::watch() {
   for (size_t i = 0; i < workers_.size(); ++i) {
     const Micros since = now - workers_[i]->turned_at.load(std::memory_order_relaxed);
     if (since > kWatchdogAfter && workers_[i]->turned_at.load(std::memory_order_relaxed) > 0) {
-      LOG_WARNING("worker {} has not turned its loop for {} ms, doing: {}", i, since / kMillisecond, workers_[i]->doing.load());
+      LOG_WARNING("worker {} has not turned its loop for {} ms, doing: {}", i, since / kMillisecond,
+                  workers_[i]->doing.load());
     }
   }
 }

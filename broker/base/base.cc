@@ -25,8 +25,12 @@ static Micros read_clock(clockid_t clock) {
   return static_cast<Micros>(time.tv_sec) * kSecond + time.tv_nsec / 1000;
 }
 
-Micros monotonic_now() { return read_clock(CLOCK_MONOTONIC); }
-Micros wall_now() { return read_clock(CLOCK_REALTIME); }
+Micros monotonic_now() {
+  return read_clock(CLOCK_MONOTONIC);
+}
+Micros wall_now() {
+  return read_clock(CLOCK_REALTIME);
+}
 
 const SipKey& process_key() {
   static const SipKey key = [] {

@@ -1,5 +1,5 @@
-// A doubly linked list whose hooks live in the members: no allocation, removal in O(1), each member on at most one list
-// per hook. State = list: which list a client or server is on is the truth about its state.
+// A doubly linked list whose hooks live in the members: no allocation, removal in O(1), each member on at most one
+// list per hook. State = list: which list a client or server is on is the truth about its state.
 #pragma once
 
 #include <cstddef>

@@ -18,7 +18,7 @@ struct Error {
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}  // NOLINT: implicit, so that `return value;` reads naturally
+  Result(T value) : value_(std::move(value)) {}      // NOLINT: implicit, so that `return value;` reads naturally
   Result(Error error) : error_(std::move(error)) {}  // NOLINT: likewise
   bool ok() const { return value_.has_value(); }
   explicit operator bool() const { return ok(); }

@@ -1,6 +1,6 @@
-// A value that many hold and that is never changed: interned once in a table of the whole process, so that equal values
-// have equal addresses, on whichever worker. Holding one costs an atomic increment; only making one and dropping the last
-// hold take the table's lock, and neither is on the path of a query.
+// A value that many hold and that is never changed: interned once in a table of the whole process, so that equal
+// values have equal addresses, on whichever worker. Holding one costs an atomic increment; only making one and
+// dropping the last hold take the table's lock, and neither is on the path of a query.
 #pragma once
 
 #include <atomic>

@@ -1,5 +1,5 @@
-// The pool's view of clients and servers: a state and a hook. One state is one list; only move() changes it, and asserts
-// that the table allows the step. docs/states.md draws both tables.
+// The pool's view of clients and servers: a state and a hook. One state is one list; only move() changes it, and
+// asserts that the table allows the step. docs/states.md draws both tables.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@
 namespace berth::pool {
 
 enum class ClientState : uint8_t {
-  kStartup,   // connected; the startup packet has not been read
-  kAuth,      // the login exchange runs
-  kLoginWait, // proved; waits for a first server to learn what to greet with
-  kIdle,      // logged in, without a server
-  kWaiting,   // wants a server; stands in the queue
-  kLinked,    // has a server
-  kConsole,   // talks to the console
-  kClosing,   // its connection is being closed
+  kStartup,    // connected; the startup packet has not been read
+  kAuth,       // the login exchange runs
+  kLoginWait,  // proved; waits for a first server to learn what to greet with
+  kIdle,       // logged in, without a server
+  kWaiting,    // wants a server; stands in the queue
+  kLinked,     // has a server
+  kConsole,    // talks to the console
+  kClosing,    // its connection is being closed
 };
 inline constexpr int kClientStates = 8;
 
@@ -85,7 +85,7 @@ struct ServerNode : ListHook<ServerTag> {
   uint32_t generation = 0;       // of the pool at its opening; RECONNECT raises the pool's
   Micros state_since = 0;
   Micros connected_at = 0;
-  Micros expires_at = 0;         // server_lifetime with jitter; 0: never
+  Micros expires_at = 0;  // server_lifetime with jitter; 0: never
 };
 
 using ClientList = IntrusiveList<ClientNode, ClientTag>;

@@ -12,7 +12,9 @@ static SharedTable<ParamData>& table() {
   return *instance;
 }
 
-static char fold(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+static char fold(char c) {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 static bool name_less(std::string_view a, std::string_view b) {
   return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end(),
@@ -20,7 +22,8 @@ static bool name_less(std::string_view a, std::string_view b) {
 }
 
 bool same_name(std::string_view a, std::string_view b) {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return fold(x) == fold(y); });
+  return a.size() == b.size() &&
+         std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) { return fold(x) == fold(y); });
 }
 
 template <size_t N>
@@ -30,25 +33,27 @@ static bool one_of(std::string_view name, const std::array<std::string_view, N>&
 
 bool is_fixed_parameter(std::string_view name) {
   static constexpr std::array<std::string_view, 8> kFixed = {
-      "server_version", "server_encoding", "is_superuser", "integer_datetimes",
-      "in_hot_standby", "session_authorization", "lc_collate", "pgberth.version"};
+      "server_version", "server_encoding",       "is_superuser", "integer_datetimes",
+      "in_hot_standby", "session_authorization", "lc_collate",   "pgberth.version"};
   return one_of(name, kFixed);
 }
 
 bool is_plan_parameter(std::string_view name) {
-  static constexpr std::array<std::string_view, 6> kPlan = {"DateStyle",   "IntervalStyle",   "TimeZone",
-                                                            "search_path", "client_encoding", "standard_conforming_strings"};
+  static constexpr std::array<std::string_view, 6> kPlan = {
+      "DateStyle", "IntervalStyle", "TimeZone", "search_path", "client_encoding", "standard_conforming_strings"};
   return one_of(name, kPlan);
 }
 
 const std::string* ParamData::find(std::string_view name) const {
-  const auto at = std::lower_bound(values.begin(), values.end(), name,
-                                   [](const auto& entry, std::string_view key) { return name_less(entry.first, key); });
+  const auto at = std::lower_bound(values.begin(), values.end(), name, [](const auto& entry, std::string_view key) {
+    return name_less(entry.first, key);
+  });
   return at != values.end() && same_name(at->first, name) ? &at->second : nullptr;
 }
 
 Params make_params(std::vector<std::pair<std::string, std::string>> values) {
-  std::stable_sort(values.begin(), values.end(), [](const auto& a, const auto& b) { return name_less(a.first, b.first); });
+  std::stable_sort(values.begin(), values.end(),
+                   [](const auto& a, const auto& b) { return name_less(a.first, b.first); });
   ParamData data;
   for (auto& entry : values) {  // the last of several wins
     if (!data.values.empty() && same_name(data.values.back().first, entry.first)) {
@@ -85,7 +90,9 @@ Params without_value(const Params& base, std::string_view name) {
   return make_params(std::move(values));
 }
 
-const Params& plan_params(const Params& params) { return params && params->plan ? params->plan : params; }
+const Params& plan_params(const Params& params) {
+  return params && params->plan ? params->plan : params;
+}
 
 std::string quote_literal(std::string_view text) {
   // E'' reads the same whatever standard_conforming_strings says.

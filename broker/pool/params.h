@@ -1,5 +1,5 @@
-// Session parameters as values: which settings a client or a server has. A set is immutable and interned (Held), so "the
-// server already has what this client needs" is one comparison of addresses.
+// Session parameters as values: which settings a client or a server has. A set is immutable and interned (Held), so
+// "the server already has what this client needs" is one comparison of addresses.
 #pragma once
 
 #include <cstdint>
@@ -37,12 +37,13 @@ Params make_params(std::vector<std::pair<std::string, std::string>> values);
 // `base` with one value changed or added.
 Params with_value(const Params& base, std::string_view name, std::string_view value);
 Params without_value(const Params& base, std::string_view name);
-// The set that decides what a Parse means under `params`. Equal for two sets that differ only in, say, application_name.
+// The set that decides what a Parse means under `params`. Equal for two sets that differ only in, say,
+// application_name.
 const Params& plan_params(const Params& params);
 
-// The one SELECT that makes a session with `have` into one with `want`; empty when nothing differs. Fixed parameters are
-// left alone. Values travel by set_config(), which takes them as a configuration file does (a list of schemas stays a
-// list); a NULL value resets, which is what happens to parameters that `want` does not name.
+// The one SELECT that makes a session with `have` into one with `want`; empty when nothing differs. Fixed parameters
+// are left alone. Values travel by set_config(), which takes them as a configuration file does (a list of schemas
+// stays a list); a NULL value resets, which is what happens to parameters that `want` does not name.
 std::string difference_sql(const Params& have, const Params& want);
 std::string quote_literal(std::string_view text);
 std::string quote_identifier(std::string_view text);

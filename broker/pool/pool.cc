@@ -173,7 +173,8 @@ static Micros doubled(Micros first, int times, Micros most) {
 
 void Pool::open_failed(Micros now) {
   ++failures_;
-  const Micros wait = std::min(doubled(kBackoffFirst, failures_, kBackoffMost), std::max(limits_.login_retry, kMillisecond));
+  const Micros wait =
+      std::min(doubled(kBackoffFirst, failures_, kBackoffMost), std::max(limits_.login_retry, kMillisecond));
   // Jitter: between three quarters and all of it, so that the slices and brokers of a fleet do not knock together.
   next_open_ = now + static_cast<Micros>(static_cast<double>(wait) * (0.75 + 0.25 * random_.fraction()));
 }
@@ -190,7 +191,8 @@ bool Pool::may_open(Micros now) {
                          servers(ServerState::kSetup).size();
   // After a failure one connect at a time knocks; else several.
   if (opening >= static_cast<size_t>(failures_ + overloads_ > 0 ? 1 : kParallelConnects)) return false;
-  tokens_ = std::min<double>(kOpenBurst, tokens_ + static_cast<double>(now - tokens_at_) / static_cast<double>(kOpenEvery));
+  tokens_ =
+      std::min<double>(kOpenBurst, tokens_ + static_cast<double>(now - tokens_at_) / static_cast<double>(kOpenEvery));
   tokens_at_ = now;
   return tokens_ >= 1;
 }
@@ -253,7 +255,8 @@ Decision Pool::want_more(Micros now) {
   if (!may_open(now)) return {};
   if (acquire(false)) return {.kind = Decision::Kind::kOpen};
   const ClientNode* oldest = first_eligible();
-  if (limits_.reserve_pool_size > 0 && oldest && now - oldest->wait_since >= limits_.reserve_pool_timeout && acquire(true)) {
+  if (limits_.reserve_pool_size > 0 && oldest && now - oldest->wait_since >= limits_.reserve_pool_timeout &&
+      acquire(true)) {
     return {.kind = Decision::Kind::kOpen};
   }
   return {};
@@ -292,17 +295,20 @@ Decision Pool::trim(Micros now) {
       why = CloseReason::kReconnect;
     } else if (server->expires_at && now >= server->expires_at) {
       why = CloseReason::kLifetime;
-    } else if (limits_.idle_timeout > 0 && now - server->state_since >= limits_.idle_timeout && open > limits_.min_pool_size) {
+    } else if (limits_.idle_timeout > 0 && now - server->state_since >= limits_.idle_timeout &&
+               open > limits_.min_pool_size) {
       why = CloseReason::kIdleTimeout;
     } else if (open > limits_.pool_size + limits_.reserve_pool_size) {
       why = CloseReason::kPoolSize;
-    } else if (nobody && open > limits_.pool_size && server->in_reserve && now - server->state_since >= limits_.reserve_pool_timeout) {
+    } else if (nobody && open > limits_.pool_size && server->in_reserve &&
+               now - server->state_since >= limits_.reserve_pool_timeout) {
       why = CloseReason::kReserve;
     } else if (nobody && database.wanted.exchange(false, std::memory_order_relaxed)) {
       why = CloseReason::kEvictedDatabase;
     } else if (nobody && user.wanted.exchange(false, std::memory_order_relaxed)) {
       why = CloseReason::kEvictedUser;
     }
+    if (why == CloseReason::kEvictedDatabase || why == CloseReason::kEvictedUser) evicted_at_ = now;
     if (why != CloseReason::kNone) return {.kind = Decision::Kind::kClose, .server = server, .why = why};
     server = idle.previous(server);
   }
@@ -314,8 +320,10 @@ Decision Pool::tick(Micros now) {
   if (decision.kind != Decision::Kind::kNone) return decision;
   decision = trim(now);
   if (decision.kind != Decision::Kind::kNone) return decision;
-  if (limits_.fill && !paused() && static_cast<int64_t>(server_count()) < fill_share() &&
-      shared_->servers.used.load(std::memory_order_relaxed) < limits_.min_pool_size && may_open(now) && acquire(false)) {
+  if (limits_.fill && !paused() && now - evicted_at_ >= kFillPause &&
+      static_cast<int64_t>(server_count()) < fill_share() &&
+      shared_->servers.used.load(std::memory_order_relaxed) < limits_.min_pool_size && may_open(now) &&
+      acquire(false)) {
     return {.kind = Decision::Kind::kOpen};
   }
   publish();

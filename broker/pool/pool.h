@@ -1,5 +1,5 @@
-// A pool's slice on one worker: who waits, which servers are free, and what to do next. Pure: no sockets, no clock; the
-// worker asks next() until it says kNone and carries the decisions out. All calls on the owning worker's thread.
+// A pool's slice on one worker: who waits, which servers are free, and what to do next. Pure: no sockets, no clock;
+// the worker asks next() until it says kNone and carries the decisions out. All calls on the owning worker's thread.
 #pragma once
 
 #include <array>
@@ -55,14 +55,17 @@ struct Limits {
   bool fill = false;  // min_pool_size applies: the broker can log in by itself
 };
 
-inline constexpr int kParallelConnects = 4;               // backend connects at once, per slice
-inline constexpr Micros kStealAfter = 5 * kMillisecond;   // another worker's client may overtake after waiting this much longer
-inline constexpr Micros kBackoffFirst = 1 * kSecond;      // then 2, 4, 8
+inline constexpr int kParallelConnects = 4;  // backend connects at once, per slice
+inline constexpr Micros kStealAfter =
+    5 * kMillisecond;  // another worker's client may overtake after waiting this much longer
+inline constexpr Micros kBackoffFirst = 1 * kSecond;  // then 2, 4, 8
 inline constexpr Micros kBackoffMost = 8 * kSecond;
-inline constexpr Micros kOverloadFirst = 1 * kSecond;     // after SQLSTATE 53300: 1, 2, 4, ... 60
+inline constexpr Micros kOverloadFirst = 1 * kSecond;  // after SQLSTATE 53300: 1, 2, 4, ... 60
 inline constexpr Micros kOverloadMost = 60 * kSecond;
-inline constexpr int kOpenBurst = 16;                     // token bucket of connects: burst,
-inline constexpr Micros kOpenEvery = 10 * kMillisecond;   // and one more token each 10 ms
+inline constexpr Micros kFillPause =
+    10 * kSecond;                      // min_pool_size rests after an eviction, or it would take the place back
+inline constexpr int kOpenBurst = 16;  // token bucket of connects: burst,
+inline constexpr Micros kOpenEvery = 10 * kMillisecond;  // and one more token each 10 ms
 
 class Pool {
  public:
@@ -110,7 +113,10 @@ class Pool {
   bool empty() const;
   SharedPool* shared() const { return shared_; }
   const Limits& limits() const { return limits_; }
-  bool paused() const { return paused_ || (all_paused_ && all_paused_->load(std::memory_order_relaxed)) || shared_->of_database->paused.load(std::memory_order_relaxed); }
+  bool paused() const {
+    return paused_ || (all_paused_ && all_paused_->load(std::memory_order_relaxed)) ||
+           shared_->of_database->paused.load(std::memory_order_relaxed);
+  }
 
  private:
   ClientList& list(ClientState state) { return clients_[static_cast<int>(state)]; }
@@ -145,6 +151,7 @@ class Pool {
   Micros tokens_at_ = 0;
   bool reserve_opening_ = false;
   Micros asked_at_ = 0;
+  Micros evicted_at_ = -kFillPause;  // when a server was closed so that another pool could open one
 
  public:
   // Whether the last kOpen was for the reserve: to be copied to the new server's in_reserve.

@@ -1,5 +1,6 @@
 // What the workers share of a pool: budgets and signals, all atomic. Every worker has its own slice (pool/pool.h) and
-// decides alone; these numbers keep the sum of the slices within one limit, and nobody waiting while another has plenty.
+// decides alone; these numbers keep the sum of the slices within one limit, and nobody waiting while another has
+// plenty.
 #pragma once
 
 #include <array>
@@ -23,8 +24,8 @@ inline constexpr Micros kNever = std::numeric_limits<Micros>::max();
 // A count with a limit (0: none), shared by all workers. `used` never exceeds the limit by acquiring; it may when the
 // limit is lowered, and then falls as holders give back.
 struct Gate {
-  std::atomic<int64_t> used{0};   // every worker adds and takes; relaxed: the number itself is all that is shared
-  std::atomic<int64_t> limit{0};  // written at reload
+  std::atomic<int64_t> used{0};     // every worker adds and takes; relaxed: the number itself is all that is shared
+  std::atomic<int64_t> limit{0};    // written at reload
   std::atomic<bool> wanted{false};  // somebody was refused: idle holders give back at their next tick
 
   bool try_acquire(int64_t extra = 0) {
@@ -42,8 +43,8 @@ struct Gate {
 // One configured database, whatever its users.
 struct SharedDatabase {
   std::string name;
-  Gate servers;  // max_db_connections
-  Gate clients;  // max_db_client_connections
+  Gate servers;                       // max_db_connections
+  Gate clients;                       // max_db_client_connections
   std::atomic<bool> paused{false};    // PAUSE db or KILL db; each worker looks when it would assign
   std::atomic<bool> disabled{false};  // DISABLE db
 };
@@ -56,9 +57,9 @@ struct SharedUser {
 
 // What one worker tells the others about its slice. Written by that worker only.
 struct alignas(64) SliceSignal {
-  // Since when its oldest client waits; kNever: nobody waits. Sequentially consistent together with `idle`: a worker that
-  // queues a client publishes here and then reads the others' `idle`; one that frees a server publishes `idle` and then
-  // reads here. So at least one of the two sees the other, and no wake-up is lost.
+  // Since when its oldest client waits; kNever: nobody waits. Sequentially consistent together with `idle`: a worker
+  // that queues a client publishes here and then reads the others' `idle`; one that frees a server publishes `idle`
+  // and then reads here. So at least one of the two sees the other, and no wake-up is lost.
   std::atomic<Micros> oldest_wait{kNever};
   std::atomic<int> waiting{0};
   std::atomic<int> idle{0};
@@ -70,12 +71,12 @@ struct SharedPool {
   std::string database, user;
   SharedDatabase* of_database = nullptr;
   SharedUser* of_user = nullptr;
-  Gate servers;  // pool_size; the reserve comes on top
+  Gate servers;                          // pool_size; the reserve comes on top
   std::atomic<int64_t> session_held{0};  // servers linked to session clients
   std::array<SliceSignal, kWorkersMax> slices;
 
-  // The parameters that PostgreSQL reports at login: what a client is greeted with. Set by the first server, and replaced
-  // when they change (an upgrade). Guarded by `mutex`; read at logins only.
+  // The parameters that PostgreSQL reports at login: what a client is greeted with. Set by the first server, and
+  // replaced when they change (an upgrade). Guarded by `mutex`; read at logins only.
   std::mutex mutex;
   Params welcome;
 };

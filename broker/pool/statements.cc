@@ -11,7 +11,9 @@ static SharedTable<StatementData>& table() {
   return *instance;
 }
 
-size_t statements_known() { return table().size(); }
+size_t statements_known() {
+  return table().size();
+}
 
 static uint64_t next_id() {
   // Starts at random, so that a name of another run is not taken for one of ours.
@@ -126,7 +128,9 @@ void ServerStatements::remove(const StatementData& statement) {
   }
 }
 
-Statement ServerStatements::oldest() const { return oldest_ == kNone ? Statement() : slots_[oldest_].statement; }
+Statement ServerStatements::oldest() const {
+  return oldest_ == kNone ? Statement() : slots_[oldest_].statement;
+}
 
 void ServerStatements::clear() {
   std::vector<Slot>().swap(slots_);

@@ -1,5 +1,5 @@
-// Prepared statements of the whole process: what a statement is (text, parameter types, the settings under which it was
-// parsed), its one name on every server, and which server has it.
+// Prepared statements of the whole process: what a statement is (text, parameter types, the settings under which it
+// was parsed), its one name on every server, and which server has it.
 #pragma once
 
 #include <array>
@@ -19,8 +19,8 @@ struct StatementData {
   std::string types;  // count and OIDs, in wire form
   Params plan;        // plan_params of the client at its Parse
   uint64_t hash = 0;
-  // What executing it does to prepared statements themselves; `deallocates` is the client's name of kDeallocate, whose
-  // `sql` is then kDeallocateSpare.
+  // What executing it does to prepared statements themselves; `deallocates` is the client's name of kDeallocate,
+  // whose `sql` is then kDeallocateSpare.
   enum class Command : uint8_t { kNone, kDeallocate, kDeallocateAll, kDiscardAll };
   Command command = Command::kNone;
   std::string deallocates;
@@ -32,13 +32,13 @@ struct StatementData {
 };
 using Statement = Held<StatementData>;
 
-// Names on servers begin so. A client's name that is not to be found travels behind kMissingPrefix, so that PostgreSQL
-// itself raises 26000; the prefix is taken out of the message again.
+// Names on servers begin so. A client's name that is not to be found travels behind kMissingPrefix, so that
+// PostgreSQL itself raises 26000; the prefix is taken out of the message again.
 inline constexpr std::string_view kStatementPrefix = "berth_";
 inline constexpr std::string_view kMissingPrefix = "berth_none_";
 
-// DEALLOCATE of a client's statement must not drop the one that other clients share: it drops a spare, made just before,
-// so that PostgreSQL itself answers (with 25P02 in a failed transaction, for example).
+// DEALLOCATE of a client's statement must not drop the one that other clients share: it drops a spare, made just
+// before, so that PostgreSQL itself answers (with 25P02 in a failed transaction, for example).
 inline constexpr std::string_view kSpareName = "berth_spare";
 inline constexpr std::string_view kDeallocateSpare = "DEALLOCATE berth_spare";
 
@@ -56,8 +56,8 @@ class StatementWindow {
   std::array<Statement, kSlots> slots_{};
 };
 
-// Which statements a server has, least recently used first: open addressing over ids, no allocation after the first use
-// at a given limit. At most kServerStatementsMax.
+// Which statements a server has, least recently used first: open addressing over ids, no allocation after the first
+// use at a given limit. At most kServerStatementsMax.
 class ServerStatements {
  public:
   // Marks it used. False: the server does not have it.

@@ -11,7 +11,10 @@
 namespace berth::session {
 
 CancelConnection::CancelConnection(Context& context, Server* server)
-    : context_(context), server_(server), deadline_(context.now() + (context.options().cancel_wait_timeout > 0 ? context.options().cancel_wait_timeout : kCancelTime)) {
+    : context_(context),
+      server_(server),
+      deadline_(context.now() +
+                (context.options().cancel_wait_timeout > 0 ? context.options().cancel_wait_timeout : kCancelTime)) {
   wire::put32(packet_, static_cast<uint32_t>(12 + server->key.size()));
   wire::put32(packet_, wire::kCancelRequestCode);
   wire::put32(packet_, server->pid);
@@ -26,7 +29,9 @@ void CancelConnection::on_connected(int error) {
   net::write(context_.engine, conn_, packet_);
 }
 
-void CancelConnection::on_eof(int) { finish(); }
+void CancelConnection::on_eof(int) {
+  finish();
+}
 
 void CancelConnection::finish() {
   if (closing_) return;
@@ -42,7 +47,8 @@ void CancelConnection::on_closed() {
 }
 
 bool Server::start_cancel() {
-  if (key.empty() || cancels.size() >= kCancelsPerServer || context->cancels.size() >= kCancelsPerWorker) return false;
+  if (key.empty() || cancels.size() >= kCancelsPerServer || context->cancels.size() >= kCancelsPerWorker)
+    return false;
   cancelled_at = context->now();
   cancels.push_back(new CancelConnection(*context, this));  // frees itself when closed
   return true;
@@ -66,9 +72,7 @@ bool cancel_client(Context& context, uint32_t pid, std::string_view key) {
   const std::string right = cancel_key(pid, client->serial).substr(0, client->long_cancel_key ? 32 : 4);
   if (!auth::equal_constant_time(right, key)) return false;
   switch (client->state) {
-    case pool::ClientState::kWaiting:
-      client->refuse("57014", "canceling statement due to user request");
-      break;
+    case pool::ClientState::kWaiting: client->refuse("57014", "canceling statement due to user request"); break;
     case pool::ClientState::kLinked:
       // Only a request under way can be cancelled; PostgreSQL itself ignores it for an idle session.
       if (!client->server->requests.empty() && !client->server->syncing_settings) client->server->start_cancel();

@@ -1,5 +1,5 @@
-// A client session: one application's connection, from its first byte to its last. It owns no buffer; what it holds while
-// idle is this object. Its chapters: client_startup.cc, client_auth.cc, client_relay.cc, client_statements.cc,
+// A client session: one application's connection, from its first byte to its last. It owns no buffer; what it holds
+// while idle is this object. Its chapters: client_startup.cc, client_auth.cc, client_relay.cc, client_statements.cc,
 // client_wait.cc, client_close.cc.
 #pragma once
 
@@ -66,20 +66,20 @@ class Client final : public net::Handler, public pool::ClientNode {
   Context& context;
   net::Conn* conn = nullptr;
   Slice* slice = nullptr;
-  Server* server = nullptr;  // of kLinked
-  pool::Params params;       // its settings now
-  pool::Params start_params; // those it logged in with: what RESET goes back to
+  Server* server = nullptr;   // of kLinked
+  pool::Params params;        // its settings now
+  pool::Params start_params;  // those it logged in with: what RESET goes back to
   pool::ClientStatements statements;
   pool::Statement unnamed;
-  pool::Statement bound;     // what the unnamed portal would do to statements (DEALLOCATE, DISCARD ALL), if anything
+  pool::Statement bound;  // what the unnamed portal would do to statements (DEALLOCATE, DISCARD ALL), if anything
   std::unique_ptr<Login> login;
-  std::string user;          // its own name, where the servers' user is another (forced by the database entry)
-  uint64_t serial;           // `id` in SHOW CLIENTS, and part of the cancel key
+  std::string user;  // its own name, where the servers' user is another (forced by the database entry)
+  uint64_t serial;   // `id` in SHOW CLIENTS, and part of the cancel key
   Micros connected_at;
-  Micros request_at = 0;     // the first message of the transaction, or of the last one
-  Micros query_at = 0;       // the first message since the last ReadyForQuery
-  uint64_t forward_left = 0; // bytes of a message that are still to be passed on, or dropped if `dropping`
-  uint32_t pid;              // as told in BackendKeyData
+  Micros request_at = 0;      // the first message of the transaction, or of the last one
+  Micros query_at = 0;        // the first message since the last ReadyForQuery
+  uint64_t forward_left = 0;  // bytes of a message that are still to be passed on, or dropped if `dropping`
+  uint32_t pid;               // as told in BackendKeyData
   config::PoolMode mode = config::PoolMode::kSession;
   // Each of these is one fact of the protocol, not a state: the message stream has them side by side.
   bool dropping : 1 = false;        // forward_left counts bytes to drop
@@ -88,16 +88,16 @@ class Client final : public net::Handler, public pool::ClientNode {
   bool refusing : 1 = false;        // refused a server: swallow the batch, then say ReadyForQuery
   bool in_transaction : 1 = false;  // request_at is running
   bool unix_socket : 1 = false;
-  bool seen_ssl : 1 = false;        // SSLRequest answered (T26)
+  bool seen_ssl : 1 = false;  // SSLRequest answered (T26)
   bool seen_gss : 1 = false;
-  bool long_cancel_key : 1 = false; // protocol 3.2: 32 bytes instead of 4
-  bool counted : 1 = false;         // in Globals::clients
-  bool counted_gates : 1 = false;   // in the database's and the user's client gates
-  bool admin : 1 = false;           // console: may change things
-  bool told_limits : 1 = false;     // the log has said what of the mode it broke
-  bool wait_told : 1 = false;       // query_wait_notify has been sent
-  bool half_open : 1 = false;       // the first packet was an encryption request
-  bool mode_fixed : 1 = false;      // by the port
+  bool long_cancel_key : 1 = false;  // protocol 3.2: 32 bytes instead of 4
+  bool counted : 1 = false;          // in Globals::clients
+  bool counted_gates : 1 = false;    // in the database's and the user's client gates
+  bool admin : 1 = false;            // console: may change things
+  bool told_limits : 1 = false;      // the log has said what of the mode it broke
+  bool wait_told : 1 = false;        // query_wait_notify has been sent
+  bool half_open : 1 = false;        // the first packet was an encryption request
+  bool mode_fixed : 1 = false;       // by the port
 
  private:
   friend class ClientRelay;

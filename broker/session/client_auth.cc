@@ -1,6 +1,6 @@
-// Chapter 2: who is it, and may it come in? The exchange itself is auth/'s; here are the rules of databases, users and
-// limits, and the greeting. An unknown user takes the same steps as a wrong password, an unknown database is told only
-// to those who have proved themselves.
+// Chapter 2: who is it, and may it come in? The exchange itself is auth/'s; here are the rules of databases, users
+// and limits, and the greeting. An unknown user takes the same steps as a wrong password, an unknown database is told
+// only to those who have proved themselves.
 #include "base/log.h"
 #include "base/siphash.h"
 #include "session/client.h"
@@ -37,7 +37,8 @@ void Client::begin_auth() {
   const Shutdown shutdown = context.globals.shutdown.load(std::memory_order_relaxed);
   if (shutdown != Shutdown::kNo && !login->console) return fatal("57P03", "pgberth is shutting down");
   if (!login->console) {
-    if (!context.globals.clients.try_acquire()) return fatal("53300", "no more connections allowed (max_client_conn)");
+    if (!context.globals.clients.try_acquire())
+      return fatal("53300", "no more connections allowed (max_client_conn)");
     counted = true;
     login->entry = config.find_database(login->database);
     login->database_missing = login->entry == nullptr;
@@ -52,8 +53,9 @@ void Client::begin_auth() {
   if (method == auth::Method::kTrust && !text) return fatal("28P01", wrong_password(login->user));
   auth::Secret secret;
   if (text) secret = auth::parse_secret(*text);
-  login->verifier = auth::make_client_verifier(method, login->user, text ? &secret : nullptr,
-                                               static_cast<int>(config.options.scram_iterations), context.mock_profile);
+  login->verifier =
+      auth::make_client_verifier(method, login->user, text ? &secret : nullptr,
+                                 static_cast<int>(config.options.scram_iterations), context.mock_profile);
   auth_on_step(login->verifier->start());
 }
 
@@ -96,7 +98,8 @@ void Client::auth_succeeded() {
     if (!login->verifier->password().empty()) learned.password = login->verifier->password();
   }
   if (!login->replication.empty() && mode_fixed && mode != config::PoolMode::kSession) {
-    return fatal("0A000", "replication connections need session mode",  "This port is in transaction mode: connect to session_port.");
+    return fatal("0A000", "replication connections need session mode",
+                 "This port is in transaction mode: connect to session_port.");
   }
   if (login->config->options.auth_type == config::AuthType::kAny && login->entry->user.empty()) {
     return fatal("28000", "auth_type any needs a user in the database entry");
@@ -111,7 +114,8 @@ void Client::auth_succeeded() {
 bool Client::take_gates() {
   pool::Gate& of_database = slice->pool.shared()->of_database->clients;
   pool::Gate& of_user = context.globals.registry.user(login->user)->clients;
-  of_user.limit.store(context.config->max_user_client_connections(context.config->find_user(login->user)), std::memory_order_relaxed);
+  of_user.limit.store(context.config->max_user_client_connections(context.config->find_user(login->user)),
+                      std::memory_order_relaxed);
   if (!of_database.try_acquire()) {
     fatal("53300", "client connections exceeded (max_db_client_connections)");
     return false;
@@ -206,7 +210,8 @@ void Client::finish_login() {
   out += greeting.statuses;
   wire::put_parameter_status(out, "pgbouncer.version", "PgBouncer 1.26.1");
   wire::put_parameter_status(out, "pgbouncer.pool_mode", config::to_string(mode));
-  wire::put_parameter_status(out, "pgbouncer.max_prepared_statements", std::to_string(context.options().max_prepared_statements));
+  wire::put_parameter_status(out, "pgbouncer.max_prepared_statements",
+                             std::to_string(context.options().max_prepared_statements));
   {
     wire::Message key(out, wire::kBackendKeyData);
     wire::put32(out, pid);

@@ -20,7 +20,8 @@ std::string_view Client::database_name() const {
 
 std::string Client::label() const {
   const net::Address peer = conn ? net::peer_address(context.engine.descriptor(conn)) : net::Address{};
-  return fmt::format("C-{}: {}/{}@{}", fmt::ptr(this), database_name(), user_name(), peer.valid() ? peer.text() : "gone");
+  return fmt::format("C-{}: {}/{}@{}", fmt::ptr(this), database_name(), user_name(),
+                     peer.valid() ? peer.text() : "gone");
 }
 
 void Client::send(std::string_view bytes) {

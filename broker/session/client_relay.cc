@@ -1,6 +1,6 @@
-// The middle of a client's life: its messages on their way to a server. The walk goes from message head to message head
-// and forwards stretches as they are; only what names a prepared statement is rewritten (client_statements.cc). What a
-// message will be answered with is put into the server's queue at the same moment.
+// The middle of a client's life: its messages on their way to a server. The walk goes from message head to message
+// head and forwards stretches as they are; only what names a prepared statement is rewritten (client_statements.cc).
+// What a message will be answered with is put into the server's queue at the same moment.
 #include "session/client_relay.h"
 
 #include "wire/encode.h"
@@ -143,12 +143,11 @@ bool ClientRelay::copy_message() {
     case wire::kFlush:
     case wire::kSync: return pass();
     case wire::kCopyDone:
-    case wire::kCopyFail:
-      server_->copy_in = false;
-      return pass();
+    case wire::kCopyFail: server_->copy_in = false; return pass();
     default:
       if (server_->copy_both) return pass();
-      if (server_->requests.empty() || !server_->requests.front().extended()) return fail("unexpected message type during COPY from stdin");
+      if (server_->requests.empty() || !server_->requests.front().extended())
+        return fail("unexpected message type during COPY from stdin");
       server_->copy_in = false;  // PostgreSQL refuses it, and skips to the next Sync
       breaks_copy_ = true;
       return message();

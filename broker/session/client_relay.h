@@ -13,7 +13,11 @@ namespace berth::session {
 class ClientRelay {
  public:
   ClientRelay(Client& client, std::string_view bytes)
-      : client_(client), context_(client.context), server_(client.server), out_(client.context.to_server), bytes_(bytes),
+      : client_(client),
+        context_(client.context),
+        server_(client.server),
+        out_(client.context.to_server),
+        bytes_(bytes),
         own_names_(client.session_mode || context_.options().max_prepared_statements == 0) {}
   net::Taken run();
 
@@ -58,7 +62,8 @@ class ClientRelay {
   std::string_view body() const { return bytes_.substr(at_ + wire::kHeaderSize, head_.size - wire::kHeaderSize); }
   // As much of the body as has come.
   std::string_view body_at_hand() const {
-    return bytes_.substr(at_ + wire::kHeaderSize, std::min<uint64_t>(head_.size, bytes_.size() - at_) - wire::kHeaderSize);
+    return bytes_.substr(at_ + wire::kHeaderSize,
+                         std::min<uint64_t>(head_.size, bytes_.size() - at_) - wire::kHeaderSize);
   }
   // The message is done with; nothing of it was passed on as it is.
   bool consume(uint64_t size) {
@@ -73,7 +78,7 @@ class ClientRelay {
   Outbox& out_;
   std::string_view bytes_;
   const bool own_names_;  // statements go by the client's names: session mode, or max_prepared_statements = 0
-  size_t start_ = 0;  // of the stretch that is passed as it is
+  size_t start_ = 0;      // of the stretch that is passed as it is
   size_t at_ = 0;
   size_t need_ = 0;
   wire::Head head_{};

@@ -1,5 +1,5 @@
-// Chapter 1 of a client's life: the first packets. Encryption requests are answered `N`, a cancel request is routed and
-// the connection closed, a StartupMessage becomes a Login and goes to chapter 2 (client_auth.cc).
+// Chapter 1 of a client's life: the first packets. Encryption requests are answered `N`, a cancel request is routed
+// and the connection closed, a StartupMessage becomes a Login and goes to chapter 2 (client_auth.cc).
 #include "session/client.h"
 #include "wire/encode.h"
 
@@ -33,15 +33,20 @@ Client::~Client() {
   context.globals.worker_clients[static_cast<size_t>(context.worker)].fetch_sub(1, std::memory_order_relaxed);
 }
 
-Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket) {
+Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode,
+                      bool unix_socket) {
   auto* client = new Client(context, fixed_mode, unix_socket);  // frees itself in on_closed
   context.startup_clients.push_back(client);
   client->conn = context.engine.attach(descriptor, client);
   return client;
 }
 
-void Client::on_connected(int) { ASSERT(false); }  // accepted connections are connected
-void Client::on_detached(int, std::string_view) { ASSERT(false); }  // clients do not travel
+void Client::on_connected(int) {
+  ASSERT(false);
+}  // accepted connections are connected
+void Client::on_detached(int, std::string_view) {
+  ASSERT(false);
+}  // clients do not travel
 
 net::Taken Client::chapter_on_bytes(std::string_view bytes) {
   switch (state) {
@@ -72,9 +77,7 @@ net::Taken Client::startup_on_bytes(std::string_view bytes) {
   const wire::Startup startup = wire::parse_startup(bytes);
   switch (startup.kind) {
     case wire::Startup::Kind::kNeedMore: return {0, startup.size};
-    case wire::Startup::Kind::kBad:
-      fatal("08P01", startup.why);
-      return {bytes.size(), 0};
+    case wire::Startup::Kind::kBad: fatal("08P01", startup.why); return {bytes.size(), 0};
     case wire::Startup::Kind::kSsl:
     case wire::Startup::Kind::kGssEnc:
     case wire::Startup::Kind::kStartup:
@@ -105,8 +108,8 @@ void Client::startup_on_packet(const wire::Startup& startup) {
   }
 }
 
-// A protocol newer than 3.2 and options of the protocol (`_pq_.`) that the broker does not know are negotiated away, as
-// PostgreSQL does.
+// A protocol newer than 3.2 and options of the protocol (`_pq_.`) that the broker does not know are negotiated away,
+// as PostgreSQL does.
 void Client::negotiate(const wire::Startup& startup) {
   std::vector<std::string_view> unknown;
   for (const auto& [name, value] : startup.parameters) {
@@ -173,7 +176,8 @@ bool Client::read_parameters(const wire::Startup& startup) {
   }
   if (context.options().application_name_add_host) {
     const net::Address peer = net::peer_address(context.engine.descriptor(conn));
-    application = (application.empty() ? std::string("app") : application) + " - " + peer.host() + ":" + std::to_string(peer.port());
+    application = (application.empty() ? std::string("app") : application) + " - " + peer.host() + ":" +
+                  std::to_string(peer.port());
     settings.emplace_back("application_name", application);
   }
   start_params = params = pool::make_params(std::move(settings));
@@ -183,7 +187,11 @@ bool Client::read_parameters(const wire::Startup& startup) {
 uint32_t client_pid(int worker, uint32_t index) {
   return (static_cast<uint32_t>(worker) << 24 | (index & 0xffffff)) + 1;
 }
-int worker_of_pid(uint32_t pid) { return pid == 0 ? -1 : static_cast<int>((pid - 1) >> 24); }
-uint32_t index_of_pid(uint32_t pid) { return (pid - 1) & 0xffffff; }
+int worker_of_pid(uint32_t pid) {
+  return pid == 0 ? -1 : static_cast<int>((pid - 1) >> 24);
+}
+uint32_t index_of_pid(uint32_t pid) {
+  return (pid - 1) & 0xffffff;
+}
 
 }  // namespace berth::session

@@ -1,7 +1,7 @@
-// Prepared statements in transaction mode: a client's names are its own, a server's statements are everybody's. Parse,
-// Bind, Describe and Close travel under the broker's name of the statement; a server that lacks it gets its Parse just
-// before. An error must happen on the server as well, or what ran before it in the same batch would commit: so unknown
-// names and names in use are sent on, in a form that makes PostgreSQL itself refuse them.
+// Prepared statements in transaction mode: a client's names are its own, a server's statements are everybody's.
+// Parse, Bind, Describe and Close travel under the broker's name of the statement; a server that lacks it gets its
+// Parse just before. An error must happen on the server as well, or what ran before it in the same batch would
+// commit: so unknown names and names in use are sent on, in a form that makes PostgreSQL itself refuse them.
 #include "session/client_relay.h"
 #include "wire/encode.h"
 
@@ -17,7 +17,8 @@ pool::Statement ClientRelay::intern(const wire::ParseMessage& message) {
       case wire::StatementCommand::Kind::kNone: break;
       case wire::StatementCommand::Kind::kDeallocate:
         if (!client_.statements.find(command.name)) break;  // one that SQL made: PostgreSQL knows it under this name
-        return context_.statements.intern_command(Command::kDeallocate, command.name, message.sql, message.types, plan);
+        return context_.statements.intern_command(Command::kDeallocate, command.name, message.sql, message.types,
+                                                  plan);
       case wire::StatementCommand::Kind::kDeallocateAll:
         return context_.statements.intern_command(Command::kDeallocateAll, {}, message.sql, message.types, plan);
       case wire::StatementCommand::Kind::kDiscardAll:
@@ -65,7 +66,8 @@ bool ClientRelay::parse() {
   }
   pool::Statement statement = intern(message);
   const bool known = server_->statements.touch(*statement);
-  if (known && server_->requests.pending(server_->batch_end) && !breaks_copy_) return wait();  // is it in a failed transaction?
+  if (known && server_->requests.pending(server_->batch_end) && !breaks_copy_)
+    return wait();  // is it in a failed transaction?
   server_->names_changed = true;
   const bool refused = server_->status == 'E' && !ends_transaction(message.sql);
   if (known && !refused) {
@@ -110,6 +112,7 @@ bool ClientRelay::parse_unnamed(pool::Statement statement) {
 // The name is in use: 42P05 from PostgreSQL itself, which sees its own name in use.
 bool ClientRelay::parse_again(const pool::Statement& there, const wire::ParseMessage& message) {
   emit();
+  if (!server_->statements.has(*there)) server_->names_changed = true;
   ensure(there);
   Request& request = push(Request::Kind::kParse);
   request.statement = there;
@@ -125,16 +128,26 @@ void ClientRelay::ensure(const pool::Statement& statement) {
   client_.slice->counters.server_parse_count++;
 }
 
-// What an earlier batch does to names is known only when PostgreSQL has answered it: it may fail, and then it is undone.
-// `name` is one of the client's, or empty for the unnamed statement.
+// What an earlier batch does to names is known only when PostgreSQL has answered it: it may fail, and then it is
+// undone. `name` is one of the client's, or empty for the unnamed statement.
 bool ClientRelay::must_wait(std::string_view name) const {
   if (breaks_copy_) return false;
+  if (server_->requests.pending(server_->batch_end)) {
+    // What the server lacks would have to be injected, and whether that is taken (no failed transaction, no error
+    // before it) is not known while earlier batches are unanswered.
+    const pool::Statement* there = name.empty() ? &client_.unnamed : client_.statements.find(name);
+    const bool lacks =
+        name.empty() ? !(server_->unnamed == client_.unnamed) : there && !server_->statements.has(**there);
+    if (lacks) return true;
+  }
   if (name.empty()) return !server_->unnamed_changed && server_->requests.pending(server_->unnamed_end);
   return server_->requests.pending(server_->names_end);
 }
 
 // What takes a name away waits for all: an error about a statement is told under the name that it had.
-bool ClientRelay::must_wait_for_all() const { return !breaks_copy_ && server_->requests.pending(server_->batch_end); }
+bool ClientRelay::must_wait_for_all() const {
+  return !breaks_copy_ && server_->requests.pending(server_->batch_end);
+}
 
 // The message stays with the engine until the server has said more (Server::after_bytes).
 bool ClientRelay::wait() {
@@ -142,13 +155,14 @@ bool ClientRelay::wait() {
   return false;
 }
 
-// Looks a name up; sends what the server lacks. `server_name` is what goes to the server in its place. False: the unnamed
-// statement, which goes as it is. `values` is how many a Bind gives; -1: not known, or no Bind.
+// Looks a name up; sends what the server lacks. `server_name` is what goes to the server in its place. False: the
+// unnamed statement, which goes as it is. `values` is how many a Bind gives; -1: not known, or no Bind.
 bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name) {
   if (name.empty()) {
     statement = client_.unnamed;
     if (statement && server_->unnamed == statement) return false;
     emit();
+    server_->unnamed_changed = true;  // until it is answered, later batches cannot count on it
     if (statement) {
       server_->inject_parse(statement, true);
       server_->unnamed = statement;
@@ -165,8 +179,10 @@ bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& st
   }
   if (const pool::Statement* there = client_.statements.find(name)) {
     statement = *there;
-    if (values >= 0 && server_->status == 'E' && !server_->statements.has(*statement) && !ends_transaction(statement->sql)) {
-      // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same message.
+    if (values >= 0 && server_->status == 'E' && !server_->statements.has(*statement) &&
+        !ends_transaction(statement->sql)) {
+      // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same
+      // message.
       emit();
       server_->inject_spare(static_cast<uint16_t>(values));
       statement.reset();
@@ -175,6 +191,7 @@ bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& st
     }
     if (!server_->statements.touch(*statement)) {
       emit();
+      server_->names_changed = true;  // likewise
       ensure(statement);
     }
     return true;
@@ -196,7 +213,7 @@ bool ClientRelay::bind() {
   const int read = wire::parse_bind_head(body_at_hand(), body_size, names);
   if (read < 0) return fail("invalid Bind message");
   if (read == 0) return more(std::min<uint64_t>(head_.size, bytes_.size() - at_ + 64));
-  if (names.portal.size() > kArena / 4 || names.statement.size() > kArena / 4) return fail("name is too long");
+  if (names.portal.size() > kBindNameMax || names.statement.size() > kBindNameMax) return fail("name is too long");
   if (head_.size > INT32_MAX - kArena) return fail("message is too long");
   if (must_wait(names.statement)) return wait();
   client_.in_batch = server_->unsynced = true;
@@ -295,8 +312,8 @@ bool ClientRelay::close() {
   return consume(head_.size);
 }
 
-// What DEALLOCATE and DISCARD do to the client's and the server's statements, done when they are sent (what the client
-// sends next counts on it) and undone if PostgreSQL refuses them.
+// What DEALLOCATE and DISCARD do to the client's and the server's statements, done when they are sent (what the
+// client sends next counts on it) and undone if PostgreSQL refuses them.
 void ClientRelay::apply_command(Request& request, const pool::StatementData& command) {
   request.undo = std::make_unique<Request::Undo>();
   server_->names_changed = true;

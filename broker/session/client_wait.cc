@@ -21,7 +21,8 @@ bool Client::want_server() {
   wait_told = false;
   slice->pool.move(this, pool::ClientState::kWaiting, now);
   if (slice->last_error_permanent && slice->pool.failing(now) && slice->pool.shared()->servers.used.load() == 0) {
-    refuse(slice->last_error_sqlstate, slice->last_error);  // just told by the server: it will not heal within the back-off
+    refuse(slice->last_error_sqlstate,
+           slice->last_error);  // just told by the server: it will not heal within the back-off
     return false;
   }
   run_slice(context, *slice);
@@ -66,7 +67,8 @@ net::Taken Client::refusing_on_bytes(std::string_view bytes) {
     dropping = false;
     if (!refusing) break;
     if (bytes.size() - at < wire::kHeaderSize) return {at, wire::kHeaderSize};
-    const wire::Head head = wire::read_head(bytes.data() + at, static_cast<uint64_t>(context.options().max_packet_size));
+    const wire::Head head =
+        wire::read_head(bytes.data() + at, static_cast<uint64_t>(context.options().max_packet_size));
     if (!head.valid) {
       fatal("08P01", "invalid message length");
       return {bytes.size(), 0};

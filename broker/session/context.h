@@ -70,20 +70,22 @@ struct Learned {
 
 enum class Shutdown : int { kNo, kWaitForServers, kWaitForClients, kNow };
 
-// One per process. Any thread may read the atomics; the maps have their lock and are touched at logins and by the console.
+// One per process. Any thread may read the atomics; the maps have their lock and are touched at logins and by the
+// console.
 struct Globals {
   pool::SharedRegistry registry;
-  pool::Gate clients;                     // max_client_conn
-  std::atomic<uint64_t> next_serial{1};   // of clients and servers: `id` in SHOW
+  pool::Gate clients;                    // max_client_conn
+  std::atomic<uint64_t> next_serial{1};  // of clients and servers: `id` in SHOW
   std::atomic<Shutdown> shutdown{Shutdown::kNo};
-  std::atomic<bool> paused{false};        // PAUSE of all
-  std::array<std::atomic<int>, pool::kWorkersMax> worker_clients{};  // whoever accepts adds, the owner takes; accept reads all
+  std::atomic<bool> paused{false};  // PAUSE of all
+  std::array<std::atomic<int>, pool::kWorkersMax>
+      worker_clients{};  // whoever accepts adds, the owner takes; accept reads all
   std::mutex mutex;
   std::unordered_map<std::string, Learned> learned;  // by user name; guarded by mutex
 };
 
-// The greeting of clients that ask for the same: what they asked for and what the server has give their settings and the
-// ParameterStatus messages, once for many logins.
+// The greeting of clients that ask for the same: what they asked for and what the server has give their settings and
+// the ParameterStatus messages, once for many logins.
 struct Greeting {
   pool::Params asked, welcome;
   pool::Params params;
@@ -103,7 +105,7 @@ struct Slice {
   std::vector<net::Address> addresses;  // resolved; valid until addresses_until
   Micros addresses_until = 0;
   size_t next_address = 0;
-  std::string last_error;           // of the last failed connect, for those who wait; empty: none
+  std::string last_error;  // of the last failed connect, for those who wait; empty: none
   std::string last_error_sqlstate;
   bool last_error_permanent = false;
   std::array<Greeting, 4> greetings;  // applications log in again and again with the same startup packet
@@ -128,21 +130,22 @@ struct Context {
   auth::MockProfile mock_profile;  // what unknown users look like: computed from auth_file at each reload
   pool::StatementWindow statements;
   Outbox to_client, to_server;  // one turn's gathering; empty between calls
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<Slice>> slices;  // by database and user (with replication)
+  std::map<std::pair<std::string, std::string>, std::unique_ptr<Slice>>
+      slices;  // by database and user (with replication)
   pool::ClientList startup_clients, console_clients, closing_clients;
-  std::vector<Client*> client_by_index;   // pid -> client: see client_pid()
+  std::vector<Client*> client_by_index;  // pid -> client: see client_pid()
   std::vector<uint32_t> free_indexes;
   std::vector<CancelConnection*> cancels;
 
-  bool stopping = false;        // no slice opens or fills any more
+  bool stopping = false;  // no slice opens or fills any more
 
   Micros now() const { return engine.now(); }
   const config::Options& options() const { return config->options; }
 };
 
 // The slice of (database, user), made at need. `entry` must be the database's.
-Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database, std::string_view user,
-                  std::string_view replication);
+Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database,
+                  std::string_view user, std::string_view replication);
 // Reads limits and mode again: after a reload.
 void configure_slice(Context& context, Slice& slice);
 

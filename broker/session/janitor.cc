@@ -9,7 +9,9 @@
 
 namespace berth::session {
 
-static bool over(Micros since, Micros limit, Micros now) { return limit > 0 && now - since >= limit; }
+static bool over(Micros since, Micros limit, Micros now) {
+  return limit > 0 && now - since >= limit;
+}
 
 static void sweep_logins(Context& context) {
   const Micros limit = context.options().client_login_timeout, now = context.now();
@@ -51,25 +53,30 @@ static void sweep_idle(Context& context, Slice& slice, const config::UserEntry* 
   for (pool::ClientNode* node = idle.front(); node;) {
     auto* client = static_cast<Client*>(node);
     node = idle.next(node);
-    if (over(std::max(client->query_at, client->connected_at), limit, now)) client->fatal("57P05", "client_idle_timeout");
+    if (over(std::max(client->query_at, client->connected_at), limit, now))
+      client->fatal("57P05", "client_idle_timeout");
   }
 }
 
 static void sweep_waiting(Context& context, Slice& slice, const config::UserEntry* user) {
   const Micros limit = slice.entry ? context.config->query_wait_timeout(*slice.entry, user) : kSecond;
   const Micros notify = context.options().query_wait_notify, now = context.now();
-  for (const pool::ClientList* list : {&slice.pool.clients(pool::ClientState::kWaiting), &slice.pool.session_waiting(),
-                                       &slice.pool.clients(pool::ClientState::kLoginWait)}) {
+  for (const pool::ClientList* list :
+       {&slice.pool.clients(pool::ClientState::kWaiting), &slice.pool.session_waiting(),
+        &slice.pool.clients(pool::ClientState::kLoginWait)}) {
     for (pool::ClientNode* node = list->front(); node;) {
       auto* client = static_cast<Client*>(node);
       node = list->next(node);
       if (over(client->wait_since, limit, now)) {
         client->refuse("53300", "query_wait_timeout", slice.last_error);
-      } else if (!client->wait_told && client->state == pool::ClientState::kWaiting && over(client->wait_since, notify, now)) {
+      } else if (!client->wait_told && client->state == pool::ClientState::kWaiting &&
+                 over(client->wait_since, notify, now)) {
         client->wait_told = true;
-        client->notice(fmt::format("No server connection available in {} pool \"{}\" for user \"{}\", client being queued",
-                                   config::to_string(client->mode), slice.database, slice.user));
-      } else if (client->state == pool::ClientState::kLoginWait && over(client->connected_at, context.options().client_login_timeout, now)) {
+        client->notice(
+            fmt::format("No server connection available in {} pool \"{}\" for user \"{}\", client being queued",
+                        config::to_string(client->mode), slice.database, slice.user));
+      } else if (client->state == pool::ClientState::kLoginWait &&
+                 over(client->connected_at, context.options().client_login_timeout, now)) {
         client->fatal("57014", "client_login_timeout", slice.last_error);
       }
     }
@@ -107,13 +114,16 @@ void janitor(Context& context) {
       const std::lock_guard<std::mutex> guard(slice->pool.shared()->mutex);
       known = static_cast<bool>(slice->pool.shared()->welcome);
     }
-    if (known && !slice->pool.clients(pool::ClientState::kLoginWait).empty()) welcome_waiting(context, slice->pool.shared());
+    if (known && !slice->pool.clients(pool::ClientState::kLoginWait).empty())
+      welcome_waiting(context, slice->pool.shared());
     sweep_linked(context, *slice, user);
     sweep_idle(context, *slice, user);
     sweep_waiting(context, *slice, user);
     sweep_servers(context, *slice);
-    if (shutdown == Shutdown::kNo) tick_slice(context, *slice);
-    else run_slice(context, *slice);
+    if (shutdown == Shutdown::kNo)
+      tick_slice(context, *slice);
+    else
+      run_slice(context, *slice);
   }
   for (size_t i = context.cancels.size(); i-- > 0;) {
     if (context.now() >= context.cancels[i]->deadline()) context.cancels[i]->finish();
@@ -143,13 +153,15 @@ void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
   for (auto& [key, slice] : context.slices) {
     const config::DatabaseEntry* before = slice->entry;
     const config::DatabaseEntry* after = next->find_database(slice->database);
-    const bool moved = before && after && (before->hosts != after->hosts || before->port != after->port ||
-                                           before->dbname != after->dbname || before->user != after->user ||
-                                           before->connect_query != after->connect_query || before->password != after->password);
+    const bool moved = before && after &&
+                       (before->hosts != after->hosts || before->port != after->port ||
+                        before->dbname != after->dbname || before->user != after->user ||
+                        before->connect_query != after->connect_query || before->password != after->password);
     if (moved || !after) slice->pool.reconnect();
     slice->addresses.clear();
   }
-  const std::shared_ptr<const config::Config> old = context.config;  // entries point into it until the loop below is done
+  const std::shared_ptr<const config::Config> old =
+      context.config;  // entries point into it until the loop below is done
   context.config = std::move(next);
   context.globals.clients.limit = context.options().max_client_conn;
   for (auto& [key, slice] : context.slices) {

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/assert.h"
 #include "net/engine.h"
 #include "session/limits.h"
 

@@ -1,5 +1,6 @@
-// The queue of what a server still owes: one entry per message that it will answer, in the order of sending, each with
-// the client that gets the answer. Replies that the broker makes itself stand in the same queue, so all keep their order.
+// The queue of what a server still owes: one entry per message that it will answer, in the order of sending, each
+// with the client that gets the answer. Replies that the broker makes itself stand in the same queue, so all keep
+// their order.
 #pragma once
 
 #include <cstdint>
@@ -30,14 +31,15 @@ struct Request {
   };
   // What to put back when PostgreSQL skips or refuses the message. Rare, so apart.
   struct Undo {
-    std::string name;                   // the client's name of the statement
-    bool all_statements = false;        // DISCARD ALL, DEALLOCATE ALL: both sides' statements
+    std::string name;             // the client's name of the statement
+    bool all_statements = false;  // DISCARD ALL, DEALLOCATE ALL: both sides' statements
     pool::ClientStatements of_client;
     pool::ServerStatements of_server;
   };
   Kind kind = Kind::kQuery;
-  bool on_server = false;     // kParse, kClose: the server's cache has, or has no more, `statement` because of this message
-  bool own = false;           // the broker's own query: its failure matters to the broker
+  bool on_server =
+      false;         // kParse, kClose: the server's cache has, or has no more, `statement` because of this message
+  bool own = false;  // the broker's own query: its failure matters to the broker
   bool unnamed = false;       // kParse, kClose: of the unnamed statement; kQuery, which drops it
   Client* owner = nullptr;    // null: the broker's own; the answer goes to nobody
   pool::Statement statement;  // the statement meant, if known
@@ -55,7 +57,8 @@ class RequestQueue {
  public:
   bool empty() const { return head_ == tail_; }
   size_t size() const { return tail_ - head_; }
-  // Where the next entry will stand, counted from the first ever; and whether an entry before `position` is still here.
+  // Where the next entry will stand, counted from the first ever; and whether an entry before `position` is still
+  // here.
   uint64_t end() const { return taken_ + size(); }
   bool pending(uint64_t position) const { return !empty() && taken_ < position; }
   Request& push() {

@@ -78,37 +78,37 @@ class Server final : public net::Handler, public pool::ServerNode {
   pool::Statement unnamed;
   net::Address address;
   std::unique_ptr<auth::ServerLogin> login;
-  std::string key;            // its cancel key
+  std::string key;  // its cancel key
   std::vector<CancelConnection*> cancels;
   uint64_t serial;
-  uint64_t pass_left = 0;     // bytes of a message that are still to be passed on, or dropped
-  Micros deadline = 0;        // of connecting, login, checking, cleaning; 0: none
+  uint64_t pass_left = 0;  // bytes of a message that are still to be passed on, or dropped
+  Micros deadline = 0;     // of connecting, login, checking, cleaning; 0: none
   Micros idle_in_transaction_since = 0;
   Micros cancelled_at = 0;
-  // Ends (see RequestQueue::end) of batches under way: of the last one, and of the last that changes what the client's names
-  // mean, the unnamed statement apart. While they may yet fail, what counts on them must wait.
+  // Ends (see RequestQueue::end) of batches under way: of the last one, and of the last that changes what the
+  // client's names mean, the unnamed statement apart. While they may yet fail, what counts on them must wait.
   uint64_t batch_end = 0, names_end = 0, unnamed_end = 0;
   uint32_t pid = 0;
   int travel_to = -1;
   enum class ResetSeen : uint8_t { kNone, kReset, kDiscardAll };
   ResetSeen reset_seen = ResetSeen::kNone;  // RESET or DISCARD ALL has run; its effects are taken in at ReadyForQuery
   std::string setting_error, setting_error_sqlstate;  // why the client's settings were refused
-  char status = 'I';          // of the last ReadyForQuery
-  bool pass_dropped : 1 = false;     // pass_left counts bytes to drop
-  bool copy_in : 1 = false;          // PostgreSQL reads COPY data: it swallows Sync and Flush
-  bool copy_both : 1 = false;        // replication stream
-  bool half_sent : 1 = false;        // the client left in the middle of a message
-  bool close_after : 1 = false;      // not to be used again
-  bool syncing_settings : 1 = false; // the injected query sets the client's settings
+  char status = 'I';                                  // of the last ReadyForQuery
+  bool pass_dropped : 1 = false;                      // pass_left counts bytes to drop
+  bool copy_in : 1 = false;                           // PostgreSQL reads COPY data: it swallows Sync and Flush
+  bool copy_both : 1 = false;                         // replication stream
+  bool half_sent : 1 = false;                         // the client left in the middle of a message
+  bool close_after : 1 = false;                       // not to be used again
+  bool syncing_settings : 1 = false;                  // the injected query sets the client's settings
   bool settings_failed : 1 = false;
-  bool resetting : 1 = false;        // kCleaning: the reset query runs
-  bool rolled_back : 1 = false;      // kCleaning: ROLLBACK was sent
-  bool dirty : 1 = false;            // has served a session client: full reset before the next
+  bool resetting : 1 = false;    // kCleaning: the reset query runs
+  bool rolled_back : 1 = false;  // kCleaning: ROLLBACK was sent
+  bool dirty : 1 = false;        // has served a session client: full reset before the next
   bool identity_is_other : 1 = false;
-  bool fatal_seen : 1 = false;       // PostgreSQL has said FATAL: the end follows
-  bool names_changed : 1 = false;    // in the batch that has not been ended
+  bool fatal_seen : 1 = false;     // PostgreSQL has said FATAL: the end follows
+  bool names_changed : 1 = false;  // in the batch that has not been ended
   bool unnamed_changed : 1 = false;
-  bool unsynced : 1 = false;         // an extended message since the last Sync was sent
+  bool unsynced : 1 = false;  // an extended message since the last Sync was sent
 
  private:
   friend class ServerRelay;

@@ -11,8 +11,8 @@
 
 namespace berth::session {
 
-// PostgreSQL skips from the failed message to the next Sync. What those messages did to either side's statements is taken
-// back, the latest first.
+// PostgreSQL skips from the failed message to the next Sync. What those messages did to either side's statements is
+// taken back, the latest first.
 void Server::fail_batch() {
   size_t end = 0;
   while (end < requests.size() && requests.at(end).kind != Request::Kind::kSync) ++end;
@@ -29,8 +29,8 @@ void Server::undo(Request& request, bool failed, size_t after) {
   Client* owner = request.owner;
   if (!owner || owner != client) return;
   if (request.unnamed && !(failed && request.kind == Request::Kind::kQuery)) {
-    // A Parse that fails has dropped the unnamed statement; one that is skipped has not. What the client has said of it
-    // since then stands.
+    // A Parse that fails has dropped the unnamed statement; one that is skipped has not. What the client has said of
+    // it since then stands.
     const pool::Statement before = failed ? pool::Statement() : request.previous;
     size_t later = after;
     while (later < requests.size() && !(requests.at(later).unnamed && requests.at(later).owner == owner)) ++later;
@@ -83,8 +83,8 @@ void Server::drop_client(std::string_view sqlstate, std::string_view text) {
 }
 
 bool Server::may_release(const Client& of) const {
-  return requests.empty() && pass_left == 0 && status == 'I' && !of.in_batch && of.forward_left == 0 && !copy_in && !copy_both &&
-         !of.session_mode && !syncing_settings;
+  return requests.empty() && pass_left == 0 && status == 'I' && !of.in_batch && of.forward_left == 0 && !copy_in &&
+         !copy_both && !of.session_mode && !syncing_settings;
 }
 
 void Server::after_bytes() {
@@ -113,7 +113,8 @@ void Server::after_bytes() {
     return;
   }
   if (may_release(*client)) return release();
-  if (requests.empty() && status != 'E' && !client->in_batch && client->forward_left == 0 && !(params == client->params)) {
+  if (requests.empty() && status != 'E' && !client->in_batch && client->forward_left == 0 &&
+      !(params == client->params)) {
     resync(client);
   }
   if (client && context->engine.paused(client->conn) & net::kPausePipeline && requests.size() < kRequestsMax / 2) {
@@ -121,7 +122,8 @@ void Server::after_bytes() {
   }
 }
 
-// After RESET or DISCARD ALL: the settings that the client came with are set again, in its transaction if it is in one.
+// After RESET or DISCARD ALL: the settings that the client came with are set again, in its transaction if it is in
+// one.
 void Server::resync(Client* of) {
   const std::string sql = pool::difference_sql(params, of->params);
   if (sql.empty()) {
@@ -242,7 +244,8 @@ void Server::close(std::string_view reason) {
   cancels.clear();
   ASSERT(!client);
   requests.clear();
-  const bool polite = state != pool::ServerState::kConnecting && state != pool::ServerState::kLogin && !fatal_seen && !half_sent;
+  const bool polite =
+      state != pool::ServerState::kConnecting && state != pool::ServerState::kLogin && !fatal_seen && !half_sent;
   slice->pool.move(this, pool::ServerState::kClosing, context->now());
   if (!conn) {  // never got as far as a socket
     slice->pool.remove_server(this);
@@ -268,14 +271,19 @@ void Server::on_closed() {
   run_slice(home, of);
 }
 
-void Server::on_eof(int error) { lost(error); }
+void Server::on_eof(int error) {
+  lost(error);
+}
 
 void Server::lost(int error) {
   if (closing()) return;
   switch (state) {
     case pool::ServerState::kConnecting:
     case pool::ServerState::kLogin:
-      return connect_failed("08006", error ? fmt::format("server connection lost: {}", strerror(error)) : "server closed the connection during login", false);
+      return connect_failed("08006",
+                            error ? fmt::format("server connection lost: {}", strerror(error))
+                                  : "server closed the connection during login",
+                            false);
     default: break;
   }
   // Told already by PostgreSQL's own FATAL, if there was one; else say that it is gone.
@@ -301,7 +309,8 @@ void Server::travel(int to) {
 
 void Server::on_detached(int fd, std::string_view unread) {
   conn = nullptr;
-  if (!unread.empty()) close_after = true;  // an idle server that speaks mostly says farewell; half a message would be lost
+  if (!unread.empty())
+    close_after = true;  // an idle server that speaks mostly says farewell; half a message would be lost
   pool::SharedPool* shared = slice->pool.shared();
   slice->pool.depart(this);
   slice = nullptr;

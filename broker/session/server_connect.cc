@@ -16,10 +16,13 @@ Server::Server(Context& context_, Slice& slice_)
   connected_at = context_.now();
 }
 
-Server::~Server() { ASSERT(!client && requests.empty()); }
+Server::~Server() {
+  ASSERT(!client && requests.empty());
+}
 
 std::string Server::label() const {
-  return fmt::format("S-{}: {}/{}@{}", fmt::ptr(this), slice->database, slice->user, address.valid() ? address.text() : "unresolved");
+  return fmt::format("S-{}: {}/{}@{}", fmt::ptr(this), slice->database, slice->user,
+                     address.valid() ? address.text() : "unresolved");
 }
 
 // Resolves the next host of the list if need be, then connects. May fail at once.
@@ -35,22 +38,23 @@ void Server::open() {
     Context* home = context;
     const uint64_t number = serial;
     Slice* of = slice;
-    return context->fleet.resolve(host, static_cast<int>(slice->entry->port), [home, of, number](Result<std::vector<net::Address>> found) {
-      // The server may have been given up meanwhile: look it up by its number.
-      for (pool::ServerNode* node = of->pool.servers(pool::ServerState::kConnecting).front(); node;
-           node = of->pool.servers(pool::ServerState::kConnecting).next(node)) {
-        auto* server = static_cast<Server*>(node);
-        if (server->serial != number) continue;
-        if (!found || found.value().empty()) {
-          return server->connect_failed("08001", found ? "host has no address" : found.error().text, false);
-        }
-        if (of->entry && of->entry->hosts.size() <= 1) {  // a list of hosts takes turns: nothing to remember
-          of->addresses = found.value();
-          of->addresses_until = home->now() + home->options().dns_max_ttl;
-        }
-        return server->connect_to(found.value()[of->next_address % found.value().size()]);
-      }
-    });
+    return context->fleet.resolve(
+        host, static_cast<int>(slice->entry->port), [home, of, number](Result<std::vector<net::Address>> found) {
+          // The server may have been given up meanwhile: look it up by its number.
+          for (pool::ServerNode* node = of->pool.servers(pool::ServerState::kConnecting).front(); node;
+               node = of->pool.servers(pool::ServerState::kConnecting).next(node)) {
+            auto* server = static_cast<Server*>(node);
+            if (server->serial != number) continue;
+            if (!found || found.value().empty()) {
+              return server->connect_failed("08001", found ? "host has no address" : found.error().text, false);
+            }
+            if (of->entry && of->entry->hosts.size() <= 1) {  // a list of hosts takes turns: nothing to remember
+              of->addresses = found.value();
+              of->addresses_until = home->now() + home->options().dns_max_ttl;
+            }
+            return server->connect_to(found.value()[of->next_address % found.value().size()]);
+          }
+        });
   }
   connect_to(slice->addresses[slice->next_address % slice->addresses.size()]);
 }
@@ -134,14 +138,16 @@ net::Taken Server::login_on_bytes(std::string_view bytes) {
       return {bytes.size(), 0};
     }
     if (bytes.size() - at < head.size) return {at, head.size};
-    const bool go_on = login_on_message(head.tag, bytes.substr(at + wire::kHeaderSize, head.size - wire::kHeaderSize));
+    const bool go_on =
+        login_on_message(head.tag, bytes.substr(at + wire::kHeaderSize, head.size - wire::kHeaderSize));
     at += head.size;
     if (!go_on) {
       if (closing()) return {bytes.size(), 0};
       break;  // ready: what follows belongs to the next chapter
     }
   }
-  if (at == bytes.size() || state == pool::ServerState::kLogin) return {at, at == bytes.size() ? 0 : wire::kHeaderSize};
+  if (at == bytes.size() || state == pool::ServerState::kLogin)
+    return {at, at == bytes.size() ? 0 : wire::kHeaderSize};
   net::Taken taken = relay_on_bytes(bytes.substr(at));
   taken.consumed += at;
   return taken;
@@ -175,9 +181,7 @@ bool Server::login_on_message(char tag, std::string_view body) {
       return true;
     case wire::kNoticeResponse:
     case wire::kNegotiateProtocolVersion: return true;
-    case wire::kErrorResponse:
-      login_on_error(body);
-      return false;
+    case wire::kErrorResponse: login_on_error(body); return false;
     case wire::kReadyForQuery:
       if (login || body != "I") break;
       ready();
@@ -223,10 +227,13 @@ void Server::ready() {
   slice->pool.opened(context->now());
   slice->last_error.clear();
   slice->last_error_permanent = false;
-  if (context->options().log_connections) LOG_INFO("{} new connection to server (from {})", label(), net::local_address(context->engine.descriptor(conn)).text());
+  if (context->options().log_connections)
+    LOG_INFO("{} new connection to server (from {})", label(),
+             net::local_address(context->engine.descriptor(conn)).text());
   const Micros lifetime = slice->entry ? context->config->server_lifetime(*slice->entry) : 0;
   if (lifetime > 0) {  // jitter: servers opened together do not all end together
-    expires_at = context->now() + static_cast<Micros>(static_cast<double>(lifetime) * (0.9 + 0.1 * context->random.fraction()));
+    expires_at = context->now() +
+                 static_cast<Micros>(static_cast<double>(lifetime) * (0.9 + 0.1 * context->random.fraction()));
   }
   pool::SharedPool* shared = slice->pool.shared();
   bool news;

@@ -1,8 +1,8 @@
-// The middle of a server's life: its messages on their way to whoever waits for them. The walk goes from message head to
-// message head; the queue of requests says what each answers, whose it is, and when the server is free.
+// The middle of a server's life: its messages on their way to whoever waits for them. The walk goes from message head
+// to message head; the queue of requests says what each answers, whose it is, and when the server is free.
+#include "session/server_relay.h"
 #include "session/client.h"
 #include "session/server.h"
-#include "session/server_relay.h"
 #include "wire/backend.h"
 #include "wire/encode.h"
 
@@ -54,8 +54,8 @@ bool ServerRelay::step() {
   if (available < wire::kHeaderSize) return more(wire::kHeaderSize);
   head_ = wire::read_head(bytes_.data() + at_, kServerMessageMax);
   if (!head_.valid) return violation();
-  if (head_.tag == wire::kDataRow || head_.tag == wire::kCopyData) return pass();
   while (!queue().empty() && queue().front().synthetic()) answer_synthetic();
+  if (head_.tag == wire::kDataRow || head_.tag == wire::kCopyData) return pass();
   return message();
 }
 
@@ -82,9 +82,7 @@ bool ServerRelay::message() {
     case wire::kErrorResponse: return on_error();
     case wire::kParameterStatus: return on_parameter();
     case wire::kCopyInResponse: return on_copy_in();
-    case wire::kCopyBothResponse:
-      server_.copy_both = server_.copy_in = true;
-      return pass();
+    case wire::kCopyBothResponse: server_.copy_both = server_.copy_in = true; return pass();
     case wire::kCopyDone:
       if (server_.copy_both) server_.copy_both = server_.copy_in = false;
       return pass();
@@ -108,9 +106,13 @@ bool ServerRelay::violation() {
 }
 
 // Does what comes next go to the client? What answers nobody's request is dropped.
-bool ServerRelay::wanted() const { return client_ && (queue().empty() || queue().front().owner == client_); }
+bool ServerRelay::wanted() const {
+  return client_ && (queue().empty() || queue().front().owner == client_);
+}
 
-bool ServerRelay::pass() { return wanted() ? keep() : drop(); }
+bool ServerRelay::pass() {
+  return wanted() ? keep() : drop();
+}
 
 bool ServerRelay::keep() {
   const uint64_t part = std::min<uint64_t>(head_.size, bytes_.size() - at_);
@@ -217,7 +219,8 @@ bool ServerRelay::on_ready() {
   return true;
 }
 
-// RESET and DISCARD ALL have put the server's settings back to the server's; the client's go back to those it came with.
+// RESET and DISCARD ALL have put the server's settings back to the server's; the client's go back to those it came
+// with.
 void ServerRelay::after_reset(bool mine) {
   const bool all = server_.reset_seen == Server::ResetSeen::kDiscardAll;
   server_.reset_seen = Server::ResetSeen::kNone;
@@ -285,8 +288,8 @@ bool ServerRelay::on_parameter() {
 
 bool ServerRelay::on_copy_in() {
   if (queue().empty()) return violation();
-  // What was sent ahead: Syncs are swallowed by the COPY, the first other message ends it. Either that is its CopyDone or
-  // CopyFail, or PostgreSQL refuses it.
+  // What was sent ahead: Syncs are swallowed by the COPY, the first other message ends it. Either that is its
+  // CopyDone or CopyFail, or PostgreSQL refuses it.
   size_t end = 1;
   while (end < queue().size() && queue().at(end).kind == Request::Kind::kSync) ++end;
   server_.copy_in = end == queue().size();

@@ -13,7 +13,11 @@ namespace berth::session {
 class ServerRelay {
  public:
   ServerRelay(Server& server, std::string_view bytes)
-      : server_(server), context_(*server.context), client_(server.client), out_(server.context->to_client), bytes_(bytes) {}
+      : server_(server),
+        context_(*server.context),
+        client_(server.client),
+        out_(server.context->to_client),
+        bytes_(bytes) {}
   net::Taken run();
 
  private:

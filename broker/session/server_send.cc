@@ -49,7 +49,8 @@ void Server::settings_done() {
       const std::string& called = current ? *current : *reported;
       if (called == value) continue;
       const std::string* start = for_client->start_params->find(name);
-      if (start && *start == value) for_client->start_params = pool::with_value(for_client->start_params, name, called);
+      if (start && *start == value)
+        for_client->start_params = pool::with_value(for_client->start_params, name, called);
       wire::put_parameter_status(news, name, called);
       value = called;
     }
@@ -96,8 +97,8 @@ void Server::inject_settings(std::string_view select) {
     wire::put_cstring(out, kName);
   }
   context->to_server.copy(out);
-  for (Request::Kind kind : {Request::Kind::kClose, Request::Kind::kParse, Request::Kind::kBind, Request::Kind::kExecute,
-                             Request::Kind::kClose}) {
+  for (Request::Kind kind : {Request::Kind::kClose, Request::Kind::kParse, Request::Kind::kBind,
+                             Request::Kind::kExecute, Request::Kind::kClose}) {
     requests.push().kind = kind;
   }
 }
@@ -115,7 +116,8 @@ void Server::inject_parse(const pool::Statement& statement, bool as_unnamed) {
   request.on_server = !as_unnamed;
   request.unnamed = as_unnamed;
   std::string out;
-  wire::put_parse(out, as_unnamed ? std::string_view() : std::string_view(statement->name), statement->sql, statement->types);
+  wire::put_parse(out, as_unnamed ? std::string_view() : std::string_view(statement->name), statement->sql,
+                  statement->types);
   context->to_server.copy(out);
   if (other) {
     const std::string sql = pool::difference_sql(statement->plan, now);

@@ -12,8 +12,9 @@ void close_everything(Context& context) {
   context.stopping = true;
   for (auto& [key, slice] : context.slices) {
     pool::Pool& pool = slice->pool;
-    for (const pool::ClientList* list : {&pool.clients(C::kLoginWait), &pool.clients(C::kIdle), &pool.clients(C::kWaiting),
-                                         &pool.session_waiting(), &pool.clients(C::kLinked)}) {
+    for (const pool::ClientList* list :
+         {&pool.clients(C::kLoginWait), &pool.clients(C::kIdle), &pool.clients(C::kWaiting), &pool.session_waiting(),
+          &pool.clients(C::kLinked)}) {
       while (auto* client = static_cast<Client*>(list->front())) client->fatal("57P01", kWhy);
     }
     for (S state : {S::kConnecting, S::kLogin, S::kSetup, S::kIdle, S::kLinked, S::kCleaning, S::kChecking}) {
@@ -27,7 +28,8 @@ void close_everything(Context& context) {
 }
 
 bool anything_open(const Context& context) {
-  if (!context.startup_clients.empty() || !context.console_clients.empty() || !context.closing_clients.empty()) return true;
+  if (!context.startup_clients.empty() || !context.console_clients.empty() || !context.closing_clients.empty())
+    return true;
   if (!context.cancels.empty()) return true;
   for (const auto& [key, slice] : context.slices) {
     if (!slice->pool.empty()) return true;

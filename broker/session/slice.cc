@@ -7,8 +7,8 @@
 
 namespace berth::session {
 
-Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database, std::string_view user,
-                  std::string_view replication) {
+Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database,
+                  std::string_view user, std::string_view replication) {
   // Replication connections are a set of their own: a backend is one or the other from its start.
   std::string key(user);
   if (!replication.empty()) key.append(1, '\0').append("replication=").append(replication);
@@ -39,7 +39,8 @@ void configure_slice(Context& context, Slice& slice) {
   limits.reserve_pool_timeout = options.reserve_pool_timeout;
   // Only where both kinds of client can come is something set aside for one of them.
   const bool both = options.transaction_port > 0 && options.session_port > 0;
-  limits.transaction_reserve = both && slice.replication.empty() ? std::min(options.transaction_reserve, limits.pool_size - 1) : 0;
+  limits.transaction_reserve =
+      both && slice.replication.empty() ? std::min(options.transaction_reserve, limits.pool_size - 1) : 0;
   limits.check_delay = options.server_check_delay;
   limits.idle_timeout = options.server_idle_timeout;
   limits.login_retry = options.server_login_retry;
@@ -77,9 +78,7 @@ static void carry_out(Context& context, Slice& slice, const pool::Decision& deci
       slice.pool.link(client, server, now);
       return server->prepare_for(client);
     }
-    case Kind::kCheck:
-      slice.pool.move(server, pool::ServerState::kChecking, now);
-      return server->check_alive();
+    case Kind::kCheck: slice.pool.move(server, pool::ServerState::kChecking, now); return server->check_alive();
     case Kind::kOpen: {
       auto* opening = new Server(context, slice);  // frees itself when closed
       opening->in_reserve = slice.pool.opening_reserve();
@@ -120,8 +119,10 @@ void tell_waiting(Context& context, Slice& slice) {
   while (auto* client = static_cast<Client*>(slice.pool.clients(pool::ClientState::kLoginWait).front())) {
     client->fatal(sqlstate, text);
   }
-  if (slice.pool.shared()->servers.used.load(std::memory_order_relaxed) > 0) return;  // others are open: those will serve
-  for (const pool::ClientList* list : {&slice.pool.clients(pool::ClientState::kWaiting), &slice.pool.session_waiting()}) {
+  if (slice.pool.shared()->servers.used.load(std::memory_order_relaxed) > 0)
+    return;  // others are open: those will serve
+  for (const pool::ClientList* list :
+       {&slice.pool.clients(pool::ClientState::kWaiting), &slice.pool.session_waiting()}) {
     while (auto* client = static_cast<Client*>(list->front())) client->refuse(sqlstate, text);
   }
 }

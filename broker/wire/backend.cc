@@ -45,7 +45,8 @@ static void put_replaced(std::string& out, std::string_view text, std::string_vi
   out.append(text);
 }
 
-void put_error_renamed(std::string& out, char tag, std::string_view body, std::string_view from, std::string_view to) {
+void put_error_renamed(std::string& out, char tag, std::string_view body, std::string_view from,
+                       std::string_view to) {
   Message message(out, tag);
   each_field(body, [&](char code, std::string_view value) {
     out += code;

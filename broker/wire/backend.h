@@ -8,7 +8,8 @@
 
 namespace berth::wire {
 
-// The fields of an ErrorResponse or NoticeResponse that the broker reads. Any of them may be missing (T9): then empty.
+// The fields of an ErrorResponse or NoticeResponse that the broker reads. Any of them may be missing (T9): then
+// empty.
 struct ErrorFields {
   std::string_view severity;  // V where sent (never translated), else S
   std::string_view sqlstate;
@@ -18,8 +19,8 @@ struct ErrorFields {
 };
 ErrorFields parse_error(std::string_view body);
 
-// The same message with every `from` in its M field replaced by `to`: for names that the broker gave to statements. Returns a whole message
-// (head included) appended to `out`.
+// The same message with every `from` in its M field replaced by `to`: for names that the broker gave to statements.
+// Returns a whole message (head included) appended to `out`.
 void put_error_renamed(std::string& out, char tag, std::string_view body, std::string_view from, std::string_view to);
 
 // What a command tag means for the session's state.

@@ -47,7 +47,9 @@ void put_close_statement(std::string& out, std::string_view name) {
   put_cstring(out, name);
 }
 
-void put_empty(std::string& out, char tag) { Message message(out, tag); }
+void put_empty(std::string& out, char tag) {
+  Message message(out, tag);
+}
 
 void put_ready(std::string& out, char status) {
   Message message(out, kReadyForQuery);

@@ -1,5 +1,5 @@
-// Message framing: one type byte, then a length that counts itself. Pure functions over lent bytes; lengths are checked
-// before any arithmetic and never exceed 32 bits, so sums are done in 64 (failure classes T7, T11, T29).
+// Message framing: one type byte, then a length that counts itself. Pure functions over lent bytes; lengths are
+// checked before any arithmetic and never exceed 32 bits, so sums are done in 64 (failure classes T7, T11, T29).
 #pragma once
 
 #include <cstdint>

@@ -14,11 +14,12 @@ namespace berth::wire {
 struct Startup {
   enum class Kind { kNeedMore, kBad, kStartup, kSsl, kGssEnc, kCancel };
   Kind kind = Kind::kNeedMore;
-  size_t size = 0;           // of the packet; of kNeedMore: bytes needed before asking again
-  const char* why = "";      // of kBad
-  uint32_t version = 0;      // of kStartup; the major part is 3
-  std::vector<std::pair<std::string_view, std::string_view>> parameters;  // of kStartup, in order, views into the packet
-  uint32_t cancel_pid = 0;   // of kCancel
+  size_t size = 0;       // of the packet; of kNeedMore: bytes needed before asking again
+  const char* why = "";  // of kBad
+  uint32_t version = 0;  // of kStartup; the major part is 3
+  std::vector<std::pair<std::string_view, std::string_view>>
+      parameters;           // of kStartup, in order, views into the packet
+  uint32_t cancel_pid = 0;  // of kCancel
   std::string_view cancel_key;
 };
 

@@ -1,4 +1,5 @@
-// Message type bytes of the frontend/backend protocol, in the manual's words (PostgreSQL manual, 55.7 Message Formats).
+// Message type bytes of the frontend/backend protocol, in the manual's words (PostgreSQL manual, 55.7 Message
+// Formats).
 #pragma once
 
 #include <cstdint>
@@ -53,11 +54,11 @@ inline constexpr uint32_t kProtocol30 = 3u << 16;
 inline constexpr uint32_t kProtocol32 = (3u << 16) | 2;
 
 // Limits of the protocol's small messages, PostgreSQL's own where it has them.
-inline constexpr uint32_t kHeaderSize = 5;              // type byte and length
-inline constexpr uint32_t kStartupSizeMax = 10000;      // MAX_STARTUP_PACKET_LENGTH
-inline constexpr uint32_t kPasswordSizeMax = 65535;     // as PgBouncer
-inline constexpr uint32_t kCancelKeySizeMin = 4;        // 3.0
-inline constexpr uint32_t kCancelKeySizeMax = 256;      // 3.2
-inline constexpr uint32_t kNameSizeMax = 64 * 1024;     // a statement's or portal's name in a Bind, Describe or Close
+inline constexpr uint32_t kHeaderSize = 5;           // type byte and length
+inline constexpr uint32_t kStartupSizeMax = 10000;   // MAX_STARTUP_PACKET_LENGTH
+inline constexpr uint32_t kPasswordSizeMax = 65535;  // as PgBouncer
+inline constexpr uint32_t kCancelKeySizeMin = 4;     // 3.0
+inline constexpr uint32_t kCancelKeySizeMax = 256;   // 3.2
+inline constexpr uint32_t kNameSizeMax = 64 * 1024;  // a statement's or portal's name in a Bind, Describe or Close
 
 }  // namespace berth::wire

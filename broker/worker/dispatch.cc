@@ -35,9 +35,13 @@ thread_local int own_index = -1;  // of the worker that runs on this thread; -1 
 
 }  // namespace
 
-void set_own_index(int index) { own_index = index; }
+void set_own_index(int index) {
+  own_index = index;
+}
 
-static int sender(const Fleet& fleet) { return own_index < 0 ? fleet.workers : own_index; }
+static int sender(const Fleet& fleet) {
+  return own_index < 0 ? fleet.workers : own_index;
+}
 
 void FleetDispatcher::visit_all(int home, std::function<void(Context&)> visit, std::function<void(Context&)> done) {
   send_task(fleet_, sender(fleet_), 0, std::make_unique<VisitTask>(fleet_, home, std::move(visit), std::move(done)));
@@ -64,7 +68,8 @@ void FleetDispatcher::reload(int home, std::function<void(Context&, std::string)
   post_to_main([this, home, done = std::move(done)] {
     std::string error = on_reload();
     // The new configuration travels ahead of this answer in the same mailboxes.
-    visit_all(home, [](Context&) {}, [done, error](Context& context) { done(context, error); });
+    visit_all(
+        home, [](Context&) {}, [done, error](Context& context) { done(context, error); });
   });
 }
 
@@ -72,8 +77,10 @@ void FleetDispatcher::request_shutdown(session::Shutdown how) {
   post_to_main([this, how] { on_shutdown(how); });
 }
 
-void FleetDispatcher::replace_config(int home, std::shared_ptr<const config::Config> next, std::function<void(Context&)> done) {
-  visit_all(home, [next](Context& context) { session::reconfigure(context, next); }, std::move(done));
+void FleetDispatcher::replace_config(int home, std::shared_ptr<const config::Config> next,
+                                     std::function<void(Context&)> done) {
+  visit_all(
+      home, [next](Context& context) { session::reconfigure(context, next); }, std::move(done));
 }
 
 void FleetDispatcher::spread(std::shared_ptr<const config::Config> next) {

@@ -20,7 +20,8 @@ class FleetDispatcher final : public Dispatcher {
   void visit_all(int home, std::function<void(Context&)> visit, std::function<void(Context&)> done) override;
   void reload(int home, std::function<void(Context&, std::string)> done) override;
   void request_shutdown(session::Shutdown how) override;
-  void replace_config(int home, std::shared_ptr<const config::Config> next, std::function<void(Context&)> done) override;
+  void replace_config(int home, std::shared_ptr<const config::Config> next,
+                      std::function<void(Context&)> done) override;
 
   // ---- main thread only
   // Reads the file again and puts it in place. Empty: done; else what is wrong (the running configuration stays).

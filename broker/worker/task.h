@@ -20,14 +20,15 @@ class Task {
 // What the console asks of the fleet. Callable on any worker's thread and on the main thread.
 class Dispatcher {
  public:
-  // Runs `visit` on every worker in turn (0..n-1), each on its own thread, then `done` on worker `home`. Both may touch
-  // what they captured without locks.
+  // Runs `visit` on every worker in turn (0..n-1), each on its own thread, then `done` on worker `home`. Both may
+  // touch what they captured without locks.
   virtual void visit_all(int home, std::function<void(Context&)> visit, std::function<void(Context&)> done) = 0;
   // Reads the configuration file again; the answer (an error text, empty: done) comes on worker `home`.
   virtual void reload(int home, std::function<void(Context&, std::string)> done) = 0;
   virtual void request_shutdown(session::Shutdown how) = 0;
   // Puts a configuration in place on all workers (SET), then `done` on worker `home`.
-  virtual void replace_config(int home, std::shared_ptr<const config::Config> next, std::function<void(Context&)> done) = 0;
+  virtual void replace_config(int home, std::shared_ptr<const config::Config> next,
+                              std::function<void(Context&)> done) = 0;
 
  protected:
   ~Dispatcher() = default;

@@ -23,7 +23,9 @@ Worker::Worker(worker::Fleet& fleet, int index, std::shared_ptr<const config::Co
   fleet.engines[static_cast<size_t>(index)] = &engine_;
 }
 
-Worker::~Worker() { ASSERT(!thread_.joinable()); }
+Worker::~Worker() {
+  ASSERT(!thread_.joinable());
+}
 
 void Worker::start() {
   thread_ = std::thread([this] { run(); });
@@ -94,7 +96,8 @@ bool Worker::nothing_left() const {
   for (const auto& [key, slice] : context_.slices) {
     if (!slice->pool.servers(pool::ServerState::kLinked).empty()) return false;
     if (!for_clients) continue;
-    for (pool::ClientState state : {pool::ClientState::kLoginWait, pool::ClientState::kIdle, pool::ClientState::kLinked}) {
+    for (pool::ClientState state :
+         {pool::ClientState::kLoginWait, pool::ClientState::kIdle, pool::ClientState::kLinked}) {
       if (!slice->pool.clients(state).empty()) return false;
     }
     if (slice->pool.waiting_count() > 0) return false;
@@ -118,17 +121,20 @@ void Worker::close_all() {
 
 void Worker::send_server(int to, session::Server* server, int descriptor, pool::SharedPool* shared) {
   fleet_.mailboxes.send(index_, to,
-                        {static_cast<uint32_t>(Mail::kServer), static_cast<uint32_t>(descriptor), server, reinterpret_cast<uint64_t>(shared)});
+                        {static_cast<uint32_t>(Mail::kServer), static_cast<uint32_t>(descriptor), server,
+                         reinterpret_cast<uint64_t>(shared)});
 }
 
 void Worker::ask_server(int to, pool::SharedPool* shared) {
-  fleet_.mailboxes.send(index_, to, {static_cast<uint32_t>(Mail::kAsk), 0, nullptr, reinterpret_cast<uint64_t>(shared)});
+  fleet_.mailboxes.send(index_, to,
+                        {static_cast<uint32_t>(Mail::kAsk), 0, nullptr, reinterpret_cast<uint64_t>(shared)});
 }
 
 void Worker::welcome_known(pool::SharedPool* shared) {
   for (int to = 0; to < fleet_.workers; ++to) {
     if (to == index_) continue;
-    fleet_.mailboxes.send(index_, to, {static_cast<uint32_t>(Mail::kWelcome), 0, nullptr, reinterpret_cast<uint64_t>(shared)});
+    fleet_.mailboxes.send(index_, to,
+                          {static_cast<uint32_t>(Mail::kWelcome), 0, nullptr, reinterpret_cast<uint64_t>(shared)});
   }
 }
 
@@ -221,8 +227,9 @@ void Worker::on_accepted(int fd, int listener) {
   }
   counts[static_cast<size_t>(best)].fetch_add(1, std::memory_order_relaxed);
   if (best == index_) return take_client(fd, static_cast<size_t>(listener));
-  fleet_.mailboxes.send(index_, best, {static_cast<uint32_t>(Mail::kAccepted), static_cast<uint32_t>(fd), nullptr,
-                                       static_cast<uint64_t>(listener)});
+  fleet_.mailboxes.send(
+      index_, best,
+      {static_cast<uint32_t>(Mail::kAccepted), static_cast<uint32_t>(fd), nullptr, static_cast<uint64_t>(listener)});
 }
 
 void Worker::take_client(int fd, size_t listener) {
@@ -234,7 +241,8 @@ void Worker::take_client(int fd, size_t listener) {
 void Worker::on_accept_failed(int error, int) {
   if (context_.now() < accept_told_ + 10 * kSecond) return;  // it goes on every kAcceptPause: the log need not
   accept_told_ = context_.now();
-  LOG_ERROR("accept failed: {}: new clients wait (raise the limit of open files, or lower max_client_conn)", strerror(error));
+  LOG_ERROR("accept failed: {}: new clients wait (raise the limit of open files, or lower max_client_conn)",
+            strerror(error));
 }
 
 }  // namespace berth::worker

@@ -2,8 +2,8 @@
 // others only send it envelopes.
 #pragma once
 
-#include <atomic>
 #include <array>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -41,7 +41,7 @@ struct Fleet {
   session::Globals globals;
   Mailboxes mailboxes;
   net::Resolver resolver;
-  std::vector<Listener> listeners;  // written before the workers start
+  std::vector<Listener> listeners;                        // written before the workers start
   std::array<net::Engine*, pool::kWorkersMax> engines{};  // likewise
 
   // Tasks from threads without a mailbox (the resolver's). Any thread; rare.
@@ -63,8 +63,8 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
 
   Context& context() { return context_; }
 
-  // For the watchdog: when the loop last turned (monotonic), and what it is doing. Written by the worker only; relaxed,
-  // since the number itself is all that the watchdog needs.
+  // For the watchdog: when the loop last turned (monotonic), and what it is doing. Written by the worker only;
+  // relaxed, since the number itself is all that the watchdog needs.
   std::atomic<Micros> turned_at{0};
   std::atomic<const char*> doing{"starting"};
   // Nothing is left that a graceful shutdown waits for. Written by the worker, read by main.

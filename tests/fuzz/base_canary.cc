@@ -1,5 +1,6 @@
-// The fuzzers' own test: a target with a planted overflow behind a magic word. tests/fuzz/run.py demands that the fuzzer
-// finds it; if it does not, coverage feedback or the sanitizer is not at work, and the other targets' silence says nothing.
+// The fuzzers' own test: a target with a planted overflow behind a magic word. tests/fuzz/run.py demands that the
+// fuzzer finds it; if it does not, coverage feedback or the sanitizer is not at work, and the other targets' silence
+// says nothing.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

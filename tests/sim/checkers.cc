@@ -10,11 +10,13 @@ using C = pool::ClientState;
 using S = pool::ServerState;
 
 static const char* name_of(C state) {
-  static const char* const kNames[] = {"Startup", "Auth", "LoginWait", "Idle", "Waiting", "Linked", "Console", "Closing"};
+  static const char* const kNames[] = {"Startup", "Auth",   "LoginWait", "Idle",
+                                       "Waiting", "Linked", "Console",   "Closing"};
   return kNames[static_cast<int>(state)];
 }
 static const char* name_of(S state) {
-  static const char* const kNames[] = {"Connecting", "Login", "Setup", "Idle", "Linked", "Cleaning", "Checking", "Travelling", "Closing"};
+  static const char* const kNames[] = {"Connecting", "Login",    "Setup",      "Idle",   "Linked",
+                                       "Cleaning",   "Checking", "Travelling", "Closing"};
   return kNames[static_cast<int>(state)];
 }
 
@@ -111,9 +113,12 @@ void World::check_lists(size_t index) {
       for (auto* node = list.front(); node; node = list.next(node)) {
         const auto* client = static_cast<session::Client*>(node);
         if (client->state != state) return violation("a client stands on the list of another state");
-        if ((client->server != nullptr) != (state == C::kLinked)) return violation("a client's server does not fit its state");
-        if (client->server && client->server->client != client) return violation("a server is linked to another client");
-        if (state == C::kWaiting && client->session_mode) return violation("a session client waits in the transaction clients' list");
+        if ((client->server != nullptr) != (state == C::kLinked))
+          return violation("a client's server does not fit its state");
+        if (client->server && client->server->client != client)
+          return violation("a server is linked to another client");
+        if (state == C::kWaiting && client->session_mode)
+          return violation("a session client waits in the transaction clients' list");
       }
     }
     clients += pool.session_waiting().size();
@@ -126,7 +131,8 @@ void World::check_lists(size_t index) {
         if ((server->client != nullptr) != (state == S::kLinked)) {
           return violation(std::string("a server's client does not fit its state ") + name_of(state));
         }
-        if (state == S::kIdle && (!server->requests.empty() || server->status != 'I' || server->copy_in || server->unsynced)) {
+        if (state == S::kIdle &&
+            (!server->requests.empty() || server->status != 'I' || server->copy_in || server->unsynced)) {
           return violation("a server is free in the middle of something");
         }
       }
@@ -157,14 +163,17 @@ void World::check_limits() {
   }
   for (const auto& [shared, count] : counted) {
     of_database[shared->of_database] += count;
-    if (shared->servers.used != count) return violation(fmt::format("the budget says {} servers, there are {}", shared->servers.used.load(), count));
-    if (count > limit[shared] && !limits_changed_) return violation(fmt::format("{} servers, the limit is {} (I8)", count, limit[shared]));
+    if (shared->servers.used != count)
+      return violation(fmt::format("the budget says {} servers, there are {}", shared->servers.used.load(), count));
+    if (count > limit[shared] && !limits_changed_)
+      return violation(fmt::format("{} servers, the limit is {} (I8)", count, limit[shared]));
     if (shared->session_held != sessions[shared]) return violation("session_held is wrong");
   }
   for (const auto& [database, count] : of_database) {
     const int64_t most = database->servers.limit;
     if (database->servers.used != count) return violation("the database's budget is wrong");
-    if (most > 0 && count > most && !limits_changed_) return violation(fmt::format("{} servers of a database, the limit is {} (I8)", count, most));
+    if (most > 0 && count > most && !limits_changed_)
+      return violation(fmt::format("{} servers of a database, the limit is {} (I8)", count, most));
   }
 }
 
@@ -201,7 +210,8 @@ void World::check_end() {
   }
   if (network_.adrift() != 0) violation("a descriptor was lost");
   for (Worker& worker : workers_) worker.context->statements.clear();
-  if (const size_t left = pool::statements_known(); left > statements_before_) violation(fmt::format("{} statements were not forgotten", left));
+  if (const size_t left = pool::statements_known(); left > statements_before_)
+    violation(fmt::format("{} statements were not forgotten", left));
 }
 
 }  // namespace berth::sim

@@ -10,17 +10,27 @@
 
 namespace berth::sim {
 
-bool NameLess::operator()(const std::string& a, const std::string& b) const { return strcasecmp(a.c_str(), b.c_str()) < 0; }
+bool NameLess::operator()(const std::string& a, const std::string& b) const {
+  return strcasecmp(a.c_str(), b.c_str()) < 0;
+}
 
 Cluster::Cluster() {
-  defaults = {{"application_name", ""},        {"client_encoding", "UTF8"},
-              {"DateStyle", "ISO, MDY"},       {"default_transaction_read_only", "off"},
-              {"in_hot_standby", "off"},       {"integer_datetimes", "on"},
-              {"IntervalStyle", "postgres"},   {"is_superuser", "off"},
-              {"server_encoding", "UTF8"},     {"server_version", "15.9"},
-              {"session_authorization", "u"},  {"standard_conforming_strings", "on"},
-              {"TimeZone", "Etc/UTC"},         {"search_path", "\"$user\", public"},
-              {"extra_float_digits", "1"},     {"statement_timeout", "0"},
+  defaults = {{"application_name", ""},
+              {"client_encoding", "UTF8"},
+              {"DateStyle", "ISO, MDY"},
+              {"default_transaction_read_only", "off"},
+              {"in_hot_standby", "off"},
+              {"integer_datetimes", "on"},
+              {"IntervalStyle", "postgres"},
+              {"is_superuser", "off"},
+              {"server_encoding", "UTF8"},
+              {"server_version", "15.9"},
+              {"session_authorization", "u"},
+              {"standard_conforming_strings", "on"},
+              {"TimeZone", "Etc/UTC"},
+              {"search_path", "\"$user\", public"},
+              {"extra_float_digits", "1"},
+              {"statement_timeout", "0"},
               {"work_mem", "4MB"}};
 }
 
@@ -44,10 +54,13 @@ std::string tag_in(std::string_view text) {
   return {};
 }
 
-int client_of_tag(std::string_view tag) { return tag.size() < 4 || tag[0] != 'c' ? -1 : std::atoi(std::string(tag.substr(1)).c_str()); }
+int client_of_tag(std::string_view tag) {
+  return tag.size() < 4 || tag[0] != 'c' ? -1 : std::atoi(std::string(tag.substr(1)).c_str());
+}
 
 bool is_reported(const std::string& name) {
-  static const std::set<std::string, NameLess> kSilent = {"search_path", "extra_float_digits", "statement_timeout", "work_mem"};
+  static const std::set<std::string, NameLess> kSilent = {"search_path", "extra_float_digits", "statement_timeout",
+                                                          "work_mem"};
   return !kSilent.contains(name);
 }
 
@@ -58,9 +71,9 @@ Backend::~Backend() {
 }
 
 std::string Backend::describe() const {
-  return "pid " + std::to_string(pid_) + " " + status() + (started_ ? " started" : "") + (skipping_ ? " skipping" : "") +
-         (sleeping_ ? " sleeping" : "") + (copy_ ? " copy" : "") + " running " + running_tag_ + ", " + std::to_string(in_.size()) +
-         " bytes unread";
+  return "pid " + std::to_string(pid_) + " " + status() + (started_ ? " started" : "") +
+         (skipping_ ? " skipping" : "") + (sleeping_ ? " sleeping" : "") + (copy_ ? " copy" : "") + " running " +
+         running_tag_ + ", " + std::to_string(in_.size()) + " bytes unread";
 }
 
 void Backend::hang_up() {
@@ -134,7 +147,8 @@ bool Backend::take_message(char& tag, std::string& body) {
   if (in_.size() < wire::kHeaderSize) return false;
   const wire::Head head = wire::read_head(in_.data(), 1 << 26);
   if (!head.valid) {
-    if (cluster_.violation) cluster_.violation("a backend got an invalid message length, pid " + std::to_string(pid_));
+    if (cluster_.violation)
+      cluster_.violation("a backend got an invalid message length, pid " + std::to_string(pid_));
     refuse("08P01", "invalid message length");
     return false;
   }
@@ -187,7 +201,8 @@ void Backend::on_startup(std::string_view bytes) {
       database_ = value;
     } else {
       const std::string text(value);
-      if (const Outcome outcome = set(std::string(name), &text, false)) return refuse(outcome->sqlstate, outcome->text);
+      if (const Outcome outcome = set(std::string(name), &text, false))
+        return refuse(outcome->sqlstate, outcome->text);
     }
   }
   locals_.clear();
@@ -232,7 +247,9 @@ void Backend::greet() {
 // ---- messages
 
 void Backend::on_message(char tag, std::string_view body) {
-  if (cluster_.trace) cluster_.trace("pid " + std::to_string(pid_) + (skipping_ ? " skips " : " reads ") + tag + "    " + std::string(body));
+  if (cluster_.trace)
+    cluster_.trace("pid " + std::to_string(pid_) + (skipping_ ? " skips " : " reads ") + tag + "    " +
+                   std::string(body));
   if (copy_) return on_copy_message(tag, body);
   if (skipping_ && tag != wire::kSync && tag != wire::kTerminate) return;
   switch (tag) {
@@ -265,7 +282,8 @@ void Backend::on_copy_message(char tag, std::string_view body) {
       return;
     }
     case wire::kCopyDone: return end_copy(std::nullopt);
-    case wire::kCopyFail: return end_copy(Failure{"57014", "COPY from stdin failed: " + std::string(body.substr(0, body.size() - 1))});
+    case wire::kCopyFail:
+      return end_copy(Failure{"57014", "COPY from stdin failed: " + std::string(body.substr(0, body.size() - 1))});
     case wire::kFlush:
     case wire::kSync: return;
     case wire::kTerminate: return hang_up();
@@ -384,12 +402,15 @@ void Backend::fail_extended(const Failure& failure) {
   skipping_ = true;
 }
 
-static bool ends_block(std::string_view sql) { return sql.starts_with("commit") || sql.starts_with("rollback"); }
+static bool ends_block(std::string_view sql) {
+  return sql.starts_with("commit") || sql.starts_with("rollback");
+}
 static const char* const kAborted = "current transaction is aborted, commands ignored until end of transaction block";
 
 void Backend::on_parse(std::string_view body) {
   std::string_view name, sql;
-  if (!wire::take_cstring(body, name) || !wire::take_cstring(body, sql)) return fail_extended({"08P01", "invalid Parse"});
+  if (!wire::take_cstring(body, name) || !wire::take_cstring(body, sql))
+    return fail_extended({"08P01", "invalid Parse"});
   start();
   if (name.empty()) statements_.erase("");
   if (const Outcome outcome = check_syntax(sql)) return fail_extended(*outcome);
@@ -428,8 +449,9 @@ void Backend::on_bind(std::string_view body) {
     body.remove_prefix(4 + size);
   }
   if (count != portal.statement.parameters) {
-    return fail_extended({"08P01", "bind message supplies " + std::to_string(count) + " parameters, but prepared statement \"" +
-                                       std::string(name) + "\" requires " + std::to_string(portal.statement.parameters)});
+    return fail_extended({"08P01", "bind message supplies " + std::to_string(count) +
+                                       " parameters, but prepared statement \"" + std::string(name) + "\" requires " +
+                                       std::to_string(portal.statement.parameters)});
   }
   if (failed_ && !ends_block(portal.statement.sql)) return fail_extended({"25P02", kAborted});
   if (!portal_name.empty() && portals_.contains(std::string(portal_name))) {
@@ -478,7 +500,8 @@ void Backend::on_execute(std::string_view body) {
   if (at == portals_.end()) return fail_extended({"34000", "portal \"" + name + "\" does not exist"});
   Portal& portal = at->second;
   if (failed_ && !ends_block(portal.statement.sql)) return fail_extended({"25P02", kAborted});
-  if (portal.done && !returns_rows(portal.statement)) return fail_extended({"55000", "portal \"" + name + "\" cannot be run"});
+  if (portal.done && !returns_rows(portal.statement))
+    return fail_extended({"55000", "portal \"" + name + "\" cannot be run"});
   portal_running_ = name;
   if (!portal.begun) {
     portal.begun = true;

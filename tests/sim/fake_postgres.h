@@ -1,7 +1,7 @@
-// A model of what PostgreSQL says on the wire: simple and extended protocol, transaction status, the skip until Sync after
-// an error, named and unnamed statements and portals, settings with ParameterStatus, COPY, FunctionCall, cancel. Its SQL is
-// a handful of words (see Backend::run), but those behave as PostgreSQL 15's do. The same model without a broker in front
-// is the oracle: what a client of its own private backend would have been told.
+// A model of what PostgreSQL says on the wire: simple and extended protocol, transaction status, the skip until Sync
+// after an error, named and unnamed statements and portals, settings with ParameterStatus, COPY, FunctionCall,
+// cancel. Its SQL is a handful of words (see Backend::run), but those behave as PostgreSQL 15's do. The same model
+// without a broker in front is the oracle: what a client of its own private backend would have been told.
 #pragma once
 
 #include <deque>
@@ -29,10 +29,10 @@ class Cluster {
  public:
   std::map<std::string, std::string> store;  // committed data
   size_t connections_max = 100;
-  std::string password;                      // empty: trust
+  std::string password;  // empty: trust
   Micros now = 0;
   Micros sleep_most = 20 * kMillisecond;
-  std::map<uint32_t, Backend*> backends;     // by pid
+  std::map<uint32_t, Backend*> backends;  // by pid
   uint32_t next_pid = 100;
   Settings defaults;
   // A breach of what a pooler must keep: two clients in one transaction, session state of another.
@@ -68,8 +68,8 @@ class Backend {
   // pg_terminate_backend, or a crash without a word.
   void terminate(std::string_view sqlstate, std::string_view text);
 
-  std::string out;      // to be sent
-  bool gone = false;    // it closes after that
+  std::string out;    // to be sent
+  bool gone = false;  // it closes after that
 
   // The oracle starts logged in.
   void log_in(const Settings& startup);
@@ -169,7 +169,7 @@ class Backend {
   std::map<std::string, std::string> writes_;
   std::string temp_;  // session state: who made a temporary table here
   bool started_ = false, block_ = false, failed_ = false;
-  bool skipping_ = false;  // until Sync
+  bool skipping_ = false;            // until Sync
   std::deque<std::string> running_;  // the rest of a simple Query
   bool in_query_ = false, many_ = false;
   bool sleeping_ = false;

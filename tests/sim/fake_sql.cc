@@ -75,8 +75,8 @@ void Backend::own(std::string_view tag) {
   const int client = client_of_tag(tag);
   if (client < 0) return;
   if (owner_ >= 0 && owner_ != client && cluster_.violation) {
-    cluster_.violation("clients " + std::to_string(owner_) + " and " + std::to_string(client) + " share a transaction on pid " +
-                       std::to_string(pid_) + " (I4)");
+    cluster_.violation("clients " + std::to_string(owner_) + " and " + std::to_string(client) +
+                       " share a transaction on pid " + std::to_string(pid_) + " (I4)");
   }
   owner_ = client;
 }
@@ -88,7 +88,8 @@ Backend::Outcome Backend::check_syntax(std::string_view sql) const {
 
 std::string Backend::fold_now() const {
   std::string out;
-  for (const char* name : {"DateStyle", "IntervalStyle", "TimeZone", "search_path", "client_encoding", "standard_conforming_strings"}) {
+  for (const char* name :
+       {"DateStyle", "IntervalStyle", "TimeZone", "search_path", "client_encoding", "standard_conforming_strings"}) {
     out += settings_.at(name) + "/";
   }
   return out;
@@ -159,8 +160,10 @@ void Backend::put_ready() {
 // Null: back to the value of the session's start.
 Backend::Outcome Backend::set(const std::string& name, const std::string* value, bool local) {
   const auto known = cluster_.defaults.find(name);
-  if (known == cluster_.defaults.end()) return Failure{"42704", "unrecognized configuration parameter \"" + name + "\""};
-  for (const char* fixed : {"server_version", "server_encoding", "is_superuser", "integer_datetimes", "in_hot_standby"}) {
+  if (known == cluster_.defaults.end())
+    return Failure{"42704", "unrecognized configuration parameter \"" + name + "\""};
+  for (const char* fixed :
+       {"server_version", "server_encoding", "is_superuser", "integer_datetimes", "in_hot_standby"}) {
     if (strcasecmp(fixed, name.c_str()) == 0) return Failure{"55P02", "parameter \"" + name + "\" cannot be changed"};
   }
   std::string next = value ? *value : start_settings_.at(known->first);
@@ -306,11 +309,13 @@ Backend::Outcome Backend::run(const Statement& statement, const std::vector<std:
     rows.push_back(mark);
   } else if (word == "rows") {
     const int count = std::stoi(words.at(1)), size = std::stoi(words.at(2));
-    for (int i = 0; i < count; ++i) rows.push_back(mark + " " + std::to_string(i) + std::string(static_cast<size_t>(size), 'x'));
+    for (int i = 0; i < count; ++i)
+      rows.push_back(mark + " " + std::to_string(i) + std::string(static_cast<size_t>(size), 'x'));
     tag = "SELECT " + std::to_string(count);
   } else if (word == "sleep") {
     sleeping_ = waiting = true;
-    wake_at_ = cluster_.now + static_cast<Micros>((std::hash<std::string>{}(mark) % 1000) * static_cast<uint64_t>(cluster_.sleep_most) / 1000);
+    wake_at_ = cluster_.now + static_cast<Micros>((std::hash<std::string>{}(mark) % 1000) *
+                                                  static_cast<uint64_t>(cluster_.sleep_most) / 1000);
     if (cluster_.oracle) {
       wake_at_ = 0;
       cancel_hit_ = cluster_.cancelled(mark);

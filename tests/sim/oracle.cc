@@ -51,8 +51,8 @@ void SimClient::compare(bool complete) {
         if (!got_.empty()) violation("got something after FATAL: " + show(got_.front().bytes));
         return;
       }
-      // In a failed transaction the broker cannot bring a statement to a server that lacks it: then its Describe fails as
-      // all else does there.
+      // In a failed transaction the broker cannot bring a statement to a server that lacks it: then its Describe
+      // fails as all else does there.
       if (expected_.front().tag == 't' && is_error(got_.front(), "25P02")) {
         expected_.clear();
         got_.pop_front();
@@ -60,11 +60,13 @@ void SimClient::compare(bool complete) {
         continue;
       }
       // Likewise a Bind: which of two errors it is, does not matter in a transaction that has failed.
-      if (is_error(got_.front(), "25P02") && expected_.front().tag == wire::kErrorResponse && oracle_.status() == 'E') {
+      if (is_error(got_.front(), "25P02") && expected_.front().tag == wire::kErrorResponse &&
+          oracle_.status() == 'E') {
         expected_.front() = got_.front();
       }
       if (expected_.front().bytes != got_.front().bytes) {
-        return violation("got " + show(got_.front().bytes) + " where PostgreSQL would say " + show(expected_.front().bytes));
+        return violation("got " + show(got_.front().bytes) + " where PostgreSQL would say " +
+                         show(expected_.front().bytes));
       }
       expected_.pop_front();
       got_.pop_front();
@@ -73,7 +75,8 @@ void SimClient::compare(bool complete) {
     const std::string message = sent_.front();
     sent_.pop_front();
     const char tag = message[0];
-    const bool aside = tag == wire::kCopyData || tag == wire::kCopyDone || tag == wire::kCopyFail || tag == wire::kFlush;
+    const bool aside =
+        tag == wire::kCopyData || tag == wire::kCopyDone || tag == wire::kCopyFail || tag == wire::kFlush;
     if (expected_.empty() && !got_.empty() && is_refusal(got_.front()) && !aside) {
       got_.pop_front();
       skipping = true;
@@ -105,7 +108,8 @@ void SimClient::check_settings() {
     if (!is_reported(name)) continue;
     const auto at = known_.find(name);
     if (at == known_.end()) return violation("was never told of " + name);
-    if (at->second != value) return violation("believes that " + name + " is " + at->second + ", it is " + value + " (I5)");
+    if (at->second != value)
+      return violation("believes that " + name + " is " + at->second + ", it is " + value + " (I5)");
   }
 }
 

@@ -9,7 +9,12 @@
 namespace berth::sim {
 
 SimClient::SimClient(World& world, int number, const Habits& habits, uint64_t seed)
-    : world_(world), number_(number), habits_(habits), random_(seed), batches_left_(habits.batches), oracle_(private_cluster_) {
+    : world_(world),
+      number_(number),
+      habits_(habits),
+      random_(seed),
+      batches_left_(habits.batches),
+      oracle_(private_cluster_) {
   private_cluster_.oracle = true;
   private_cluster_.defaults = world.postgres().defaults;
   private_cluster_.cancelled = [this](const std::string& tag) { return was_cancelled(tag); };
@@ -53,12 +58,15 @@ void SimClient::send_startup() {
 }
 
 std::string SimClient::describe() const {
-  return fmt::format("client {} phase {} pending {} open_batch {} out {} in {} batches_left {} status {} sent {} got {} copy_due {}", number_,
-                     static_cast<int>(phase_), pending_ready_, open_batch_, out_.size(), in_.size(), batches_left_, status_,
-                     sent_.size(), got_.size(), copy_answer_due_);
+  return fmt::format(
+      "client {} phase {} pending {} open_batch {} out {} in {} batches_left {} status {} sent {} got {} copy_due {}",
+      number_, static_cast<int>(phase_), pending_ready_, open_batch_, out_.size(), in_.size(), batches_left_, status_,
+      sent_.size(), got_.size(), copy_answer_due_);
 }
 
-void SimClient::violation(const std::string& what) const { world_.violation("client " + std::to_string(number_) + ": " + what); }
+void SimClient::violation(const std::string& what) const {
+  world_.violation("client " + std::to_string(number_) + ": " + what);
+}
 
 void SimClient::step() {
   if (phase_ == Phase::kUnborn || phase_ == Phase::kGone) return;
@@ -152,7 +160,7 @@ void SimClient::on_message(Message message) {
       status_ = message.bytes[5];
       if (--pending_ready_ < 0) violation("got a ReadyForQuery that it did not ask for (I2)");
       if (pending_ready_ == 0) {
-        settings_in_flight_ = false;
+        if (!open_batch_) settings_in_flight_ = false;
         copy_answer_due_ = copy_ahead_ = false;
       }
       break;
@@ -185,7 +193,8 @@ void SimClient::on_login_message(const Message& message) {
       key_ = message.body().substr(4);
       return;
     case wire::kReadyForQuery:
-      phase_ = Phase::kActive;  // its settings are told as it asked for them: PostgreSQL's spelling follows with the first server
+      phase_ = Phase::kActive;  // its settings are told as it asked for them: PostgreSQL's spelling follows with the
+                                // first server
       return;
     case wire::kErrorResponse: return on_error(message);
     default: return violation(std::string("got a message at its login of type ") + message.tag);
@@ -200,13 +209,15 @@ void SimClient::on_error(const Message& message) {
   }
   if (error.sqlstate != "57014") return;
   if (error.message.starts_with("COPY")) return;
-  if (!cancelled_once_) violation("a statement was cancelled that nobody has cancelled: " + std::string(error.message));
+  if (!cancelled_once_)
+    violation("a statement was cancelled that nobody has cancelled: " + std::string(error.message));
 }
 
 // Bytes that a client gets belong to it.
 void SimClient::check_owner(const Message& message) {
   const std::string tag = tag_in(message.bytes);
-  if (!tag.empty() && client_of_tag(tag) != number_) violation("got what belongs to another client (I1): " + show(message.bytes));
+  if (!tag.empty() && client_of_tag(tag) != number_)
+    violation("got what belongs to another client (I1): " + show(message.bytes));
 }
 
 // The connection is over. `expected`: the client itself has ended it.
@@ -215,13 +226,16 @@ void SimClient::ended(bool expected) {
   phase_ = Phase::kGone;
   link->to_broker.fin = true;
   link->peer_open = false;
-  if (!expected && !said_goodbye && !lost_is_allowed(last_fatal_) && !(last_fatal_.empty() && !in_.empty() && lost_is_allowed("torn"))) {
+  if (!expected && !said_goodbye && !lost_is_allowed(last_fatal_) &&
+      !(last_fatal_.empty() && !in_.empty() && lost_is_allowed("torn"))) {
     violation(fmt::format("was disconnected: {}", last_fatal_.empty() ? "without a word" : last_fatal_));
   }
   world_.trace("client {} ended: {}", number_, last_fatal_);
   compare(false);
 }
 
-bool SimClient::lost_is_allowed(std::string_view text) const { return world_.may_lose(text); }
+bool SimClient::lost_is_allowed(std::string_view text) const {
+  return world_.may_lose(text);
+}
 
 }  // namespace berth::sim

@@ -1,6 +1,6 @@
-// A client of the broker that speaks from a grammar, at random and byte by byte, and knows what PostgreSQL alone would
-// have answered: its oracle is a private backend of the same model, fed with the same messages. Whenever nothing is
-// outstanding, the answers are compared one by one.
+// A client of the broker that speaks from a grammar, at random and byte by byte, and knows what PostgreSQL alone
+// would have answered: its oracle is a private backend of the same model, fed with the same messages. Whenever
+// nothing is outstanding, the answers are compared one by one.
 #pragma once
 
 #include <deque>
@@ -26,12 +26,12 @@ struct Message {
 
 // What a client may do; a world draws its own.
 struct Habits {
-  bool session = false;      // its server stays: what only a session may rely on is allowed
+  bool session = false;  // its server stays: what only a session may rely on is allowed
   int batches = 8;
-  int pipeline = 3;          // batches under way
-  int leave_percent = 5;     // per batch: ends in the middle of something
-  int cancel_percent = 0;    // per step while a statement runs
-  int slow_percent = 0;      // of steps in which it does not read
+  int pipeline = 3;        // batches under way
+  int leave_percent = 5;   // per batch: ends in the middle of something
+  int cancel_percent = 0;  // per step while a statement runs
+  int slow_percent = 0;    // of steps in which it does not read
   bool simple = true, extended = true, named = true, errors = true, blocks = true, copy = true, settings = true,
        commands = true, functions = true, sleeps = true, large = false, flush = true;
 };
@@ -115,7 +115,7 @@ class SimClient {
   bool unnamed_is_copy_ = false;  // the unnamed statement is a COPY: not to be bound without its data
   bool copy_ahead_ = false;       // data and a second Sync were sent ahead
   bool leaving_ = false;
-  size_t leave_after_ = 0;        // bytes still to be written before it leaves
+  size_t leave_after_ = 0;  // bytes still to be written before it leaves
   char status_ = 'I';
   uint32_t pid_ = 0;
   std::string key_;

@@ -11,20 +11,26 @@ struct SimConn {
   net::Handler* handler = nullptr;
   LinkPtr link;
   ConnPhase phase = ConnPhase::kOpen;
-  std::string kept;     // read and not consumed
-  size_t need = 0;      // deliver only with so many
+  std::string kept;  // read and not consumed
+  size_t need = 0;   // deliver only with so many
   std::string unsent;
   uint8_t paused = 0;
-  bool fresh = false;   // something has come, or was resumed, since the last delivery
+  bool fresh = false;  // something has come, or was resumed, since the last delivery
   bool eof_told = false, broken = false;
   int connect_error = 0;
   Micros ready_at = 0;  // of connecting
   Micros linger_until = 0;
 };
 
-static SimConn* own(net::Conn* conn) { return reinterpret_cast<SimConn*>(conn); }
-static const SimConn* own(const net::Conn* conn) { return reinterpret_cast<const SimConn*>(conn); }
-static net::Conn* opaque(SimConn* conn) { return reinterpret_cast<net::Conn*>(conn); }
+static SimConn* own(net::Conn* conn) {
+  return reinterpret_cast<SimConn*>(conn);
+}
+static const SimConn* own(const net::Conn* conn) {
+  return reinterpret_cast<const SimConn*>(conn);
+}
+static net::Conn* opaque(SimConn* conn) {
+  return reinterpret_cast<net::Conn*>(conn);
+}
 
 SimEngine::~SimEngine() {
   for (SimConn* conn : conns_) delete conn;
@@ -53,7 +59,8 @@ net::Conn* SimEngine::connect(const net::Address& address, net::Handler* handler
   auto* conn = new SimConn;
   conn->handler = handler;
   conn->phase = ConnPhase::kConnecting;
-  conn->ready_at = network_.now + static_cast<Micros>(random_.below(static_cast<uint64_t>(network_.profile.connect_most) + 1));
+  conn->ready_at =
+      network_.now + static_cast<Micros>(random_.below(static_cast<uint64_t>(network_.profile.connect_most) + 1));
   conn->link = network_.dial(address, conn->connect_error);
   if (conn->link) network_.take(network_.descriptor_of(conn->link));
   if (conn->connect_error == EINPROGRESS) conn->ready_at = INT64_MAX;  // nobody ever answers
@@ -89,9 +96,13 @@ size_t SimEngine::write(net::Conn* handle, std::span<const iovec> spans) {
   return conn->unsent.size();
 }
 
-size_t SimEngine::unsent(const net::Conn* conn) const { return own(conn)->unsent.size(); }
+size_t SimEngine::unsent(const net::Conn* conn) const {
+  return own(conn)->unsent.size();
+}
 
-void SimEngine::pause(net::Conn* handle, net::PauseReason reason) { own(handle)->paused |= reason; }
+void SimEngine::pause(net::Conn* handle, net::PauseReason reason) {
+  own(handle)->paused |= reason;
+}
 
 void SimEngine::resume(net::Conn* handle, net::PauseReason reason) {
   SimConn* conn = own(handle);
@@ -100,11 +111,14 @@ void SimEngine::resume(net::Conn* handle, net::PauseReason reason) {
   if (conn->paused == 0) posts_.push_back({conn, Post::Kind::kResumed});
 }
 
-uint8_t SimEngine::paused(const net::Conn* conn) const { return own(conn)->paused; }
+uint8_t SimEngine::paused(const net::Conn* conn) const {
+  return own(conn)->paused;
+}
 
 void SimEngine::close(net::Conn* handle) {
   SimConn* conn = own(handle);
-  ASSERT(conn->phase == ConnPhase::kOpen || conn->phase == ConnPhase::kConnecting);  // closed once, and not while it leaves
+  ASSERT(conn->phase == ConnPhase::kOpen ||
+         conn->phase == ConnPhase::kConnecting);  // closed once, and not while it leaves
   conn->phase = ConnPhase::kClosing;
   posts_.push_back({conn, Post::Kind::kClose});
 }
@@ -153,7 +167,8 @@ void SimEngine::serve_connecting(SimConn* conn) {
   conn->phase = ConnPhase::kOpen;
   const int error = conn->link ? 0 : conn->connect_error;
   if (error) conn->eof_told = true;
-  call(conn, error ? "connect failed" : "connected", [error](net::Handler* handler) { handler->on_connected(error); });
+  call(conn, error ? "connect failed" : "connected",
+       [error](net::Handler* handler) { handler->on_connected(error); });
 }
 
 void SimEngine::serve_writing(SimConn* conn) {
@@ -202,7 +217,11 @@ void SimEngine::deliver(SimConn* conn) {
   std::copy(conn->kept.begin(), conn->kept.end(), lent.get());
   const size_t size = conn->kept.size();
   net::Taken taken;
-  call(conn, "bytes", [&](net::Handler* handler) { taken = handler->on_bytes({lent.get(), size}); }, {lent.get(), size});
+  call(conn, "bytes",
+       [&](net::Handler* handler) {
+         taken = handler->on_bytes({lent.get(), size});
+       },
+       {lent.get(), size});
   std::fill_n(lent.get(), size, '\xdd');
   ASSERT(taken.consumed <= size);
   conn->kept.erase(0, taken.consumed);

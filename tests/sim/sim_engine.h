@@ -1,6 +1,7 @@
-// The simulated network and the engine that runs the production sessions on it: byte pipes in memory, a clock that only
-// the test moves, and every freedom that the contract of net/engine.h leaves to an engine, used at random: partial reads
-// and writes, delays, resets, ends that are seen early. It also asserts that the sessions keep their side of the contract.
+// The simulated network and the engine that runs the production sessions on it: byte pipes in memory, a clock that
+// only the test moves, and every freedom that the contract of net/engine.h leaves to an engine, used at random:
+// partial reads and writes, delays, resets, ends that are seen early. It also asserts that the sessions keep their
+// side of the contract.
 #pragma once
 
 #include <deque>
@@ -26,20 +27,20 @@ struct Direction {
 // A connection between the broker and a peer (a client or a backend).
 struct Link {
   Direction to_broker, to_peer;
-  bool reset = false;        // either side sees ECONNRESET, what is under way is lost
-  bool broker_open = true;   // the broker has not closed its end
+  bool reset = false;       // either side sees ECONNRESET, what is under way is lost
+  bool broker_open = true;  // the broker has not closed its end
   bool peer_open = true;
-  size_t window = 65536;     // bytes that fit under way, per direction
-  int descriptor = -1;       // the broker's end
-  void* owner = nullptr;     // the peer, for whoever dials
+  size_t window = 65536;  // bytes that fit under way, per direction
+  int descriptor = -1;    // the broker's end
+  void* owner = nullptr;  // the peer, for whoever dials
 };
 using LinkPtr = std::shared_ptr<Link>;
 
 // How wild a world's network is.
 struct NetProfile {
-  size_t chunk_most = 65536;   // a read takes 1..this many bytes
-  int idle_percent = 20;       // a connection that could be served in a turn is not
-  int partial_percent = 20;    // a write takes only a part at once
+  size_t chunk_most = 65536;  // a read takes 1..this many bytes
+  int idle_percent = 20;      // a connection that could be served in a turn is not
+  int partial_percent = 20;   // a write takes only a part at once
   Micros connect_most = 2 * kMillisecond;
 };
 
@@ -87,7 +88,8 @@ class Observer {
 
 class SimEngine final : public net::Engine {
  public:
-  SimEngine(Network& network, Observer* observer) : network_(network), random_(network.random.next()), observer_(observer) {}
+  SimEngine(Network& network, Observer* observer)
+      : network_(network), random_(network.random.next()), observer_(observer) {}
   ~SimEngine() override;
 
   void listen(int, int, net::AcceptHandler*) override {}
@@ -101,7 +103,9 @@ class SimEngine final : public net::Engine {
   uint8_t paused(const net::Conn* conn) const override;
   void close(net::Conn* conn) override;
   void detach(net::Conn* conn) override;
-  int descriptor(const net::Conn*) const override { return -1; }  // whoever asks the system for a peer's address gets none
+  int descriptor(const net::Conn*) const override {
+    return -1;
+  }  // whoever asks the system for a peer's address gets none
   void run_once(Micros deadline) override;
   void wake() override {}
   Micros now() const override { return now_; }

@@ -7,7 +7,8 @@
 namespace berth::sim {
 
 void SimFleet::send_server(int to, session::Server* server, int descriptor, pool::SharedPool* shared) {
-  world_.mail(worker_, to, {0, [=, this] { session::arrive(world_.context(to), server, descriptor, shared); }, shared});
+  world_.mail(worker_, to,
+              {0, [=, this] { session::arrive(world_.context(to), server, descriptor, shared); }, shared});
 }
 
 void SimFleet::ask_server(int to, pool::SharedPool* shared) {
@@ -16,7 +17,8 @@ void SimFleet::ask_server(int to, pool::SharedPool* shared) {
 
 void SimFleet::welcome_known(pool::SharedPool* shared) {
   for (int to = 0; to < world_.workers(); ++to) {
-    if (to != worker_) world_.mail(worker_, to, {0, [=, this] { session::welcome_waiting(world_.context(to), shared); }});
+    if (to != worker_)
+      world_.mail(worker_, to, {0, [=, this] { session::welcome_waiting(world_.context(to), shared); }});
   }
 }
 
@@ -32,9 +34,9 @@ void SimFleet::route_cancel(uint32_t pid, std::string key) {
 
 void SimFleet::resolve(const std::string& host, int port, Resolved done) {
   world_.mail(worker_, worker_, {0, [=, this] {
-                if (world_.resolving_fails()) return done(Error{"no such host", ""});
-                done(std::vector<net::Address>{net::unix_address(host, port).value()});
-              }});
+                                   if (world_.resolving_fails()) return done(Error{"no such host", ""});
+                                   done(std::vector<net::Address>{net::unix_address(host, port).value()});
+                                 }});
 }
 
 }  // namespace berth::sim

@@ -1,5 +1,5 @@
-// session::Fleet for simulated workers: mail between them takes a random time but keeps its order between each pair, as
-// the mailboxes do; address lookups take a while and may fail.
+// session::Fleet for simulated workers: mail between them takes a random time but keeps its order between each pair,
+// as the mailboxes do; address lookups take a while and may fail.
 #pragma once
 
 #include <deque>

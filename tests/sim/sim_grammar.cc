@@ -73,7 +73,9 @@ std::string SimClient::one_statement(bool simple) {
     switch (random_.below(16)) {
       case 0:
       case 1: return "select " + tag;
-      case 2: return "rows " + std::to_string(random_.below(5)) + " " + std::to_string(random_.below(habits_.large ? 9000 : 40)) + " " + tag;
+      case 2:
+        return "rows " + std::to_string(random_.below(5)) + " " +
+               std::to_string(random_.below(habits_.large ? 9000 : 40)) + " " + tag;
       case 3:
         if (!habits_.sleeps) continue;
         return simple && chance(50) ? "select " + tag : "sleep " + tag;
@@ -89,17 +91,20 @@ std::string SimClient::one_statement(bool simple) {
       case 9: return "get " + tag;
       case 10:
         if (!habits_.settings) continue;
+        // Not the server's own values: a RESET from those would not show.
         settings_in_flight_ = true;
         switch (random_.below(5)) {
-          case 0: return "set TimeZone to " + pick({"'Asia/Tokyo'", "'Etc/UTC'", "'Europe/Rome'"}) + " /*" + tag + "*/";
-          case 1: return "set DateStyle to " + pick({"'ISO'", "'SQL, DMY'", "'German'", "'bad'"}) + " /*" + tag + "*/";
+          case 0: return "set TimeZone to " + pick({"'Asia/Tokyo'", "'Europe/Rome'"}) + " /*" + tag + "*/";
+          case 1:
+            return "set DateStyle to " + pick({"'ISO, YMD'", "'SQL, DMY'", "'German'", "'bad'"}) + " /*" + tag + "*/";
           case 2: return "set application_name to 'x" + std::to_string(random_.below(3)) + "' /*" + tag + "*/";
           case 3: return "set local work_mem to '1MB' /*" + tag + "*/";
           default: return pick({"reset TimeZone /*", "reset all /*", "reset DateStyle /*"}) + tag + "*/";
         }
       case 11:
         if (settings_in_flight_) continue;
-        return "show " + pick({"TimeZone", "DateStyle", "application_name", "extra_float_digits"}) + " /*" + tag + "*/";
+        return "show " + pick({"TimeZone", "DateStyle", "application_name", "extra_float_digits"}) + " /*" + tag +
+               "*/";
       case 12:
         if (settings_in_flight_) continue;  // a Parse in flight beside a SET may mean either: see docs
         return "fold " + tag;
@@ -147,8 +152,10 @@ void SimClient::next_batch() {
         case 10:
           // Its data would be strays in the next batch if it could not start: only when nothing is under way.
           if ((said = habits_.copy)) {
-            if (pending_ready_ == 0) copy_batch();
-            else ++batches_left_;
+            if (pending_ready_ == 0)
+              copy_batch();
+            else
+              ++batches_left_;
           }
           break;
         default:

@@ -1,6 +1,6 @@
 // Goal: the production sessions and pools keep their promises whatever the network, PostgreSQL and the clients do.
-// Method: worlds drawn from seeds (SIM_SEED=n replays one, SIM_SEEDS=n runs that many), each with an oracle per client and
-// checkers at each step. SIM_TRACE=1 prints everything that happens.
+// Method: worlds drawn from seeds (SIM_SEED=n replays one, SIM_SEEDS=n runs that many), each with an oracle per
+// client and checkers at each step. SIM_TRACE=1 prints everything that happens.
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -14,7 +14,8 @@ namespace berth::sim {
 static uint64_t current_seed = 0;
 
 static void say_seed(int signal) {
-  fmt::print(stderr, "simulation: signal {} with seed {}: replay with SIM_SEED={} SIM_TRACE=1\n", signal, current_seed, current_seed);
+  fmt::print(stderr, "simulation: signal {} with seed {}: replay with SIM_SEED={} SIM_TRACE=1\n", signal,
+             current_seed, current_seed);
   std::signal(signal, SIG_DFL);
   std::raise(signal);
 }

@@ -35,7 +35,9 @@ World::World(uint64_t seed) : seed_(seed), random_(seed), network_(random_.next(
   draw_scenario();
   postgres_.violation = [this](const std::string& what) { violation(what); };
   if (tracing_) {
-    postgres_.trace = [this](const std::string& what) { trace_line("    " + what.substr(0, what.find("s ") + 2) + show(what.substr(what.find("s ") + 2))); };
+    postgres_.trace = [this](const std::string& what) {
+      trace_line("    " + what.substr(0, what.find("s ") + 2) + show(what.substr(what.find("s ") + 2)));
+    };
   }
   network_.dial = [this](const net::Address& address, int& error) { return dial(address, error); };
   make_config();
@@ -43,7 +45,8 @@ World::World(uint64_t seed) : seed_(seed), random_(seed), network_(random_.next(
     Worker worker;
     worker.engine = std::make_unique<SimEngine>(network_, this);
     worker.fleet = std::make_unique<SimFleet>(*this, i);
-    worker.context = std::make_unique<session::Context>(*worker.engine, globals_, *worker.fleet, i, scenario_.workers, random_.next());
+    worker.context = std::make_unique<session::Context>(*worker.engine, globals_, *worker.fleet, i, scenario_.workers,
+                                                        random_.next());
     workers_.push_back(std::move(worker));
   }
   for (Worker& worker : workers_) session::reconfigure(*worker.context, config_);
@@ -76,7 +79,8 @@ void World::draw_scenario() {
   h.leave_percent = chance(50) ? 0 : static_cast<int>(random_.below(15));
   h.cancel_percent = chance(60) ? 0 : 3;
   h.slow_percent = chance(60) ? 0 : static_cast<int>(random_.below(90));
-  for (bool* habit : {&h.simple, &h.extended, &h.named, &h.errors, &h.blocks, &h.copy, &h.settings, &h.commands, &h.functions, &h.sleeps, &h.flush}) {
+  for (bool* habit : {&h.simple, &h.extended, &h.named, &h.errors, &h.blocks, &h.copy, &h.settings, &h.commands,
+                      &h.functions, &h.sleeps, &h.flush}) {
     *habit = chance(75);
   }
   if (!h.extended) h.simple = true;
@@ -129,7 +133,9 @@ void World::violation(const std::string& what) {
   trace("VIOLATION {}", what);
 }
 
-void World::trace_line(const std::string& line) { fmt::print(stderr, "{:>6} {:>9} {}\n", steps_, network_.now, line); }
+void World::trace_line(const std::string& line) {
+  fmt::print(stderr, "{:>6} {:>9} {}\n", steps_, network_.now, line);
+}
 
 // ---- connections
 
@@ -218,7 +224,10 @@ void World::step_backends() {
       link.peer_open = false;
     }
   }
-  std::erase_if(places_, [](const auto& place) { return place->backend->gone && (place->backend->out.empty() || !place->link->broker_open) && !place->link->broker_open; });
+  std::erase_if(places_, [](const auto& place) {
+    return place->backend->gone && (place->backend->out.empty() || !place->link->broker_open) &&
+           !place->link->broker_open;
+  });
 }
 
 void World::cause_trouble() {
@@ -227,9 +236,7 @@ void World::cause_trouble() {
   switch (random_.below(3)) {
     case 0: place.backend->terminate("57P01", "terminating connection due to administrator command"); break;
     case 1: place.backend->terminate("", ""); break;
-    default:
-      place.link->reset = true;
-      break;
+    default: place.link->reset = true; break;
   }
   trace("trouble: {}", place.backend->describe());
 }
@@ -237,7 +244,8 @@ void World::cause_trouble() {
 bool World::may_lose(std::string_view text) const {
   if (ending_ && text == "pgberth is shutting down") return true;
   if (scenario_.faults) {
-    for (const char* known : {"server conn crashed?", "terminating connection due to administrator command", "torn"}) {
+    for (const char* known :
+         {"server conn crashed?", "terminating connection due to administrator command", "torn"}) {
       if (text == known) return true;
     }
   }
@@ -246,9 +254,13 @@ bool World::may_lose(std::string_view text) const {
   return false;
 }
 
-bool World::is_refusal(std::string_view) const { return false; }
+bool World::is_refusal(std::string_view) const {
+  return false;
+}
 
-bool World::resolving_fails() { return trouble_ && scenario_.faults && chance(5); }
+bool World::resolving_fails() {
+  return trouble_ && scenario_.faults && chance(5);
+}
 
 void World::mail(int from, int to, Mail mail) {
   mail.at = now() + static_cast<Micros>(random_.below(500));
@@ -329,8 +341,8 @@ void World::report_stuck(const char* what) {
   }
   for (const Worker& worker : workers_) {
     for (const auto& [key, slice] : worker.context->slices) {
-      all += fmt::format("\n  slice {} of {}: waiting {} linked {} servers", slice->database, slice->user, slice->pool.waiting_count(),
-                         slice->pool.clients(pool::ClientState::kLinked).size());
+      all += fmt::format("\n  slice {} of {}: waiting {} linked {} servers", slice->database, slice->user,
+                         slice->pool.waiting_count(), slice->pool.clients(pool::ClientState::kLinked).size());
       for (int state = 0; state < pool::kServerStates; ++state) {
         all += fmt::format(" {}", slice->pool.servers(static_cast<pool::ServerState>(state)).size());
       }
@@ -372,8 +384,10 @@ void World::wind_down() {
   if (failed()) return;
   for (const auto& place : places_) {
     if (place->backend->gone || !place->link->broker_open) continue;
-    if (place->backend->in_transaction()) violation("a backend is left in a transaction: " + place->backend->describe());
-    if (!place->backend->session_state().empty()) violation("session state of client " + place->backend->session_state() + " was left (I5)");
+    if (place->backend->in_transaction())
+      violation("a backend is left in a transaction: " + place->backend->describe());
+    if (!place->backend->session_state().empty())
+      violation("session state of client " + place->backend->session_state() + " was left (I5)");
   }
   ending_ = true;
   for (Worker& worker : workers_) session::close_everything(*worker.context);

@@ -1,5 +1,5 @@
-// One simulated world: workers with the production sessions, a PostgreSQL, clients, a network and a clock, all driven by
-// one seed. It steps until everybody is served and gone, and checks at every step what must always hold.
+// One simulated world: workers with the production sessions, a PostgreSQL, clients, a network and a clock, all driven
+// by one seed. It steps until everybody is served and gone, and checks at every step what must always hold.
 #pragma once
 
 #include <fmt/format.h>
@@ -26,13 +26,13 @@ std::string printable(std::string_view bytes);
 // What kinds of world there are; each seed draws one.
 struct Scenario {
   int workers = 1, clients = 4, databases = 1, users = 1;
-  bool faults = false;        // backends die, connections break, connects fail
-  bool waits_end = false;     // query_wait_timeout is short
-  bool crowded = false;       // PostgreSQL has fewer places than the broker wants
-  bool reloads = false;       // limits change, RECONNECT, PAUSE and RESUME
-  bool password = false;      // of the servers
+  bool faults = false;     // backends die, connections break, connects fail
+  bool waits_end = false;  // query_wait_timeout is short
+  bool crowded = false;    // PostgreSQL has fewer places than the broker wants
+  bool reloads = false;    // limits change, RECONNECT, PAUSE and RESUME
+  bool password = false;   // of the servers
   Habits habits;
-  int session_percent = 0;    // of clients
+  int session_percent = 0;  // of clients
 };
 
 // (state, event) pairs and transitions that all worlds of this process have seen.
@@ -135,8 +135,8 @@ class World final : public Observer {
   std::map<uint64_t, int> client_states_, server_states_;
   std::string why_;
   uint64_t steps_ = 0;
-  bool trouble_ = false;   // faults are still made
-  bool ending_ = false;    // close_everything was called
+  bool trouble_ = false;  // faults are still made
+  bool ending_ = false;   // close_everything was called
   bool tracing_ = false;
   bool limits_changed_ = false;
   bool paused_ = false;
