@@ -59,12 +59,12 @@ class Step:
         with open(self.log_path, "w", encoding="utf-8"):
             pass
 
-    def run(self, command, **environment):
+    def run(self, command, cwd=ROOT, **environment):
         """Runs a command with its output in the log; its exit status, or None when the budget had run out."""
         with open(self.log_path, "a", encoding="utf-8") as log:
             log.write("$ " + " ".join([f"{k}={v}" for k, v in environment.items()] + command) + "\n")
             log.flush()
-            process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            process = subprocess.Popen(command, cwd=cwd, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                                        env={**os.environ, **environment}, start_new_session=True)
             try:
                 return process.wait(timeout=max(1.0, self.deadline - time.monotonic()))
@@ -214,10 +214,10 @@ def gtest_programs(kind, names, **environment):
     """Runs the GoogleTest programs of a build whose sources exist; one that was not built is a failure."""
     def action(step):
         for name in names():
-            program = os.path.join("build", kind, name)
+            # In the build directory, from which __FILE__ leads to the sources (ccache makes it relative).
             report = os.path.join(LOGS, f"{kind}-{name}.xml")
-            step.junit([program, f"--gtest_output=xml:{report}", "--gtest_brief=1"], report, **sanitizers(),
-                       **environment)
+            step.junit([os.path.join(".", name), f"--gtest_output=xml:{report}", "--gtest_brief=1"], report,
+                       cwd=os.path.join(ROOT, "build", kind), **sanitizers(), **environment)
     return action
 
 
