@@ -111,7 +111,7 @@ tidy: ## layers, sizes and habits that compilers do not check
 	@$(PYTHON) tests/tidy.py
 
 lint: build-release ## clang-tidy over the broker (slow)
-	@clang-tidy-14 -p build/release --quiet $(filter broker/%.cc,$(sources))
+	@printf "%s\n" $(filter broker/%.cc,$(sources)) | xargs -P $(JOBS) -n 1 clang-tidy-14 -p build/release --quiet
 
 .PHONY: docs
 docs: build/pgberth ## write the generated pages of docs/ anew from the lists in the sources
