@@ -222,7 +222,7 @@ void Server::connect_failed(std::string_view sqlstate, std::string_view text, bo
 
 void Server::ready() {
   deadline = 0;
-  start_params = params;
+  login_params = start_params = params;
   status = 'I';
   slice->pool.opened(context->now());
   slice->last_error.clear();

@@ -226,7 +226,11 @@ void ServerRelay::after_reset(bool mine) {
   server_.reset_seen = Server::ResetSeen::kNone;
   std::vector<std::pair<std::string, std::string>> reported;
   for (const auto& value : server_.params->values) {
-    if (server_.start_params->find(value.first)) reported.push_back(value);
+    if (server_.start_params->find(value.first)) {
+      reported.push_back(value);
+    } else if (!all) {  // RESET of one parameter or of all? Unknown, so it is set again for whoever comes next
+      reported.emplace_back(value.first, std::string_view("\0", 1));
+    }
   }
   server_.params = pool::make_params(std::move(reported));
   if (!mine) return;
@@ -251,7 +255,7 @@ void ServerRelay::after_reset(bool mine) {
 // RESET has given the parameter the server's value, where this client came with another: the client's, else null.
 const std::string* ServerRelay::value_after_reset(std::string_view name, std::string_view value) const {
   if (server_.reset_seen == Server::ResetSeen::kNone || pool::is_fixed_parameter(name)) return nullptr;
-  const std::string* start = server_.start_params->find(name);
+  const std::string* start = server_.login_params->find(name);
   const std::string* own = client_->start_params->find(name);
   return start && *start == value && own && *own != value ? own : nullptr;
 }

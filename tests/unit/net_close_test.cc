@@ -144,6 +144,23 @@ TEST(Hangup, NothingUnreadIsToldInAnyPause) {
   expect_empty(engine);
 }
 
+// A peer that only stops reading gives no edge: the failed write alone tells of it.
+TEST(Hangup, AWriteThatFailsWithoutAnEdgeIsTold) {
+  EpollEngine engine;
+  const Pair sockets = unix_pair();
+  Recorder recorder;
+  Conn* conn = engine.attach(sockets.ours, &recorder);
+  shutdown(sockets.theirs, SHUT_RD);
+  turn_some(engine);
+  EXPECT_TRUE(recorder.events.empty());
+  EXPECT_EQ(0u, write(engine, conn, "unread"));
+  ASSERT_TRUE(turn_until(engine, [&] { return recorder.seen("eof"); }));
+  EXPECT_EQ("eof " + std::to_string(EPIPE), recorder.events.at(0));
+  close_and_wait(engine, conn, recorder);
+  close(sockets.theirs);
+  expect_empty(engine);
+}
+
 // The write finds out that the peer has gone; what the peer said before is still delivered, then the end, once.
 TEST_P(CloseTest, BrokenWriteIsSwallowedAndTold) {
   const Pair sockets = pair();
