@@ -178,6 +178,12 @@ void Server::abandon() {
   client = nullptr;
   of->server = nullptr;
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
+  if (syncing_settings) {
+    // They are being set, and what PostgreSQL does not report of them must not stay for the next client.
+    for (const auto& [name, value] : of->params->values) {
+      if (!start_params->find(name)) params = pool::with_value(params, name, std::string_view("\0", 1));
+    }
+  }
   syncing_settings = false;
   pass_dropped = true;  // what is left of a message
   if (closing()) return;

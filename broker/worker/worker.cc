@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "net/epoll_conn.h"
 #include "net/socket_options.h"
 #include "session/client.h"
 #include "session/server.h"
@@ -15,6 +16,9 @@
 namespace berth::worker {
 
 using session::Shutdown;
+
+// Every idle client costs this much, and what its statements take.
+static_assert(sizeof(session::Client) + sizeof(net::EpollConn) <= session::kIdleClientMax);
 
 Worker::Worker(worker::Fleet& fleet, int index, std::shared_ptr<const config::Config> config, uint64_t seed)
     : fleet_(fleet), index_(index), context_(engine_, fleet.globals, *this, index, fleet.workers, seed) {
