@@ -133,7 +133,16 @@ void Server::resync(Client* of) {
   context->engine.pause(of->conn, net::kPauseWaiting);
   syncing_settings = true;
   settings_failed = false;
-  inject_query(sql);
+  // By the extended protocol: a simple Query would drop a session client's unnamed statement.
+  const size_t first = requests.size();
+  std::string sync;
+  wire::put_empty(sync, wire::kSync);
+  context->to_server.begin(&context->engine, conn);
+  inject_settings(sql);
+  context->to_server.copy(sync);
+  context->to_server.flush();
+  requests.push().kind = Request::Kind::kSync;
+  for (size_t i = first; i < requests.size(); ++i) requests.at(i).own = true;
 }
 
 // SET SESSION AUTHORIZATION or SET ROLE is still in force, as far as PostgreSQL reports it.

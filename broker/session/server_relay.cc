@@ -323,6 +323,11 @@ bool ServerRelay::on_error() {
     server_.undo(queue().front(), true, 1);
     return pass();
   }
+  if (queue().front().own) {
+    server_.note_failure(error);
+    server_.fail_batch();
+    return drop();
+  }
   // The batch fails: PostgreSQL skips to its Sync. An injected message speaks for the client's that needs it.
   const pool::Statement statement = queue().front().statement;
   const std::string name = queue().front().undo ? queue().front().undo->name : std::string();

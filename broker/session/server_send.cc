@@ -21,6 +21,14 @@ void Server::prepare_for(Client* next) {
   client = next;
   next->server = this;
   slice->counters.server_assignment_count++;
+  if (next->session_mode) {
+    // Its Binds go as they are: an unnamed statement that another client has left must not be there.
+    std::string out;
+    wire::put_close_statement(out, "");
+    net::write(context->engine, conn, out);
+    requests.push().kind = Request::Kind::kClose;
+    unnamed.reset();
+  }
   if (params == next->params) return next->start_on_server();
   const std::string sql = pool::difference_sql(params, next->params);
   if (sql.empty()) {  // they differ in what cannot be set only

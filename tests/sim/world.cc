@@ -361,6 +361,7 @@ bool World::run() {
     if (steps_ >= trouble_steps && trouble_) {
       trouble_ = false;
       postgres_.connections_max = 100;
+      network_.profile.chunk_most = 65536;  // large answers in tiny pieces would take for ever
       deadline = now() + 300 * kSecond;
       for (auto& client : clients_) client->finish();
     }
