@@ -133,6 +133,7 @@ void Server::resync(Client* of) {
   context->engine.pause(of->conn, net::kPauseWaiting);
   syncing_settings = true;
   settings_failed = false;
+  if (status == 'T' && !before_resync) before_resync = params;
   // By the extended protocol: a simple Query would drop a session client's unnamed statement.
   const size_t first = requests.size();
   std::string sync;

@@ -198,6 +198,7 @@ bool ServerRelay::on_ready() {
   server_.status = bytes_[at_ + 5];
   if (server_.status != 'I' && server_.status != 'T' && server_.status != 'E') return violation();
   server_.copy_in = false;
+  if (server_.status == 'I' && server_.before_resync) server_.before_resync.reset();
   if (server_.reset_seen != Server::ResetSeen::kNone) after_reset(mine);
   transaction_refused_ = mine && server_.status != 'I' && client_->mode == config::PoolMode::kStatement;
   transaction_refused_ ? drop() : pass();
@@ -269,6 +270,10 @@ bool ServerRelay::on_parameter() {
   server_.params = pool::with_value(server_.params, name, value);
   if (!client_) return drop();
   if (server_.syncing_settings) return drop();  // settings_done() tells the client what it does not know
+  if (server_.before_resync) {
+    const std::string* before = server_.before_resync->find(name);
+    if (before && *before == value) return drop();  // rolled back; the client's is set again after the transaction
+  }
   const std::string* own = wanted() ? value_after_reset(name, value) : nullptr;
   const std::string* before = client_->params->find(name);
   const bool news = !own || !before || *before != *own;
