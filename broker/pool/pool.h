@@ -103,9 +103,11 @@ class Pool {
   void set_paused(bool paused) { paused_ = paused; }
   // PAUSE of everything, seen at once by all workers.
   void watch_pause(const std::atomic<bool>* all) { all_paused_ = all; }
-  void reconnect() { ++generation_; }
-  bool stale(const ServerNode* server) const { return server->generation != generation_; }
-  uint32_t generation() const { return generation_; }
+  // Whoever says it: servers of all workers that are open now are not used again. Said once per worker or more, no
+  // matter.
+  void reconnect() { shared_->generation.fetch_add(1, std::memory_order_relaxed); }
+  bool stale(const ServerNode* server) const { return server->generation != generation(); }
+  uint32_t generation() const { return shared_->generation.load(std::memory_order_relaxed); }
 
   const ClientList& clients(ClientState state) const { return clients_[static_cast<int>(state)]; }
   const ServerList& servers(ServerState state) const { return servers_[static_cast<int>(state)]; }
@@ -140,7 +142,6 @@ class Pool {
   Random random_;
   bool paused_ = false;
   const std::atomic<bool>* all_paused_ = nullptr;
-  uint32_t generation_ = 0;
   std::array<ClientList, kClientStates> clients_;
   std::array<ServerList, kServerStates> servers_;
   ClientList session_waiting_;  // kWaiting clients of session mode; those of transaction mode are in clients_

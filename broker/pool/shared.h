@@ -73,6 +73,7 @@ struct SharedPool {
   SharedUser* of_user = nullptr;
   Gate servers;                          // pool_size; the reserve comes on top
   std::atomic<int64_t> session_held{0};  // servers linked to session clients
+  std::atomic<uint32_t> generation{0};   // RECONNECT raises it: servers of an older one are closed when free
   std::array<SliceSignal, kWorkersMax> slices;
 
   // The parameters that PostgreSQL reports at login: what a client is greeted with. Set by the first server, and

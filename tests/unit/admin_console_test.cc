@@ -212,7 +212,7 @@ TEST(AdminConsole, NoSecretInAnyTable) {  // T18
   config->secrets["app"] = "s3cret-of-the-user";
   config->databases[0].password = "s3cret-of-the-entry";
   config->index();
-  for (auto& context : bench.contexts) context->config = config;
+  for (auto& context : bench.contexts) session::reconfigure(*context, config);
   Client* client = bench.connect("boss");
   for (const ShowInfo& show : all_shows()) {
     for (const Answer& answer : bench.query(client, "SHOW " + std::string(show.name))) {
