@@ -17,7 +17,16 @@ from harness.system import make_directory  # noqa: E402
 USUAL_LIMIT = 90
 
 
+# `-m short` selects these files, without what is slow in them: for the builds with sanitizers.
+SHORT = {"test_basic", "test_transaction_mode", "test_prepared", "test_params", "test_startup", "test_cancel",
+         "test_differential", "test_crossing", "test_hostile", "test_workers"}
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.module.__name__ in SHORT and not item.get_closest_marker("limit"):
+            item.add_marker(pytest.mark.short)
     if not brokers.IS_PGBOUNCER:
         return
     for item in items:

@@ -13,7 +13,6 @@ import re
 import shutil
 import signal
 import subprocess
-import threading
 from pathlib import Path
 from typing import Dict, List, Optional
 
@@ -303,18 +302,6 @@ class Broker:
     def all_text(self) -> str:
         output = self.output_path.read_text(errors="replace") if self.output_path.exists() else ""
         return self.log + "\n" + output
-
-
-class CountingLock:
-    """A counter that several threads of a test raise."""
-
-    def __init__(self):
-        self.value = 0
-        self.lock = threading.Lock()
-
-    def add(self, amount: int = 1) -> None:
-        with self.lock:
-            self.value += amount
 
 
 def install_binary(directory: Path) -> Path:
