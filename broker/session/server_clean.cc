@@ -133,7 +133,14 @@ void Server::resync(Client* of) {
   context->engine.pause(of->conn, net::kPauseWaiting);
   syncing_settings = true;
   settings_failed = false;
-  if (status == 'T' && !before_resync) before_resync = params;
+  if (status == 'T' && !before_resync) {
+    std::vector<std::pair<std::string, std::string>> changed;
+    for (const auto& [name, value] : params->values) {
+      const std::string* next = of->params->find(name);
+      if (next && *next != value) changed.emplace_back(name, value);
+    }
+    before_resync = pool::make_params(std::move(changed));
+  }
   // By the extended protocol: a simple Query would drop a session client's unnamed statement.
   const size_t first = requests.size();
   std::string sync;
@@ -190,8 +197,10 @@ void Server::abandon() {
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
   if (syncing_settings) {
     // They are being set, and what PostgreSQL does not report of them must not stay for the next client.
-    for (const auto& [name, value] : of->params->values) {
-      if (!start_params->find(name)) params = pool::with_value(params, name, std::string_view("\0", 1));
+    for (const pool::Params& either : {of->params, params}) {
+      for (const auto& [name, value] : either->values) {
+        if (!start_params->find(name)) params = pool::with_value(params, name, std::string_view("\0", 1));
+      }
     }
   }
   syncing_settings = false;

@@ -185,9 +185,8 @@ void SimClient::extended_batch() {
   for (uint64_t i = 0; i < count; ++i) {
     const std::string name = habits_.named && chance(20) ? pick({"a", "b", "c"}) : "";
     const std::string portal = chance(20) ? pick({"p", "q"}) : "";
-    if (chance(90) || (name.empty() && unnamed_is_copy_)) {
+    if (chance(90) || (name.empty() && unnamed_is_barred_)) {
       put_parse(name, one_statement(false), false);
-      unnamed_is_copy_ &= !name.empty();
     }
     if (chance(10)) put_target(wire::kDescribe, 'S', name);
     if (chance(95)) put_bind(portal, name, nullptr);
@@ -210,7 +209,7 @@ void SimClient::prepared_batch() {
   const uint64_t count = 1 + random_.below(3);
   for (uint64_t i = 0; i < count; ++i) {
     const uint64_t which = random_.below(6);
-    const std::string name = chance(80) ? "s" + std::to_string(which) : std::string();
+    const std::string name = settings_in_flight_ || chance(80) ? "s" + std::to_string(which) : std::string();
     const std::string sql = "echo w" + std::to_string(which) + " $1";
     if (!settings_in_flight_ && (name.empty() || !names_.contains(name) || chance(10))) {
       put_parse(name, sql, true);
@@ -288,7 +287,7 @@ void SimClient::copy_batch() {
   put_bind("", "", nullptr);
   put_execute("", 0);
   put_sync();
-  sync_after_copy_ = unnamed_is_copy_ = true;
+  sync_after_copy_ = unnamed_is_barred_ = true;
   copy_answer_due_ = !ahead;
   if (!ahead) return;
   copy_data();
@@ -319,7 +318,7 @@ void SimClient::command_batch() {
   put_parse("", sql, false);
   put_bind("", "", nullptr);
   put_execute("", 0);
-  put_target(wire::kClose, 'S', "");  // what it does is decided at its Parse: not to be run again
+  unnamed_is_barred_ = true;
   put_sync();
 }
 
