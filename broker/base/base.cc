@@ -1,5 +1,4 @@
-// The few lines of base/ that touch the operating system: clock, randomness, the end of a failed assertion.
-#include <sys/random.h>
+// The few lines of base/ that touch the operating system: clock, the end of a failed assertion.
 #include <time.h>
 
 #include <cstdio>
@@ -39,16 +38,6 @@ const SipKey& process_key() {
     return drawn;
   }();
   return key;
-}
-
-void fill_secure(void* out, size_t size) {
-  char* at = static_cast<char*>(out);
-  while (size > 0) {
-    const ssize_t got = getrandom(at, size, 0);
-    if (got < 0) continue;  // EINTR: the only error for a blocking call with a valid buffer
-    at += got;
-    size -= static_cast<size_t>(got);
-  }
 }
 
 }  // namespace berth

@@ -23,7 +23,7 @@ static uint64_t next_id() {
 
 Statement StatementWindow::intern(std::string_view sql, std::string_view types, const Params& plan) {
   uint64_t hash = siphash(process_key(), sql);
-  hash ^= reinterpret_cast<uintptr_t>(plan.get()) * 0x9e3779b97f4a7c15u;
+  if (plan) hash ^= plan->hash * 0x9e3779b97f4a7c15u;
   for (char c : types) hash = hash * 31 + static_cast<unsigned char>(c);
   Statement& slot = slots_[hash % kSlots];
   if (slot && slot->hash == hash && slot->sql == sql && slot->types == types && slot->plan == plan) return slot;
