@@ -231,10 +231,10 @@ def sanitizers():
             "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1"}
 
 
-def e2e(binary, files=(), **environment):
+def e2e(binary, *options, **environment):
     def action(step):
         report = os.path.join(LOGS, step.name + ".xml")
-        paths = [os.path.join("tests/e2e", name) for name in files] or ["tests/e2e"]
+        paths = [*options, "tests/e2e"]
         variables = {"PGBERTH": os.path.join(ROOT, binary), "PYTHONUNBUFFERED": "1",
                      "PGBERTH_E2E_SEED": os.environ.get("PGBERTH_E2E_SEED", E2E_SEED), **environment}
         command = [PYTHON, "-B", "-m", "pytest", "-q"]

@@ -23,13 +23,13 @@ SharedUser* SharedRegistry::user(std::string_view name) {
   return named_entry(users_, name);
 }
 
-SharedPool* SharedRegistry::pool(std::string_view database, std::string_view user) {
+SharedPool* SharedRegistry::pool(std::string_view database, std::string_view key, std::string_view user) {
   const std::lock_guard<std::mutex> guard(mutex_);
-  auto& entry = pools_[{std::string(database), std::string(user)}];
+  auto& entry = pools_[{std::string(database), std::string(key)}];
   if (!entry) {
     entry = std::make_unique<SharedPool>();
     entry->database = database;
-    entry->user = user;
+    entry->user = key;
     entry->of_database = named_entry(databases_, database);
     entry->of_user = named_entry(users_, user);
   }

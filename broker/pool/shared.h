@@ -88,7 +88,9 @@ class SharedRegistry {
  public:
   SharedDatabase* database(std::string_view name);
   SharedUser* user(std::string_view name);
-  SharedPool* pool(std::string_view database, std::string_view user);
+  // `key` tells pools of one user apart (replication connections); its gates are those of `user`.
+  SharedPool* pool(std::string_view database, std::string_view key, std::string_view user);
+  SharedPool* pool(std::string_view database, std::string_view user) { return pool(database, user, user); }
   template <typename F>
   void each_database(F&& f) {
     const std::lock_guard<std::mutex> guard(mutex_);

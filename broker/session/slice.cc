@@ -14,8 +14,7 @@ Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::str
   if (!replication.empty()) key.append(1, '\0').append("replication=").append(replication);
   auto& slice = context.slices[{std::string(database), key}];
   if (slice) return slice.get();
-  pool::SharedPool* shared = context.globals.registry.pool(database, key);
-  shared->of_user = context.globals.registry.user(user);
+  pool::SharedPool* shared = context.globals.registry.pool(database, key, user);
   slice = std::make_unique<Slice>(shared, context.worker, context.workers, context.random.next());
   slice->pool.watch_pause(&context.globals.paused);
   slice->database = database;

@@ -17,6 +17,14 @@ from harness.system import make_directory  # noqa: E402
 USUAL_LIMIT = 90
 
 
+
+def pytest_configure():
+    """A run that is ended from outside still stops its servers."""
+    def ended(*_):
+        raise KeyboardInterrupt
+    signal.signal(signal.SIGTERM, ended)
+
+
 # `-m short` selects these files, without what is slow in them: for the builds with sanitizers.
 SHORT = {"test_basic", "test_transaction_mode", "test_prepared", "test_params", "test_startup", "test_cancel",
          "test_differential", "test_crossing", "test_hostile", "test_workers"}

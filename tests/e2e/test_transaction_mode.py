@@ -594,8 +594,9 @@ def test_waiting_client_that_leaves(one):
     assert wire.rows(d.until("Z")) == [["d"]]
 
 
-def test_waiters_are_served_in_order(one):
-    """I9"""
+def test_waiters_are_served_in_order(broker):
+    """I9: strictly within a worker; between workers test_workers.py says what holds."""
+    one = broker(workers=1, default_pool_size=1)
     a = one.connect()
     a.query("begin")
     clients = [one.connect() for _ in range(8)]

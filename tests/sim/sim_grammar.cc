@@ -187,6 +187,8 @@ void SimClient::extended_batch() {
     const std::string portal = chance(20) ? pick({"p", "q"}) : "";
     if (chance(90) || (name.empty() && unnamed_is_barred_)) {
       put_parse(name, one_statement(false), false);
+    } else {
+      settings_in_flight_ |= habits_.settings;  // it may be an old SET
     }
     if (chance(10)) put_target(wire::kDescribe, 'S', name);
     if (chance(95)) put_bind(portal, name, nullptr);
