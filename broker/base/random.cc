@@ -1,4 +1,5 @@
-// The operating system's randomness, alone in this file: the simulation puts its own in place, so that a seed replays.
+// The operating system's randomness, alone in this file: the simulation puts its own in place, so that a seed
+// replays.
 #include "base/random.h"
 
 #include <sys/random.h>

@@ -71,11 +71,11 @@ class Server final : public net::Handler, public pool::ServerNode {
   net::Conn* conn = nullptr;
   Client* client = nullptr;  // linked to; the requests name their owners themselves
   RequestQueue requests;
-  pool::Params params;        // its settings now
-  pool::Params before_resync; // of a resync inside a transaction: a rollback brings them back
-  pool::Params login_params;  // as reported at its login: what RESET goes back to
-  pool::Params start_params;  // what connect_query made of them
-  pool::Params identity_of;   // the settings that identity_is_other was found for
+  pool::Params params;         // its settings now
+  pool::Params before_resync;  // of a resync inside a transaction: a rollback brings them back
+  pool::Params login_params;   // as reported at its login: what RESET goes back to
+  pool::Params start_params;   // what connect_query made of them
+  pool::Params identity_of;    // the settings that identity_is_other was found for
   pool::ServerStatements statements;
   pool::Statement unnamed;
   net::Address address;

@@ -1,5 +1,5 @@
-// In place of base/random.cc: the same "random" bytes in each run, so that names, keys and hashes are the same when a seed
-// is replayed.
+// In place of base/random.cc: the same "random" bytes in each run, so that names, keys and hashes are the same when a
+// seed is replayed.
 #include "base/random.h"
 
 namespace berth {

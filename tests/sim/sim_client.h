@@ -112,8 +112,9 @@ class SimClient {
   bool settings_in_flight_ = false;
   bool copy_answer_due_ = false;  // waits for CopyInResponse, then sends data
   bool sync_after_copy_ = false;
-  bool unnamed_is_barred_ = false;  // not to be bound again: a COPY without its data, a DEALLOCATE (decided at its Parse)
-  bool copy_ahead_ = false;       // data and a second Sync were sent ahead
+  bool unnamed_is_barred_ =
+      false;                 // not to be bound again: a COPY without its data, a DEALLOCATE (decided at its Parse)
+  bool copy_ahead_ = false;  // data and a second Sync were sent ahead
   bool leaving_ = false;
   size_t leave_after_ = 0;  // bytes still to be written before it leaves
   char status_ = 'I';

@@ -1,6 +1,6 @@
 // Goal: the production sessions and pools keep their promises whatever the network, PostgreSQL and the clients do.
-// Method: worlds drawn from seeds (SIM_SEED=n replays one, SIM_SEEDS=n runs that many from SIM_FIRST on), each with an oracle per
-// client and checkers at each step. SIM_TRACE=1 prints everything that happens.
+// Method: worlds drawn from seeds (SIM_SEED=n replays one, SIM_SEEDS=n runs that many from SIM_FIRST on), each with
+// an oracle per client and checkers at each step. SIM_TRACE=1 prints everything that happens.
 #include <gtest/gtest.h>
 
 #include <csignal>
@@ -32,7 +32,8 @@ TEST(Simulation, Worlds) {
   quiet.to_stderr = false;
   log_configure(quiet);
   const bool one = std::getenv("SIM_SEED") != nullptr;
-  const uint64_t first = number_of("SIM_SEED", number_of("SIM_FIRST", 1)), count = one ? 1 : number_of("SIM_SEEDS", 2000);
+  const uint64_t first = number_of("SIM_SEED", number_of("SIM_FIRST", 1)),
+                 count = one ? 1 : number_of("SIM_SEEDS", 2000);
   fmt::print("simulation: seeds {} to {}\n", first, first + count - 1);
   uint64_t steps = 0, statements = 0, failed = 0;
   for (uint64_t seed = first; seed < first + count; ++seed) {
