@@ -241,14 +241,6 @@ void Server::clean_step() {
   ASSERT(state == pool::ServerState::kCleaning && requests.empty());
   if (close_after) return close("reset failed");
   if (!cancels.empty()) return;  // a cancel on its way must not hit the next query
-  if (unsynced) {  // a COPY has swallowed the Sync
-    std::string sync;
-    wire::put_empty(sync, wire::kSync);
-    net::write(context->engine, conn, sync);
-    requests.push().kind = Request::Kind::kSync;
-    unsynced = false;
-    return;
-  }
   if (status != 'I') {
     if (rolled_back) return close("rollback failed");
     rolled_back = true;

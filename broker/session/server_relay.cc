@@ -309,15 +309,6 @@ bool ServerRelay::on_copy_in() {
     if (!synced) server_.unsynced = true;
     if (!synced && client_) client_->in_batch = true;
   }
-  if (!client_ && server_.copy_in) {  // whoever wanted it has gone
-    server_.copy_in = false;
-    std::string fail;
-    {
-      wire::Message message(fail, wire::kCopyFail);
-      wire::put_cstring(fail, "client disconnected");
-    }
-    net::write(context_.engine, server_.conn, fail);
-  }
   return pass();
 }
 
