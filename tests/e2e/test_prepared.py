@@ -197,16 +197,6 @@ def test_redeclared_with_the_same_text(one, postgres):
 
 
 @pytest.mark.ours
-def test_redeclared_name_beside_one_of_the_same_text(one, postgres):
-    """42P05 says the name that the client used, though two of its names stand for one statement of the server."""
-    parse = wire.parse
-    got = same(postgres.connect("app"), one.connect(),
-               batches(parse("s", "select 1") + parse("t", "select 1") + parse("t", "select 2") + SYNC,
-                       parse("s", "select 3") + SYNC, parse("t", "select 1") + SYNC))
-    assert [e.text for e in wire.errors(got)] == [f'prepared statement "{n}" already exists' for n in "tst"]
-
-
-@pytest.mark.ours
 def test_redeclared_name_rolls_back_its_batch(one):
     """The error happens on the server too, else the earlier Execute of the batch would commit."""
     a = one.connect()
