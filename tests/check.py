@@ -24,7 +24,7 @@ LOGS = os.path.join(ROOT, "build", "check")
 PYTHON = "/usr/bin/python3"
 TAIL_LINES = 40
 # Seeds of the simulation under the sanitizers, where it is several times slower.
-SIM_SEEDS_ASAN, SIM_SEEDS_TSAN = 150, 60
+SIM_SEEDS_ASAN, SIM_SEEDS_TSAN = 1500, 500
 E2E_SEED = "20261126"  # of the tests that throw dice: fixed here, so that a change is judged by the same dice
 SECOND_CHANCES = 5      # end-to-end tests that may fail once
 FUZZ_SECONDS = 10
