@@ -311,10 +311,6 @@ STEPS = (
 )
 
 
-# Run when CHECK_STEPS names them: their last whole run found a race, which is repaired, and was not repeated since.
-ON_REQUEST = ("tsan-e2e",)
-
-
 def chosen_steps():
     """The steps to run: all whose sources exist, or those of CHECK_STEPS with the builds that they need."""
     wanted = [name for name in os.environ.get("CHECK_STEPS", "").split(",") if name]
@@ -323,8 +319,7 @@ def chosen_steps():
     if unknown:
         sys.exit(f"check: no such step: {', '.join(unknown)}; there are {', '.join(known)}")
     needed = {known[name] for name in wanted}
-    chosen = [row[0] for row in STEPS if row[0] not in ON_REQUEST] if not wanted else [*wanted, *needed]
-    return [row for row in STEPS if exists(row[2]) and row[0] in chosen]
+    return [row for row in STEPS if exists(row[2]) and (not wanted or row[0] in wanted or row[0] in needed)]
 
 
 def run_step(name, budget, action):
