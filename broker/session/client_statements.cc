@@ -268,14 +268,16 @@ bool ClientRelay::describe() {
   const bool rename = resolve(target.name, -1, statement, missing);
   push(Request::Kind::kDescribe).statement = statement;
   if (!rename) return pass();
-  std::string sent;
-  {
-    wire::Message message(sent, wire::kDescribe);
-    sent += 'S';
-    wire::put_cstring(sent, statement ? std::string_view(statement->name) : std::string_view(missing));
-  }
+  const std::string_view name = statement ? std::string_view(statement->name) : std::string_view(missing);
   emit();
-  out_.copy(sent);
+  const size_t size = wire::kHeaderSize + 1 + name.size() + 1;
+  char* at = out_.reserve(size);
+  at[0] = wire::kDescribe;
+  wire::store32(at + 1, static_cast<uint32_t>(size - 1));
+  at[wire::kHeaderSize] = 'S';
+  std::memcpy(at + wire::kHeaderSize + 1, name.data(), name.size());
+  at[size - 1] = '\0';
+  out_.lend({at, size});
   return consume(head_.size);
 }
 

@@ -105,9 +105,10 @@ def broker(request, binary):
     """broker(setting=value, ..., databases={}, users={}, userlist={}, server=Postgres) starts a broker for this test."""
     started = request.node.brokers = []
 
-    def start(databases=None, users=None, userlist=None, server=None, extra="", launch=True, **settings):
+    def start(databases=None, users=None, userlist=None, server=None, extra="", launch=True, environment=None,
+              **settings):
         server = server or request.getfixturevalue("postgres")
-        made = brokers.Broker(server, binary, settings, databases, users, userlist, extra)
+        made = brokers.Broker(server, binary, settings, databases, users, userlist, extra, environment)
         started.append(made)
         return made.start() if launch else made
 

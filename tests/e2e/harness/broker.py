@@ -86,7 +86,8 @@ class Broker:
     """One running broker (see the module's comment). Made by the fixture `broker`."""
 
     def __init__(self, postgres: Postgres, binary: Path, settings: dict, databases: Optional[dict] = None,
-                 users: Optional[dict] = None, userlist: Optional[dict] = None, extra: str = ""):
+                 users: Optional[dict] = None, userlist: Optional[dict] = None, extra: str = "",
+                 environment: Optional[dict] = None):
         self.postgres = postgres
         self.binary = binary
         self.root: Path = make_directory()
@@ -102,6 +103,7 @@ class Broker:
         self.users = users or {}
         self.userlist = userlist if userlist is not None else {name: "" for name in (*TRUSTED, "postgres")}
         self.extra = extra
+        self.environment = environment or {}
         self.settings = {
             "listen_addr": "127.0.0.1",
             "unix_socket_dir": str(self.root),
@@ -154,7 +156,7 @@ class Broker:
         raise AssertionError("no free ports: " + self.all_text()[-2000:])
 
     def launch(self) -> None:
-        self.process = spawn([self.binary, self.ini], self.output_path, env=sanitizer_environment())
+        self.process = spawn([self.binary, self.ini], self.output_path, env={**sanitizer_environment(), **self.environment})
 
     def wait_ready(self) -> bool:
         """False if a port was taken by somebody else in between; any other failure to start fails the test."""
