@@ -12,6 +12,7 @@
 #include "config/diff.h"
 #include "config/docs.h"
 #include "config/load.h"
+#include "config/show.h"
 #include "worker/dispatch.h"
 
 namespace berth {
@@ -32,6 +33,9 @@ class Process {
   void loop();
   void on_signal(int number);
   std::string reload();
+  std::string set(const std::string& key, const std::string& value);
+  void set_dns_lifetimes();
+  void put_in_place(std::shared_ptr<const config::Config> next);
   void shut_down(Shutdown how);
   void watch();
   bool finished() const;
@@ -91,8 +95,10 @@ Result<bool> Process::start() {
   }
   dispatcher_ = std::make_unique<worker::FleetDispatcher>(*fleet_, kWakeSignal);
   dispatcher_->on_reload = [this] { return reload(); };
+  dispatcher_->on_set = [this](const std::string& key, const std::string& value) { return set(key, value); };
   dispatcher_->on_shutdown = [this](Shutdown how) { shut_down(how); };
   fleet_->globals.clients.limit = config_->options.max_client_conn;
+  set_dns_lifetimes();
   for (int index = 0; index < count; ++index) {
     uint64_t seed;
     fill_secure(&seed, sizeof seed);
@@ -111,8 +117,7 @@ Result<bool> Process::start() {
 
 std::string Process::reload() {
   notify_systemd("RELOADING=1");
-  const std::string path = config_->options.conffile.empty() ? command_.config : config_->options.conffile;
-  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(path);
+  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(config_->options.conffile);
   std::string error;
   if (!loaded) {
     error = loaded.error().text;
@@ -124,14 +129,38 @@ std::string Process::reload() {
     for (const std::string& name : diff.needs_restart) {
       LOG_WARNING("reload: {} needs a restart: the running value stays", name);
     }
-    config_ = config::merge_reload(*config_, *loaded.value());
-    error = log_configure(log_target(*config_));
+    const std::shared_ptr<const config::Config> next = config::merge_reload(*config_, *loaded.value());
+    error = log_configure(log_target(*next));
     if (!error.empty()) LOG_ERROR("reload: {}", error);
-    dispatcher_->spread(config_);
+    put_in_place(next);
+    fleet_->resolver.forget();
   }
   if (const std::string reopened = log_reopen(); !reopened.empty()) LOG_ERROR("cannot reopen the log: {}", reopened);
   notify_systemd("READY=1");
   return error;
+}
+
+// SET on the console. A log file that cannot be opened is refused like any other value, and nothing changes.
+std::string Process::set(const std::string& key, const std::string& value) {
+  Result<std::shared_ptr<const config::Config>> next = config::set_option(*config_, key, value);
+  if (!next) return next.error().text;
+  const LogTarget target = log_target(*next.value());
+  if (target != log_target(*config_)) {
+    if (std::string error = log_configure(target); !error.empty()) return error;
+  }
+  put_in_place(next.value());
+  return {};
+}
+
+// What the resolver knows already keeps its time.
+void Process::set_dns_lifetimes() {
+  fleet_->resolver.set_lifetimes(config_->options.dns_max_ttl, config_->options.dns_nxdomain_ttl);
+}
+
+void Process::put_in_place(std::shared_ptr<const config::Config> next) {
+  config_ = std::move(next);
+  set_dns_lifetimes();
+  dispatcher_->spread(config_);
 }
 
 void Process::shut_down(Shutdown how) {

@@ -4,8 +4,9 @@
 #include "admin/console.h"
 #include "admin/show.h"
 #include "base/log.h"
-#include "config/show.h"
+#include "config/options.h"
 #include "session/server.h"
+#include "wire/encode.h"
 
 namespace berth::admin {
 
@@ -93,13 +94,20 @@ void ConsoleImpl::reload(Session& session, const Command& command) {
 }
 
 void ConsoleImpl::set(Session& session, const Command& command) {
-  auto next = config::set_option(*context_.config, command.key, command.value);
-  if (!next) return fail(session, "SET failed", "08P01", next.error().text);
   LOG_INFO("{} SET {}={}", session.client->label(), command.key, one_line(command.value));
   const uint64_t serial = session.client->serial;
-  dispatcher_.replace_config(context_.worker, std::move(next.value()), [this, serial, command](Context&) {
-    if (Session* of = find(serial)) done(*of, command);
-  });
+  dispatcher_.set_option(context_.worker, command.key, command.value,
+                         [this, serial, command](Context&, std::string error) {
+                           Session* of = find(serial);
+                           if (!of) return;
+                           if (!error.empty()) return fail(*of, "SET failed", "08P01", error);
+                           Reply reply{.tag = command_tag(command)};
+                           if (config::find_option(command.key)->effect == config::OptionClass::kNoEffectYet) {
+                             wire::put_error(reply.notices, wire::Severity::kWarning, "01000",
+                                             fmt::format("\"{}\" has no effect yet", command.key));
+                           }
+                           finish(*of, std::move(reply));
+                         });
 }
 
 void ConsoleImpl::disable(Session& session, const Command& command, bool disabled) {

@@ -49,8 +49,4 @@ std::string_view text_of(const session::Client& client) {
   return "login";
 }
 
-bool is_host_name(std::string_view host) {
-  return !host.empty() && host[0] != '/' && host[0] != '@' && !net::parse_ip(host, 0).ok();
-}
-
 }  // namespace berth::admin

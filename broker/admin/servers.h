@@ -17,9 +17,6 @@ std::string_view text_of(ServerShown state);
 // active, idle or waiting.
 std::string_view text_of(const session::Client& client);
 
-// A host that has to be resolved: neither an address nor a directory.
-bool is_host_name(std::string_view host);
-
 // Every server of a slice that is not being closed. `f` must not move one.
 template <typename F>
 void each_server(const session::Slice& slice, F&& f) {

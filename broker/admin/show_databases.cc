@@ -150,31 +150,24 @@ class ShowUsers final : public Show {
   }
 };
 
-// Hosts of entries with a single one: lists take turns and are resolved each time.
+// What the resolver remembers; a name that could not be resolved has no address.
 class ShowHosts final : public Show {
  public:
-  void visit(Context& context) override {
-    for (const auto& [key, slice] : context.slices) {
-      if (!slice->entry || slice->entry->hosts.size() != 1 || !is_host_name(slice->entry->hosts[0]) ||
-          slice->addresses.empty())
-        continue;
-      Host host{.seconds = std::max<int64_t>(0, (slice->addresses_until - context.now()) / kSecond)};
-      for (const net::Address& address : slice->addresses)
-        host.addresses += (host.addresses.empty() ? "" : ",") + address.host();
-      Host& known = hosts_[slice->entry->hosts[0]];
-      if (known.addresses.empty() || known.seconds < host.seconds) known = host;
+  void finish(Context& context, Table& table) override {
+    std::map<std::string, net::Resolver::Known> names;
+    for (net::Resolver::Known& name : context.fleet.known_names()) {
+      std::string host = name.host;
+      names.emplace(std::move(host), std::move(name));
+    }
+    for (const auto& [host, name] : names) {
+      std::string addresses;
+      for (const net::Address& address : name.addresses) addresses += (addresses.empty() ? "" : ",") + address.host();
+      table.text(host)
+          .number(std::max<int64_t>(0, (name.expires - context.now()) / kSecond))
+          .text(addresses)
+          .end_row();
     }
   }
-  void finish(Context&, Table& table) override {
-    for (const auto& [name, host] : hosts_) table.text(name).number(host.seconds).text(host.addresses).end_row();
-  }
-
- private:
-  struct Host {
-    int64_t seconds = 0;
-    std::string addresses;
-  };
-  std::map<std::string, Host> hosts_;
 };
 
 class ShowZones final : public Show {

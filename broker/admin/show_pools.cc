@@ -137,11 +137,6 @@ class ShowLists final : public Show {
         clients_ += static_cast<int64_t>(pool.clients(state).size());
       clients_ += static_cast<int64_t>(pool.waiting_count());
       each_server(*slice, [&](const Server&) { ++servers_; });
-      if (!slice->addresses.empty() && slice->entry) {
-        for (const std::string& host : slice->entry->hosts) {
-          if (is_host_name(host)) names_.insert(host);
-        }
-      }
     }
   }
   void finish(Context& context, Table& table) override {
@@ -152,6 +147,7 @@ class ShowLists final : public Show {
     for (const config::UserEntry& user : context.config->users) users_.insert(user.name);
     databases_.insert(std::string(kConsoleName));
     users_.insert(std::string(kConsoleName));
+    names_ = static_cast<int64_t>(context.fleet.known_names().size());
     kind_ == ShowKind::kLists ? lists(table) : memory(table);
   }
 
@@ -168,7 +164,7 @@ class ShowLists final : public Show {
     row("login_clients", login_);
     row("free_servers", 0);
     row("used_servers", servers_);
-    row("dns_names", static_cast<int64_t>(names_.size()));
+    row("dns_names", names_);
     row("dns_zones", 0);
     row("dns_queries", 0);
     row("dns_pending", 0);
@@ -189,8 +185,8 @@ class ShowLists final : public Show {
 
   ShowKind kind_;
   std::set<std::pair<std::string, std::string>> pools_;
-  std::set<std::string> databases_, users_, names_;
-  int64_t slices_ = 0, clients_ = 0, login_ = 0, servers_ = 0;
+  std::set<std::string> databases_, users_;
+  int64_t names_ = 0, slices_ = 0, clients_ = 0, login_ = 0, servers_ = 0;
 };
 
 class ShowNothing final : public Show {

@@ -19,6 +19,7 @@ struct LogTarget {
   std::string syslog_ident = "pgberth";
   std::string syslog_facility = "daemon";
   int verbose = 0;  // 1 shows kDebug, 2 shows kNoise
+  bool operator==(const LogTarget&) const = default;
 };
 
 // Opens the targets of `target` and uses them from now on; keeps the old ones and returns the reason when the file

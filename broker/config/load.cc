@@ -93,6 +93,8 @@ Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
   };
   Built built = build_config(parse_ini(path, read), path);
   load_secrets(built, finder);
+  // What a reload reads, as SHOW CONFIG says it: SET conffile stays until another SET, or a file that names one.
+  if (built.config.options.conffile.empty()) built.config.options.conffile = path;
   if (!built.mistakes.empty()) return Error{describe(built.mistakes), {}};
   return std::shared_ptr<const Config>(std::make_shared<Config>(std::move(built.config)));
 }

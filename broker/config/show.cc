@@ -23,7 +23,9 @@ std::vector<ShowRow> show_config(const Config& config) {
 Result<std::shared_ptr<const Config>> set_option(const Config& config, std::string_view key, std::string_view value) {
   const OptionInfo* info = find_option(key);
   if (!info) return Error{fmt::format("unknown setting \"{}\"", key), {}};
-  if (!info->reloadable) return Error{fmt::format("\"{}\" cannot be changed while the broker runs", key), {}};
+  if (!info->reloadable) {
+    return Error{fmt::format("\"{}\" cannot be changed while the broker runs: change the file and restart", key), {}};
+  }
   auto changed = std::make_shared<Config>(config);
   const std::string why = assign_option(changed->options, *info, value);
   if (!why.empty()) return Error{fmt::format("{}: {}", key, why), {}};

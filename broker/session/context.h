@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "net/address.h"
 #include "net/engine.h"
+#include "net/resolver.h"
 #include "net/socket_options.h"
 #include "pool/pool.h"
 #include "pool/statements.h"
@@ -43,6 +44,7 @@ class Fleet {
   // Address lookup for a server's host; the callback comes later, on this worker.
   using Resolved = std::function<void(Result<std::vector<net::Address>>)>;
   virtual void resolve(const std::string& host, int port, Resolved done) = 0;
+  virtual std::vector<net::Resolver::Known> known_names() = 0;  // what it remembers, for the console
 
  protected:
   ~Fleet() = default;
@@ -102,10 +104,8 @@ struct Slice {
   std::string replication;  // value of the startup parameter, of a pool of replication connections; else empty
   const config::DatabaseEntry* entry = nullptr;  // null once a reload has removed it: then no new servers
   config::PoolMode mode = config::PoolMode::kSession;
-  std::vector<net::Address> addresses;  // resolved; valid until addresses_until
-  Micros addresses_until = 0;
-  size_t next_address = 0;
-  std::string last_error;  // of the last failed connect, for those who wait; empty: none
+  size_t next_address = 0;  // which host of the list, and which address of a host, is next
+  std::string last_error;   // of the last failed connect, for those who wait; empty: none
   std::string last_error_sqlstate;
   bool last_error_permanent = false;
   std::array<Greeting, 4> greetings;  // applications log in again and again with the same startup packet

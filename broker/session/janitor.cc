@@ -158,7 +158,6 @@ void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
                         before->dbname != after->dbname || before->user != after->user ||
                         before->connect_query != after->connect_query || before->password != after->password);
     if (moved || !after) slice->pool.reconnect();
-    slice->addresses.clear();
   }
   const std::shared_ptr<const config::Config> old =
       context.config;  // entries point into it until the loop below is done

@@ -30,33 +30,26 @@ void Server::open() {
   deadline = context->now() + context->options().server_connect_timeout;
   if (context->options().server_connect_timeout <= 0) deadline = 0;
   if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);
-  if (slice->addresses.empty() || context->now() >= slice->addresses_until) {
-    const auto& hosts = slice->entry->hosts;
-    std::string host = hosts.empty() ? std::string() : hosts[slice->next_address % hosts.size()];
-    if (hosts.size() > 1) slice->next_address++;
-    if (host.empty()) host = context->options().unix_socket_dir.empty() ? "/tmp" : context->options().unix_socket_dir;
-    Context* home = context;
-    const uint64_t number = serial;
-    Slice* of = slice;
-    return context->fleet.resolve(
-        host, static_cast<int>(slice->entry->port), [home, of, number](Result<std::vector<net::Address>> found) {
-          // The server may have been given up meanwhile: look it up by its number.
-          for (pool::ServerNode* node = of->pool.servers(pool::ServerState::kConnecting).front(); node;
-               node = of->pool.servers(pool::ServerState::kConnecting).next(node)) {
-            auto* server = static_cast<Server*>(node);
-            if (server->serial != number) continue;
-            if (!found || found.value().empty()) {
-              return server->connect_failed("08001", found ? "host has no address" : found.error().text, false);
-            }
-            if (of->entry && of->entry->hosts.size() <= 1) {  // a list of hosts takes turns: nothing to remember
-              of->addresses = found.value();
-              of->addresses_until = home->now() + home->options().dns_max_ttl;
-            }
-            return server->connect_to(found.value()[of->next_address % found.value().size()]);
+  // Every time: the resolver remembers names for as long as dns_max_ttl says, and a slice no longer than that.
+  const auto& hosts = slice->entry->hosts;
+  std::string host = hosts.empty() ? std::string() : hosts[slice->next_address % hosts.size()];
+  if (hosts.size() > 1) slice->next_address++;
+  if (host.empty()) host = context->options().unix_socket_dir.empty() ? "/tmp" : context->options().unix_socket_dir;
+  const uint64_t number = serial;
+  Slice* of = slice;
+  context->fleet.resolve(
+      host, static_cast<int>(slice->entry->port), [of, number](Result<std::vector<net::Address>> found) {
+        // The server may have been given up meanwhile: look it up by its number.
+        for (pool::ServerNode* node = of->pool.servers(pool::ServerState::kConnecting).front(); node;
+             node = of->pool.servers(pool::ServerState::kConnecting).next(node)) {
+          auto* server = static_cast<Server*>(node);
+          if (server->serial != number) continue;
+          if (!found || found.value().empty()) {
+            return server->connect_failed("08001", found ? "host has no address" : found.error().text, false);
           }
-        });
-  }
-  connect_to(slice->addresses[slice->next_address % slice->addresses.size()]);
+          return server->connect_to(found.value()[of->next_address % found.value().size()]);
+        }
+      });
 }
 
 void Server::connect_to(const net::Address& to) {

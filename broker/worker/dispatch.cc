@@ -64,12 +64,21 @@ void FleetDispatcher::run_pending() {
   for (auto& item : work) item();
 }
 
+// From main to `home`. A new configuration travels ahead of it in the same mailboxes.
+void FleetDispatcher::answer(int home, std::function<void(Context&, std::string)> done, std::string error) {
+  visit_all(
+      home, [](Context&) {},
+      [done = std::move(done), error = std::move(error)](Context& context) { done(context, error); });
+}
+
 void FleetDispatcher::reload(int home, std::function<void(Context&, std::string)> done) {
-  post_to_main([this, home, done = std::move(done)] {
-    std::string error = on_reload();
-    // The new configuration travels ahead of this answer in the same mailboxes.
-    visit_all(
-        home, [](Context&) {}, [done, error](Context& context) { done(context, error); });
+  post_to_main([this, home, done = std::move(done)] { answer(home, done, on_reload()); });
+}
+
+void FleetDispatcher::set_option(int home, std::string key, std::string value,
+                                 std::function<void(Context&, std::string)> done) {
+  post_to_main([this, home, key = std::move(key), value = std::move(value), done = std::move(done)] {
+    answer(home, done, on_set(key, value));
   });
 }
 
@@ -77,14 +86,8 @@ void FleetDispatcher::request_shutdown(session::Shutdown how) {
   post_to_main([this, how] { on_shutdown(how); });
 }
 
-void FleetDispatcher::replace_config(int home, std::shared_ptr<const config::Config> next,
-                                     std::function<void(Context&)> done) {
-  visit_all(
-      home, [next](Context& context) { session::reconfigure(context, next); }, std::move(done));
-}
-
 void FleetDispatcher::spread(std::shared_ptr<const config::Config> next) {
-  replace_config(0, std::move(next), {});
+  visit_all(0, [next](Context& context) { session::reconfigure(context, next); }, {});
 }
 
 }  // namespace berth::worker

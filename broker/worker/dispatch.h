@@ -20,12 +20,14 @@ class FleetDispatcher final : public Dispatcher {
   void visit_all(int home, std::function<void(Context&)> visit, std::function<void(Context&)> done) override;
   void reload(int home, std::function<void(Context&, std::string)> done) override;
   void request_shutdown(session::Shutdown how) override;
-  void replace_config(int home, std::shared_ptr<const config::Config> next,
-                      std::function<void(Context&)> done) override;
+  void set_option(int home, std::string key, std::string value,
+                  std::function<void(Context&, std::string)> done) override;
 
   // ---- main thread only
   // Reads the file again and puts it in place. Empty: done; else what is wrong (the running configuration stays).
   std::function<std::string()> on_reload;
+  // Changes one setting and puts the result in place; answers as on_reload does.
+  std::function<std::string(const std::string& key, const std::string& value)> on_set;
   std::function<void(session::Shutdown)> on_shutdown;
   // Runs what other threads have asked for.
   void run_pending();
@@ -34,6 +36,7 @@ class FleetDispatcher final : public Dispatcher {
 
  private:
   void post_to_main(std::function<void()> work);
+  void answer(int home, std::function<void(Context&, std::string)> done, std::string error);
 
   Fleet& fleet_;
   const pthread_t main_;

@@ -26,9 +26,10 @@ class Dispatcher {
   // Reads the configuration file again; the answer (an error text, empty: done) comes on worker `home`.
   virtual void reload(int home, std::function<void(Context&, std::string)> done) = 0;
   virtual void request_shutdown(session::Shutdown how) = 0;
-  // Puts a configuration in place on all workers (SET), then `done` on worker `home`.
-  virtual void replace_config(int home, std::shared_ptr<const config::Config> next,
-                              std::function<void(Context&)> done) = 0;
+  // Changes one setting of what runs (SET); the answer as above. Main does it, one after the other: it owns the
+  // configuration, so that a reload starts from it and two SET at once are both kept.
+  virtual void set_option(int home, std::string key, std::string value,
+                          std::function<void(Context&, std::string)> done) = 0;
 
  protected:
   ~Dispatcher() = default;

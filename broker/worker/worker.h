@@ -77,6 +77,7 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   void welcome_known(pool::SharedPool* shared) override;
   void route_cancel(uint32_t pid, std::string key) override;
   void resolve(const std::string& host, int port, Resolved done) override;
+  std::vector<net::Resolver::Known> known_names() override { return fleet_.resolver.known(); }
   // ---- net::AcceptHandler
   void on_accepted(int fd, int listener) override;
   void on_accept_failed(int error, int listener) override;

@@ -228,6 +228,21 @@ def test_reload_of_a_wrong_file_keeps_what_runs(broker):
     assert setting(b, "default_pool_size") == "5"
 
 
+def test_reload_of_another_file(broker):
+    """SET conffile, then RELOAD: that file is read, now and by the reloads that follow."""
+    b = broker(default_pool_size=3)
+    other = b.root / "other.ini"
+    for size in (4, 5):
+        write(other, b.ini.read_text().replace("default_pool_size = 3", f"default_pool_size = {size}"))
+        if size == 4:
+            b.console(f"set conffile = '{other}'")
+        b.console("reload")
+        assert setting(b, "default_pool_size") == str(size) and setting(b, "conffile") == str(other)
+    b.console(f"set conffile = '{b.ini}'")
+    b.console("reload")
+    assert setting(b, "default_pool_size") == "3"
+
+
 @pytest.mark.ours
 @pytest.mark.parametrize("content", ["[databases", "\0\0\0", "[pgbouncer]\nlisten_port", "%include /no/such/file\n"],
                          ids=["half", "zeros", "no value", "include"])
@@ -480,6 +495,58 @@ def test_log_is_reopened(broker):
     eventually(b.log_path.exists, "a new file")
     eventually(lambda: f":{port} login attempt" in b.log_path.read_text())
     assert f":{port} login attempt" not in moved.read_text()
+
+
+@pytest.mark.ours
+def test_set_of_the_log(broker):
+    """SET verbose and SET logfile take effect at once; a file that cannot be opened changes nothing."""
+    b = broker(stats_period=100)
+    asked = lambda path: path.read_text().count("got admin query")
+    b.console("show version")
+    assert asked(b.log_path) == 0
+    b.console("set verbose = 2")
+    b.console("show version")
+    assert asked(b.log_path) == 1
+    answer = b.console.connection.query("set logfile = '/no/such/directory/log'")
+    assert wire.sqlstates(answer) == ["08P01"] and setting(b, "logfile") == str(b.log_path)
+    other = b.root / "other.log"
+    b.console(f"set logfile = '{other}'")
+    before = asked(b.log_path)
+    b.console("show version")
+    assert asked(other) == 1 and asked(b.log_path) == before
+    b.console("set verbose = 0")
+    b.console("show version")
+    assert asked(other) == 2
+    b.console("set log_connections = 0")
+    count = other.read_text().count("login attempt")
+    b.connect().terminate()
+    assert other.read_text().count("login attempt") == count
+
+
+@pytest.mark.ours
+def test_lifetimes_of_names(broker):
+    """dns_max_ttl and dns_nxdomain_ttl say for how long names are remembered: from the file, by a reload, by SET."""
+    b = broker(databases={"known": "host=localhost port=1", "unknown": "host=no-such-name.invalid"},
+               dns_max_ttl=1000, dns_nxdomain_ttl=2000, query_wait_timeout=1, server_login_retry=1)
+    names = lambda: {r["hostname"]: int(r["ttl"]) for r in b.console("show dns_hosts")}
+
+    def looked_up():
+        b.console("reconnect")
+        for database in ("known", "unknown"):
+            with Raw(b.transaction_port) as c, pytest.raises((Refused, Closed)):
+                c.login("app", database)
+        return eventually(lambda: len(names()) == 2 and names(), "both names")
+
+    ttl = looked_up()
+    assert 500 < ttl["localhost"] <= 1000 and 1500 < ttl["no-such-name.invalid"] <= 2000
+    b.settings.update(dns_max_ttl=3000, dns_nxdomain_ttl=4000)
+    b.reload()
+    assert not names()
+    ttl = looked_up()
+    assert 2500 < ttl["localhost"] <= 3000 and 3500 < ttl["no-such-name.invalid"] <= 4000
+    b.console("set dns_nxdomain_ttl = 6000")
+    b.console("reconnect")
+    assert ttl.keys() == names().keys()  # what is known keeps its time
 
 
 def test_systemd_notify(broker):

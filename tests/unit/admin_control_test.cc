@@ -182,12 +182,45 @@ TEST(AdminControl, SetAndReload) {
   EXPECT_EQ(bench.contexts[1]->options().query_wait_timeout, 7 * kSecond);
   EXPECT_EQ(field(bench.query(client, "SET nonsense = 7"), 'M'), "SET failed");
   EXPECT_EQ(field(bench.query(client, "SET query_wait_timeout = x"), 'M'), "SET failed");
+  EXPECT_NE(field(bench.query(client, "SET listen_port = 7"), 'D').find("restart"), std::string::npos);
+  const auto idle = bench.query(client, "SET suspend_timeout = 7");
+  EXPECT_EQ(last_tag(idle), "SET suspend_timeout=7");
+  EXPECT_NE(field(idle, 'M').find("no effect yet"), std::string::npos);
   EXPECT_EQ(field(bench.query(client, "SET client_encoding = 'UTF8'"), 'M'), "SET ignored");
   EXPECT_EQ(last_tag(bench.query(client, "RELOAD")), "RELOAD");
   bench.dispatcher.reload_error = "line 3: what?";
   const auto failed = bench.query(client, "RELOAD");
   EXPECT_EQ(field(failed, 'C'), "F0000");
   EXPECT_EQ(field(failed, 'D'), "line 3: what?");
+}
+
+// No slice remembers a name for longer than the resolver does: each connect asks it.
+TEST(AdminControl, NamesAreResolvedForEachConnect) {
+  Bench bench;
+  auto config = std::make_shared<config::Config>(*bench.contexts[0]->config);
+  config->databases[0].hosts = {"db.example"};
+  config->index();
+  session::reconfigure(*bench.contexts[0], config);
+  session::Slice& slice = *bench.contexts[0]->slices.begin()->second;
+  bench.fleet.known = {{"db.example", {net::parse_ip("10.0.0.1", 5432).value()}, bench.engine.time + 9 * kSecond}};
+  for (size_t count = 1; count <= 2; ++count) {
+    auto* server = new session::Server(*bench.contexts[0], slice);
+    slice.pool.shared()->servers.try_acquire();
+    slice.pool.shared()->of_database->servers.try_acquire();
+    slice.pool.shared()->of_user->servers.try_acquire();
+    slice.pool.add_server(server, S::kConnecting, bench.engine.time);
+    server->open();
+    ASSERT_EQ(bench.fleet.asked.size(), count);
+    bench.fleet.asked.back()(bench.fleet.known[0].addresses);
+    EXPECT_EQ(server->address.text(), "10.0.0.1:5432");
+  }
+  Client* client = bench.connect("boss");
+  const auto names = rows(bench.query(client, "SHOW DNS_HOSTS"));
+  ASSERT_EQ(names.size(), 1u);
+  EXPECT_EQ(names[0], (std::vector<std::string>{"db.example", "9", "10.0.0.1"}));
+  for (const auto& list : rows(bench.query(client, "SHOW LISTS"))) {
+    EXPECT_TRUE(list[0] != "dns_names" || list[1] == "1");
+  }
 }
 
 TEST(AdminControl, Shutdown) {

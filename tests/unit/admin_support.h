@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "admin/console.h"
+#include "config/show.h"
 #include "session/client.h"
 #include "session/context.h"
 #include "session/server.h"
@@ -85,7 +86,10 @@ class TestFleet final : public session::Fleet {
   void ask_server(int, pool::SharedPool*) override {}
   void welcome_known(pool::SharedPool*) override {}
   void route_cancel(uint32_t, std::string) override {}
-  void resolve(const std::string&, int, Resolved) override {}
+  void resolve(const std::string&, int, Resolved done) override { asked.push_back(std::move(done)); }
+  std::vector<net::Resolver::Known> known_names() override { return known; }
+  std::vector<net::Resolver::Known> known;
+  std::vector<Resolved> asked;
 };
 
 // Visits wait in a queue until run(); with `at_once` they happen inside the call.
@@ -102,10 +106,16 @@ class TestDispatcher final : public worker::Dispatcher {
     done(*contexts[static_cast<size_t>(home)], reload_error);
   }
   void request_shutdown(session::Shutdown how) override { shutdown = how; }
-  void replace_config(int home, std::shared_ptr<const config::Config> next,
-                      std::function<void(Context&)> done) override {
+  void set_option(int home, std::string key, std::string value,
+                  std::function<void(Context&, std::string)> done) override {
+    const auto next = config::set_option(*contexts[0]->config, key, value);
+    const std::string error = next ? std::string() : next.error().text;
     visit_all(
-        home, [next](Context& context) { context.config = next; }, std::move(done));
+        home,
+        [next](Context& context) {
+          if (next) context.config = next.value();
+        },
+        [done = std::move(done), error](Context& context) { done(context, error); });
   }
   void run() {
     while (!queue_.empty()) {

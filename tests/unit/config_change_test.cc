@@ -114,7 +114,8 @@ TEST(Set, Refuses) {
     return changed ? "accepted" : changed.error().text;
   };
   EXPECT_EQ(why("no_such", "1"), "unknown setting \"no_such\"");
-  EXPECT_EQ(why("listen_port", "1"), "\"listen_port\" cannot be changed while the broker runs");
+  EXPECT_EQ(why("listen_port", "1"),
+            "\"listen_port\" cannot be changed while the broker runs: change the file and restart");
   EXPECT_EQ(why("default_pool_size", "-1"), "default_pool_size: -1 is out of range, allowed is 0 to 1000000");
   EXPECT_EQ(why("client_tls_sslmode", "require").find("client_tls_sslmode: require does not work yet"), 0u);
   EXPECT_EQ(why("auth_type", "hba").find("auth_type: hba does not work yet"), 0u);
