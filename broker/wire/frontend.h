@@ -23,7 +23,7 @@ struct BindHead {
   size_t size = 0;  // of both strings with their NULs: where the rest of the body begins
 };
 // Reads the two names at the start of a Bind's body, of which `bytes` may be only a part. 1: done, 0: need more
-// bytes, -1: malformed (the names do not end within `body_size` or within kNameSizeMax each).
+// bytes, -1: malformed (the names do not end within `body_size`, or within twice kNameSizeMax together).
 int parse_bind_head(std::string_view bytes, uint64_t body_size, BindHead& out);
 
 struct TargetMessage {

@@ -1,0 +1,30 @@
+// Fuzzes what servers send. The input is a stream of messages: its boundaries must be the same in any pieces, and
+// every body is read as an error and as a command tag. Two names for the renaming of errors are taken from the
+// stream's tail. Laws: see frame_law, error_law and command_tag_law.
+#include "fuzz/wire_input.h"
+
+namespace berth::wire {
+
+static void try_input(std::string_view stream) {
+  constexpr uint64_t kMax = uint64_t{1} << 31;
+  Random dice(stream.size());
+  must(frame_law(stream, kMax, dice));
+  const Frames frames = reference_frames(stream, kMax);
+  const std::string_view tail = frames.tail;
+  const std::string_view from = tail.substr(0, tail.size() / 2), to = tail.substr(tail.size() / 2);
+  for (const std::string& message : frames.messages) {
+    const std::string_view body = std::string_view(message).substr(kHeaderSize);
+    // A name has no NUL: it was a C string.
+    if (tail.find('\0') == std::string_view::npos) must(error_law(body, from, to));
+    must(error_law(body, "berth_1", "s1"));
+    must(command_tag_law(body));
+  }
+  must(error_law(stream, "a", "b"));
+}
+
+}  // namespace berth::wire
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  berth::wire::try_input(berth::wire::view_of(data, size));
+  return 0;
+}

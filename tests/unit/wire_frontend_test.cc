@@ -1,0 +1,119 @@
+// Goal: the heads of Parse, Bind, Describe and Close are read as PostgreSQL reads them, from any part of the message,
+// and only what is nothing but a DEALLOCATE or DISCARD ALL is taken for one. Method: examples from PostgreSQL's
+// grammar, and the laws of wire_laws.h over bytes of dice.
+#include "unit/seeds.h"
+#include "unit/wire_laws.h"
+
+namespace berth::wire {
+namespace {
+
+using Kind = StatementCommand::Kind;
+using namespace std::string_literals;
+
+TEST(ParseMessageTest, Examples) {
+  ParseMessage read;
+  const std::string good = "name\0select $1\0\0\1\0\0\0\x17"s;
+  ASSERT_TRUE(parse_parse(good, read));
+  EXPECT_EQ(read.name, "name");
+  EXPECT_EQ(read.sql, "select $1");
+  EXPECT_EQ(read.types, "\0\1\0\0\0\x17"s);
+  EXPECT_TRUE(parse_parse("\0\0\0\0"s, read));
+  for (const std::string& body : {""s, "a"s, "a\0"s, "a\0b"s, "a\0b\0"s, "a\0b\0\0"s, "a\0b\0\0\1"s,
+                                  "a\0b\0\0\1\0\0\0"s, "a\0b\0\0\0x"s, "a\0b\0\xff\xff"s, "a\0b\0\0\1\0\0\0\1\0"s}) {
+    EXPECT_FALSE(parse_parse(body, read)) << testing::PrintToString(body);
+  }
+}
+
+TEST(BindHeadTest, LimitOfNamesThatDoNotEnd) {
+  BindHead head;
+  const std::string name(2 * kNameSizeMax + 1, 'n');
+  EXPECT_EQ(parse_bind_head(std::string_view(name).substr(1), UINT32_MAX, head), 0);
+  EXPECT_EQ(parse_bind_head(name, UINT32_MAX, head), -1);
+  EXPECT_EQ(parse_bind_head("", 0, head), -1);
+  EXPECT_EQ(parse_bind_head("a"s, 1, head), -1);
+  EXPECT_EQ(parse_bind_head("a\0b"s, 3, head), -1);
+  EXPECT_EQ(parse_bind_head("\0\0"s, 2, head), 1);
+}
+
+TEST(FrontendLaws, AnyBytes) {
+  SEEDED(dice);
+  for (int round = 0; round < 30000; ++round) {
+    const std::string body = random_bytes(dice, 30, "ab\0\0\0\1SP"s);
+    const char* broken = nullptr;
+    if (!broken) broken = parse_law(body);
+    if (!broken) broken = bind_law(body, dice.below(40));
+    if (!broken) broken = target_law(body);
+    if (!broken) broken = target_law("S" + body + '\0');
+    if (!broken) broken = quoted_name_law(body);
+    ASSERT_FALSE(broken) << broken << ": " << testing::PrintToString(body);
+  }
+  for (int round = 0; round < 20; ++round) {
+    const std::string body = std::string(dice.below(2 * kNameSizeMax + 500), 'n') + "\0s\0"s;
+    ASSERT_FALSE(bind_law(body, UINT32_MAX)) << body.size();
+  }
+}
+
+TEST(StatementCommandTest, Examples) {
+  struct Case {
+    std::string sql;
+    Kind kind;
+    std::string name = {};
+  };
+  for (const Case& c : {
+           Case{"deallocate all", Kind::kDeallocateAll},
+           {"DEALLOCATE PREPARE ALL;", Kind::kDeallocateAll},
+           {"Discard All", Kind::kDiscardAll},
+           {"/* a */ discard -- b\n all ; ;", Kind::kDiscardAll},
+           {"deallocate s1", Kind::kDeallocate, "s1"},
+           {"deallocate S1", Kind::kDeallocate, "s1"},
+           {"deallocate \"S 1\"\"\"", Kind::kDeallocate, "S 1\""},
+           {"deallocate\"all\"", Kind::kDeallocate, "all"},
+           {"deallocate prepare \"prepare\"", Kind::kDeallocate, "prepare"},
+           {"deallocate/*x*/a$1", Kind::kDeallocate, "a$1"},
+           {"deallocate \xc3\xa4", Kind::kDeallocate, "\xc3\xa4"},
+           {"deallocate " + std::string(100, 'a'), Kind::kDeallocate, std::string(63, 'a')},
+           {"deallocate", Kind::kNone},
+           {"deallocate ;", Kind::kNone},
+           {"deallocate prepare", Kind::kNone},
+           {"deallocate a b", Kind::kNone},
+           {"deallocate a; select 1", Kind::kNone},
+           {"select 1; deallocate a", Kind::kNone},
+           {"deallocate 'a'", Kind::kNone},
+           {"deallocate \"a", Kind::kNone},
+           {"discard", Kind::kNone},
+           {"discard plans", Kind::kNone},
+           {"discard all plans", Kind::kNone},
+           {"discard \"all\"", Kind::kNone},
+           {"\"discard\" all", Kind::kNone},
+           {"deallocates all", Kind::kNone},
+           {"delete from t", Kind::kNone},
+           {"", Kind::kNone},
+           {";;", Kind::kNone},
+           {"deallocate a" + std::string(600, ' '), Kind::kNone},
+       }) {
+    const StatementCommand read = parse_statement_command(c.sql);
+    EXPECT_EQ(static_cast<int>(read.kind), static_cast<int>(c.kind)) << c.sql;
+    EXPECT_EQ(read.name, c.name) << c.sql;
+    const char* broken = command_law(c.sql);
+    EXPECT_FALSE(broken) << broken << ": " << c.sql;
+  }
+}
+
+// Words of the grammar in any order: what surrounds a command changes nothing, and the filter misses none.
+TEST(StatementCommandTest, AnyWords) {
+  SEEDED(dice);
+  static constexpr std::string_view kWords[] = {"deallocate", "Discard", "all",  "prepare", " ", "\n",   ";",
+                                                "/*",         "*/",      "--\n", "\"",      "a", "\"\"", " "};
+  int commands = 0;
+  for (int round = 0; round < 100000; ++round) {
+    std::string sql = dice.below(2) ? "deallocate " : "";
+    for (uint64_t words = dice.below(6); words > 0; --words) sql += kWords[dice.below(std::size(kWords))];
+    commands += parse_statement_command(sql).kind != Kind::kNone;
+    const char* broken = command_law(sql);
+    ASSERT_FALSE(broken) << broken << ": " << sql;
+  }
+  EXPECT_GT(commands, 1000);
+}
+
+}  // namespace
+}  // namespace berth::wire
