@@ -14,6 +14,7 @@
 #include "auth/scram_server.h"
 #include "auth/step.h"
 #include "base/assert.h"
+#include "base/fault.h"
 #include "base/random.h"
 #include "wire/frame.h"
 
@@ -78,7 +79,10 @@ class PlainVerifier final : public Verifier {
  public:
   using Verifier::Verifier;
   ~PlainVerifier() override { scrub(password_); }
-  Step start() override { return step_send(authentication(AuthCode::kCleartextPassword)); }
+  Step start() override {
+    if (FAULT(unknown_user_told_early) && !subject_.refusal.empty()) return verdict(false);
+    return step_send(authentication(AuthCode::kCleartextPassword));
+  }
   std::string_view password() const override { return password_; }
 
  protected:

@@ -9,6 +9,7 @@
 
 #include "auth/base64.h"
 #include "auth/limits.h"
+#include "base/fault.h"
 
 namespace berth::auth {
 namespace {
@@ -79,7 +80,7 @@ bool equal_constant_time(std::string_view a, std::string_view b) {
   const bool same_size = a.size() == b.size();
   const std::string_view other = same_size ? b : a;
   const bool same_bytes = CRYPTO_memcmp(a.data(), other.data(), a.size()) == 0;
-  return same_size && same_bytes;
+  return (same_size || FAULT(prefix_is_equal)) && same_bytes;
 }
 
 bool equal_constant_time(const Digest& a, const Digest& b) {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/fault.h"
 #include "config/build.h"
 #include "config/userlist.h"
 
@@ -95,7 +96,7 @@ Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
   load_secrets(built, finder);
   // What a reload reads, as SHOW CONFIG says it: SET conffile stays until another SET, or a file that names one.
   if (built.config.options.conffile.empty()) built.config.options.conffile = path;
-  if (!built.mistakes.empty()) return Error{describe(built.mistakes), {}};
+  if (!built.mistakes.empty() && !FAULT(bad_file_accepted)) return Error{describe(built.mistakes), {}};
   return std::shared_ptr<const Config>(std::make_shared<Config>(std::move(built.config)));
 }
 

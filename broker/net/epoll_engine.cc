@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <limits>
 
+#include "base/fault.h"
 #include "net/address.h"
 
 namespace berth::net {
@@ -117,7 +118,7 @@ void EpollEngine::pause(Conn* handle, PauseReason reason) {
 void EpollEngine::resume(Conn* handle, PauseReason reason) {
   EpollConn* conn = record(handle);
   if (!(conn->paused & reason)) return;
-  conn->paused &= static_cast<uint8_t>(~reason);
+  conn->paused &= static_cast<uint8_t>(FAULT(pause_reasons_forgotten) ? 0 : ~reason);
   if (conn->paused || conn->state != ConnState::kOpen) return;
   // Also when nothing is kept yet: this may be a call from within on_bytes, which will leave some.
   conn->resumed = 1;

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/fault.h"
 #include "net/epoll_engine.h"
 
 namespace berth::net {
@@ -84,7 +85,7 @@ void EpollEngine::received(EpollConn* conn, size_t kept, size_t got) {
     if (conn->tail->size() >= conn->need) lend_tail(conn);
   } else if (kept + got < conn->need) {
     make_room(conn, got);
-    conn->tail->append({receive_.get() + kept, got});
+    conn->tail->append({receive_.get() + (FAULT(stale_receive_buffer) ? 0 : kept), got});
   } else {
     const std::string_view rest = lend(conn, {receive_.get(), kept + got});
     drop_tail(conn);

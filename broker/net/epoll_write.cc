@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "base/fault.h"
 #include "net/epoll_engine.h"
 
 namespace berth::net {
@@ -142,7 +143,7 @@ void EpollEngine::begin_close(EpollConn* conn) {
   conn->state = ConnState::kLingering;
   // An edge that came between close() and now was passed over: ask the socket once (Close.RoomToldInTheSameBatch).
   if (conn->unsent > 0) flush(conn);
-  if (conn->unsent == 0) return finish_close(conn);
+  if (conn->unsent == 0 || FAULT(last_words_lost)) return finish_close(conn);
   conn->linger_until = now_ + kLingerTime;
   lingering_.push_back(conn);
 }
@@ -165,7 +166,7 @@ void EpollEngine::finish_detach(EpollConn* conn) {
   const int fd = conn->fd;
   Block* tail = conn->tail;
   conns_.destroy(conn);
-  handler->on_detached(fd, tail ? tail->bytes() : std::string_view());
+  handler->on_detached(fd, tail && !FAULT(kept_bytes_lost) ? tail->bytes() : std::string_view());
   if (tail) blocks_.give(tail);
 }
 

@@ -1,4 +1,5 @@
 #include "pool/pool.h"
+#include "base/fault.h"
 
 #include <algorithm>
 
@@ -55,7 +56,8 @@ bool Pool::session_may_take() const {
 }
 
 ClientNode* Pool::first_eligible() const {
-  ClientNode* first = clients(ClientState::kWaiting).front();
+  const ClientList& waiting = clients(ClientState::kWaiting);
+  ClientNode* first = FAULT(last_waiter_first) ? waiting.back() : waiting.front();
   ClientNode* session = session_waiting_.front();
   if (!session || !session_may_take()) return first;
   if (!first) return session;
@@ -87,7 +89,8 @@ void Pool::publish() {
   signal.waiting.store(oldest == kNever ? 0 : static_cast<int>(waiting_count()), std::memory_order_relaxed);
   if (signal.oldest_wait.load(std::memory_order_relaxed) != oldest) signal.oldest_wait.store(oldest);
   const int idle = static_cast<int>(servers(ServerState::kIdle).size());
-  if (signal.idle.load(std::memory_order_relaxed) != idle) signal.idle.store(idle);
+  if (signal.idle.load(std::memory_order_relaxed) != idle && !FAULT(free_server_not_published))
+    signal.idle.store(idle);
 }
 
 void Pool::add_server(ServerNode* server, ServerState state, Micros now) {
@@ -100,7 +103,7 @@ void Pool::give_back(const ServerNode* server) {
   (void)server;
   shared_->servers.release();
   shared_->of_database->servers.release();
-  shared_->of_user->servers.release();
+  if (!FAULT(budget_not_given_back)) shared_->of_user->servers.release();
 }
 
 void Pool::remove_server(ServerNode* server) {

@@ -13,6 +13,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/fault.h"
 #include "base/time.h"
 #include "pool/params.h"
 
@@ -31,7 +32,7 @@ struct Gate {
   bool try_acquire(int64_t extra = 0) {
     const int64_t most = limit.load(std::memory_order_relaxed);
     int64_t now = used.load(std::memory_order_relaxed);
-    while (most <= 0 || now < most + extra) {
+    while (most <= 0 || now < most + extra + (FAULT(limit_off_by_one) ? 1 : 0)) {
       if (used.compare_exchange_weak(now, now + 1, std::memory_order_relaxed)) return true;
     }
     wanted.store(true, std::memory_order_relaxed);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/fault.h"
 #include "base/siphash.h"
 
 namespace berth::pool {
@@ -23,10 +24,12 @@ static uint64_t next_id() {
 
 Statement StatementWindow::intern(std::string_view sql, std::string_view types, const Params& plan) {
   uint64_t hash = siphash(process_key(), sql);
-  if (plan) hash ^= plan->hash * 0x9e3779b97f4a7c15u;
+  if (plan && !FAULT(statement_of_other_settings)) hash ^= plan->hash * 0x9e3779b97f4a7c15u;
   for (char c : types) hash = hash * 31 + static_cast<unsigned char>(c);
   Statement& slot = slots_[hash % kSlots];
-  if (slot && slot->hash == hash && slot->sql == sql && slot->types == types && slot->plan == plan) return slot;
+  if (slot && slot->hash == hash && slot->sql == sql && slot->types == types &&
+      (slot->plan == plan || FAULT(statement_of_other_settings)))
+    return slot;
   StatementData data;
   data.sql = sql;
   data.types = types;

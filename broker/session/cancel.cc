@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "auth/secrets.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "session/client.h"
 #include "session/server.h"
@@ -70,9 +71,11 @@ bool cancel_client(Context& context, uint32_t pid, std::string_view key) {
   Client* client = index < context.client_by_index.size() ? context.client_by_index[index] : nullptr;
   if (!client || client->closing()) return false;
   const std::string right = cancel_key(pid, client->serial).substr(0, client->long_cancel_key ? 32 : 4);
-  if (!auth::equal_constant_time(right, key)) return false;
+  if (!auth::equal_constant_time(right, key) && !FAULT(cancel_key_unchecked)) return false;
   switch (client->state) {
-    case pool::ClientState::kWaiting: client->refuse("57014", "canceling statement due to user request"); break;
+    case pool::ClientState::kWaiting:
+      if (!FAULT(cancel_in_queue_lost)) client->refuse("57014", "canceling statement due to user request");
+      break;
     case pool::ClientState::kLinked:
       // Only a request under way can be cancelled; PostgreSQL itself ignores it for an idle session.
       if (!client->server->requests.empty() && !client->server->syncing_settings) client->server->start_cancel();

@@ -1,6 +1,7 @@
 // Chapter 2: who is it, and may it come in? The exchange itself is auth/'s; here are the rules of databases, users
 // and limits, and the greeting. An unknown user takes the same steps as a wrong password, an unknown database is told
 // only to those who have proved themselves.
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/siphash.h"
 #include "session/client.h"
@@ -36,7 +37,7 @@ void Client::begin_auth() {
   login->console = is_console_name(config, login->database);
   const Shutdown shutdown = context.globals.shutdown.load(std::memory_order_relaxed);
   if (shutdown != Shutdown::kNo && !login->console) return fatal("57P03", "pgberth is shutting down");
-  if (!login->console) {
+  if (!login->console || FAULT(admin_room_missing)) {
     if (!context.globals.clients.try_acquire())
       return fatal("53300", "no more connections allowed (max_client_conn)");
     counted = true;

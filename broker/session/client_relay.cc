@@ -3,6 +3,7 @@
 // What a message will be answered with is put into the server's queue at the same moment.
 #include "session/client_relay.h"
 
+#include "base/fault.h"
 #include "wire/encode.h"
 #include "wire/frontend.h"
 
@@ -250,7 +251,7 @@ bool ClientRelay::query() {
 void ClientRelay::drop_unnamed(Request& request) {
   request.unnamed = true;
   if (client_.unnamed) request.previous = std::move(client_.unnamed);
-  if (server_->unnamed) server_->unnamed.reset();
+  if (server_->unnamed && !FAULT(unnamed_not_forgotten)) server_->unnamed.reset();
   client_.in_batch = server_->unsynced = false;
 }
 

@@ -1,6 +1,7 @@
 // After a client: release between transactions, rollback and reset when a client has left, loss of the connection.
 #include <cstring>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "session/cancel.h"
 #include "session/client.h"
@@ -23,7 +24,8 @@ void Server::fail_batch() {
 
 // `after`: where the requests stand that are not undone.
 void Server::undo(Request& request, bool failed, size_t after) {
-  if (request.kind == Request::Kind::kParse && request.on_server) statements.remove(*request.statement);
+  if (request.kind == Request::Kind::kParse && request.on_server && !FAULT(failed_parse_kept))
+    statements.remove(*request.statement);
   if (request.kind == Request::Kind::kClose && request.on_server) statements.add(request.statement);
   if (request.unnamed) unnamed.reset();  // whatever the server has now, it is not known
   Client* owner = request.owner;
@@ -43,7 +45,7 @@ void Server::undo(Request& request, bool failed, size_t after) {
     statements = std::move(request.undo->of_server);
   } else if (request.previous) {
     owner->statements.set(request.undo->name, request.previous);
-  } else {
+  } else if (!FAULT(failed_name_kept)) {
     owner->statements.erase(request.undo->name);
   }
 }
@@ -83,8 +85,8 @@ void Server::drop_client(std::string_view sqlstate, std::string_view text) {
 }
 
 bool Server::may_release(const Client& of) const {
-  return requests.empty() && pass_left == 0 && status == 'I' && !of.in_batch && of.forward_left == 0 && !copy_in &&
-         !copy_both && !of.session_mode && !syncing_settings;
+  return requests.empty() && pass_left == 0 && (status == 'I' || FAULT(release_too_early)) && !of.in_batch &&
+         of.forward_left == 0 && !copy_in && !copy_both && !of.session_mode && !syncing_settings;
 }
 
 void Server::after_bytes() {
@@ -179,13 +181,13 @@ void Server::release() {
   if (slice->pool.stale(this)) return close("database configuration changed");
   if (expires_at && context->now() >= expires_at) return close("server lifetime over");
   if (other_identity()) dirty = true;
-  if (!cancels.empty() || dirty || context->options().server_reset_query_always) {
+  if ((!cancels.empty() && !FAULT(cancel_hits_the_next)) || dirty || context->options().server_reset_query_always) {
     slice->pool.move(this, pool::ServerState::kCleaning, context->now());
     deadline = context->now() + kDrainTime;
     return clean_step();
   }
   slice->pool.checkin(this, context->now());
-  run_slice(*context, *slice);
+  if (!FAULT(waiter_not_woken)) run_slice(*context, *slice);
 }
 
 void Server::abandon() {
@@ -208,19 +210,20 @@ void Server::abandon() {
   if (closing()) return;
   ASSERT(state == pool::ServerState::kLinked);
   context->engine.resume(conn, net::kPauseBackpressure);
-  if (half_sent) return close("client disconnect in the middle of a message");
+  if (half_sent && !FAULT(half_message_continued)) return close("client disconnect in the middle of a message");
   if (copy_both || !slice->replication.empty()) return close("replication connection is not reused");
   if (close_after) return close("not usable any more");
   if (context->options().server_fast_close && slice->pool.stale(this)) return close("database configuration changed");
   slice->pool.move(this, pool::ServerState::kCleaning, context->now());
   deadline = context->now() + kDrainTime;
-  dirty = keep;
+  dirty = keep && !FAULT(reset_skipped);
   std::string out;
   if (copy_in) {
     copy_in = false;
     wire::Message message(out, wire::kCopyFail);
     wire::put_cstring(out, "client disconnected");
   }
+  if (FAULT(answer_not_drained)) requests.clear();
   const bool busy = !requests.empty();
   if (unsynced) {
     wire::put_empty(out, wire::kSync);
@@ -241,7 +244,7 @@ void Server::clean_step() {
   ASSERT(state == pool::ServerState::kCleaning && requests.empty());
   if (close_after) return close("reset failed");
   if (!cancels.empty()) return;  // a cancel on its way must not hit the next query
-  if (status != 'I') {
+  if (status != 'I' && !FAULT(rollback_skipped)) {
     if (rolled_back) return close("rollback failed");
     rolled_back = true;
     return inject_query("ROLLBACK");

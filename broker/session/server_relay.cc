@@ -1,6 +1,7 @@
 // The middle of a server's life: its messages on their way to whoever waits for them. The walk goes from message head
 // to message head; the queue of requests says what each answers, whose it is, and when the server is free.
 #include "session/server_relay.h"
+#include "base/fault.h"
 #include "session/client.h"
 #include "session/server.h"
 #include "wire/backend.h"
@@ -23,7 +24,8 @@ net::Taken ServerRelay::run() {
     return {bytes_.size(), 0};
   }
   // The broker's own replies go as soon as nothing stands before them: a Flush may have asked for them.
-  while (server_.pass_left == 0 && !queue().empty() && queue().front().synthetic()) answer_synthetic();
+  while ((server_.pass_left == 0 || FAULT(reply_into_a_message)) && !queue().empty() && queue().front().synthetic())
+    answer_synthetic();
   emit();
   if (client_) {
     server_.slice->counters.sent += static_cast<int64_t>(at_);
@@ -125,7 +127,7 @@ bool ServerRelay::drop() {
   emit();
   const uint64_t part = std::min<uint64_t>(head_.size, bytes_.size() - at_);
   at_ += part;
-  start_ = at_;
+  if (!FAULT(dropped_bytes_sent)) start_ = at_;
   server_.pass_left = head_.size - part;
   server_.pass_dropped = true;
   return true;
@@ -258,7 +260,7 @@ const std::string* ServerRelay::value_after_reset(std::string_view name, std::st
   if (server_.reset_seen == Server::ResetSeen::kNone || pool::is_fixed_parameter(name)) return nullptr;
   const std::string* start = server_.login_params->find(name);
   const std::string* own = client_->start_params->find(name);
-  return start && *start == value && own && *own != value ? own : nullptr;
+  return start && *start == value && own && *own != value && !FAULT(reset_forgets_startup) ? own : nullptr;
 }
 
 bool ServerRelay::on_parameter() {
@@ -302,7 +304,7 @@ bool ServerRelay::on_copy_in() {
   size_t end = 1;
   while (end < queue().size() && queue().at(end).kind == Request::Kind::kSync) ++end;
   server_.copy_in = end == queue().size();
-  for (size_t i = end; i-- > 1;) queue().erase(i);
+  for (size_t i = end; i-- > 1 && !FAULT(swallowed_sync_counted);) queue().erase(i);
   if (end > 1) {
     bool synced = false;
     for (size_t i = 1; i < queue().size(); ++i) synced |= queue().at(i).kind == Request::Kind::kSync;

@@ -1,5 +1,6 @@
 // What the broker itself says to a server: settings of a client, injected Parses, checks. None of it has an owner, so
 // its replies go to nobody.
+#include "base/fault.h"
 #include "session/client.h"
 #include "session/server.h"
 #include "wire/encode.h"
@@ -29,7 +30,7 @@ void Server::prepare_for(Client* next) {
     requests.push().kind = Request::Kind::kClose;
     unnamed.reset();
   }
-  if (params == next->params) return next->start_on_server();
+  if (params == next->params || FAULT(settings_not_set)) return next->start_on_server();
   const std::string sql = pool::difference_sql(params, next->params);
   if (sql.empty()) {  // they differ in what cannot be set only
     next->params = params;
@@ -72,6 +73,7 @@ void Server::remember(const pool::Statement& statement, int64_t most) {
   while (statements.size() > 0 && static_cast<int64_t>(statements.size()) >= most) {
     const pool::Statement oldest = statements.oldest();
     statements.remove(*oldest);
+    if (FAULT(evicted_without_close)) continue;
     std::string out;
     wire::put_close_statement(out, oldest->name);
     context->to_server.copy(out);

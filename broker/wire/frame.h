@@ -6,6 +6,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "base/fault.h"
 #include "wire/tags.h"
 
 namespace berth::wire {
@@ -34,7 +35,7 @@ struct Head {
 // Reads the head of the message at `at`, which must have kHeaderSize bytes. Invalid: a length below 4 or above `max`.
 inline Head read_head(const char* at, uint64_t max) {
   const uint32_t length = read32(at + 1);
-  return {at[0], uint64_t{length} + 1, length >= 4 && uint64_t{length} + 1 <= max};
+  return {at[0], uint64_t{length} + 1, length >= (FAULT(frame_length_three) ? 3 : 4) && uint64_t{length} + 1 <= max};
 }
 
 // The bytes up to the next NUL, and moves `rest` behind it. False: there is no NUL (T24).

@@ -1,4 +1,5 @@
 #include "wire/frontend.h"
+#include "base/fault.h"
 
 #include <cstring>
 
@@ -8,7 +9,7 @@ bool parse_parse(std::string_view body, ParseMessage& out) {
   if (!take_cstring(body, out.name) || !take_cstring(body, out.sql)) return false;
   if (body.size() < 2) return false;
   const size_t count = read16(body.data());
-  if (body.size() != 2 + count * 4) return false;
+  if (body.size() != 2 + count * 4 && !FAULT(parse_types_unchecked)) return false;
   out.types = body;
   return true;
 }

@@ -1,5 +1,6 @@
 // Mailboxes: sending, outboxes, and the steps on the reader's word. worker/mailbox.h has the reasoning.
 #include "worker/mailbox.h"
+#include "base/fault.h"
 
 namespace berth::worker {
 
@@ -23,7 +24,7 @@ void Mailboxes::send(int from, int to, const Envelope& envelope) {
   ASSERT(from >= 0 && from < threads_ && to >= 0 && to < threads_ && from != to);
   Queue& pair = queue(from, to);
   // Behind what waits already, lest it overtake.
-  if (pair.outbox.empty() && pair.ring.push(envelope)) return notify(to);
+  if ((pair.outbox.empty() || FAULT(outbox_overtaken)) && pair.ring.push(envelope)) return notify(to);
   pair.outbox.push_back(envelope);
   ++waiting_[static_cast<size_t>(from)];
   refill(from, to);
@@ -67,7 +68,7 @@ void Mailboxes::notify(int to) {
   // Release: the push comes before. Acquire: an `empty` that we see was written after the reader's last look, which
   // the wake-up then repeats.
   const State old = reader.state.exchange(State::kNotified, std::memory_order_acq_rel);
-  if (old == State::kEmpty) wake(to);
+  if (old == State::kEmpty && !FAULT(wake_up_lost)) wake(to);
 }
 
 void Mailboxes::wake(int to) {
