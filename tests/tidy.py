@@ -19,7 +19,7 @@ FUNCTION_LINES_MAX = 120
 COLUMNS_MAX = {"cc": 118, "cpp": 118, "h": 118, "py": 140}
 # Where the clock, randomness, and the streams of the process may be touched.
 CLOCK_FILES = ("broker/base/base.cc", "broker/base/time.", "broker/base/random.", "broker/base/log.", "tests/bench/")
-STREAM_FILES = ("broker/base/base.cc", "broker/base/log.", "broker/base/assert.")
+STREAM_FILES = ("broker/base/base.cc", "broker/base/fault.", "broker/base/log.", "broker/base/assert.")
 
 
 @dataclasses.dataclass
