@@ -98,7 +98,8 @@ size_t ConsoleImpl::on_message(Session& session, std::string_view bytes, size_t&
   }
   const wire::Head head = wire::read_head(bytes.data(), session::kConsoleQueryMax);
   if (!head.valid) {
-    session.client->fatal("08P01", "invalid or too long message for the console");
+    session.client->fatal(session::ClientEnd::kProtocolViolation, "08P01",
+                          "invalid or too long message for the console");
     return 0;
   }
   if (bytes.size() < head.size) {
@@ -108,7 +109,7 @@ size_t ConsoleImpl::on_message(Session& session, std::string_view bytes, size_t&
   const std::string_view body = bytes.substr(wire::kHeaderSize, head.size - wire::kHeaderSize);
   session.client->request_at = context_.now();
   switch (head.tag) {
-    case wire::kTerminate: session.client->close("client close request"); break;
+    case wire::kTerminate: session.client->close(session::ClientEnd::kRequest); break;
     case wire::kQuery:
       session.skipping = false;
       on_query(session, body);
@@ -121,7 +122,7 @@ size_t ConsoleImpl::on_message(Session& session, std::string_view bytes, size_t&
     case wire::kSync:
     case wire::kFlush: on_extended(session, head.tag, body); break;
     default:
-      session.client->fatal("08P01",
+      session.client->fatal(session::ClientEnd::kProtocolViolation, "08P01",
                             fmt::format("unsupported packet type for admin console: {}", static_cast<int>(head.tag)));
   }
   return head.size;
@@ -130,7 +131,7 @@ size_t ConsoleImpl::on_message(Session& session, std::string_view bytes, size_t&
 void ConsoleImpl::on_query(Session& session, std::string_view body) {
   std::string_view sql;
   if (!wire::take_cstring(body, sql) || !body.empty())
-    return session.client->fatal("08P01", "malformed query message");
+    return session.client->fatal(session::ClientEnd::kProtocolViolation, "08P01", "malformed query message");
   LOG_NOISE("{} got admin query: {}", session.client->label(), one_line(std::string(sql)));
   counters_.query_count++;
   counters_.xact_count++;

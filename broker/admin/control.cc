@@ -15,21 +15,19 @@ namespace {
 using C = pool::ClientState;
 using S = pool::ServerState;
 
-constexpr const char* kKilled = "database removed";  // PgBouncer's words
-
 // Everybody of a slice is told and closed, then its servers. Servers that are on their way to another worker arrive
 // there stale, and are closed.
 void kill_slice(session::Slice& slice) {
   for (const C state : {C::kLinked, C::kIdle, C::kWaiting, C::kLoginWait}) {
     while (pool::ClientNode* node = slice.pool.clients(state).front())
-      static_cast<Client*>(node)->fatal("57P01", kKilled);
+      static_cast<Client*>(node)->fatal(session::ClientEnd::kKilled, "57P01");
   }
   while (pool::ClientNode* node = slice.pool.session_waiting().front())
-    static_cast<Client*>(node)->fatal("57P01", kKilled);
+    static_cast<Client*>(node)->fatal(session::ClientEnd::kKilled, "57P01");
   slice.pool.reconnect();
   for (const S state : {S::kIdle, S::kChecking, S::kCleaning, S::kSetup, S::kLogin, S::kConnecting}) {
     while (pool::ServerNode* node = slice.pool.servers(state).front())
-      static_cast<session::Server*>(node)->close(kKilled);
+      static_cast<session::Server*>(node)->close(session::ServerEnd::kKilled);
   }
 }
 
@@ -169,7 +167,7 @@ void ConsoleImpl::kill_client(Session& session, const Command& command) {
         Client* client = find_client(context, serial);
         if (!client) return;
         *found = true;
-        client->fatal("57P01", "admin forced disconnect");
+        client->fatal(session::ClientEnd::kForced, "57P01");
       },
       [this, command, found](Session& of) {
         if (*found) return done(of, command);

@@ -30,6 +30,7 @@ Family family_of(ShowKind kind) {
     case ShowKind::kStats:
     case ShowKind::kStatsTotals:
     case ShowKind::kStatsAverages:
+    case ShowKind::kDisconnects:
     case ShowKind::kTotals: return Family::kStats;
     case ShowKind::kConfig:
     case ShowKind::kState:

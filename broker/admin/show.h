@@ -36,7 +36,8 @@ std::span<const Column> columns_of_pools(ShowKind kind);
 std::shared_ptr<Show> make_show_databases(
     ShowKind kind);  // show_databases.cc: DATABASES, USERS, DNS_HOSTS, DNS_ZONES
 std::span<const Column> columns_of_databases(ShowKind kind);
-std::shared_ptr<Show> make_show_stats(ShowKind kind);  // show_stats.cc: STATS, STATS_TOTALS, STATS_AVERAGES, TOTALS
+std::shared_ptr<Show> make_show_stats(
+    ShowKind kind);  // show_stats.cc: STATS, STATS_TOTALS, STATS_AVERAGES, TOTALS, DISCONNECTS
 std::span<const Column> columns_of_stats(ShowKind kind);
 std::shared_ptr<Show> make_show_config(ShowKind kind);  // show_config.cc: CONFIG, STATE, VERSION, BERTH VERSION
 std::span<const Column> columns_of_config(ShowKind kind);

@@ -1,4 +1,4 @@
-// SHOW STATS and its relatives.
+// SHOW STATS and its relatives, and SHOW DISCONNECTS.
 #include "admin/console.h"
 #include "admin/show.h"
 
@@ -63,6 +63,7 @@ constexpr Column kAverages[] = {{"database"},
                                 {"avg_bind_count", N},
                                 {"avg_client_login_count", N}};
 
+constexpr Column kDisconnects[] = {{"kind"}, {"reason"}, {"text"}, {"count", N}};
 constexpr Column kSums[] = {{"name"}, {"value", N}};
 
 // The order of all the tables above.
@@ -122,15 +123,36 @@ class ShowStats final : public Show {
   StatsHistory history_;
 };
 
+// Every reason has its row, also those that never came up: who watches them need not wait for the first.
+class ShowDisconnects final : public Show {
+ public:
+  void visit(session::Context& context) override { total_.add(context.disconnects); }
+  void finish(session::Context&, Table& table) override {
+    put(table, "client", stats::kClientEnds, total_.clients);
+    put(table, "server", stats::kServerEnds, total_.servers);
+  }
+
+ private:
+  template <typename Ends, typename Counts>
+  static void put(Table& table, std::string_view kind, const Ends& ends, const Counts& counts) {
+    for (size_t i = 0; i < ends.size(); ++i) {
+      table.text(kind).text(ends[i].name).text(ends[i].words).number(counts[i]).end_row();
+    }
+  }
+  stats::Disconnects total_;
+};
+
 }  // namespace
 
 std::shared_ptr<Show> make_show_stats(ShowKind kind) {
+  if (kind == ShowKind::kDisconnects) return std::make_shared<ShowDisconnects>();
   return std::make_shared<ShowStats>(kind);
 }
 
 std::span<const Column> columns_of_stats(ShowKind kind) {
   if (kind == ShowKind::kStats) return kStats;
   if (kind == ShowKind::kTotals) return kSums;
+  if (kind == ShowKind::kDisconnects) return kDisconnects;
   if (kind == ShowKind::kStatsTotals) return kTotals;
   return kAverages;
 }

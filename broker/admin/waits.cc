@@ -19,7 +19,7 @@ using S = pool::ServerState;
 void close_free(session::Slice& slice) {
   for (const S state : {S::kIdle, S::kChecking, S::kConnecting}) {
     while (pool::ServerNode* node = slice.pool.servers(state).front())
-      static_cast<session::Server*>(node)->close("pause mode");
+      static_cast<session::Server*>(node)->close(session::ServerEnd::kPaused);
   }
 }
 

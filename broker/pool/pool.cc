@@ -5,20 +5,6 @@
 
 namespace berth::pool {
 
-const char* text_of(CloseReason reason) {
-  switch (reason) {
-    case CloseReason::kNone: return "";
-    case CloseReason::kLifetime: return "server lifetime over";
-    case CloseReason::kIdleTimeout: return "server idle timeout";
-    case CloseReason::kEvictedDatabase: return "evicted for max_db_connections";
-    case CloseReason::kEvictedUser: return "evicted for max_user_connections";
-    case CloseReason::kPoolSize: return "evicted for pool_size";
-    case CloseReason::kReconnect: return "database configuration changed";
-    case CloseReason::kReserve: return "reserve connection no longer needed";
-  }
-  return "";
-}
-
 Pool::Pool(SharedPool* shared, int worker, int workers, uint64_t seed)
     : shared_(shared), worker_(worker), workers_(workers), random_(seed) {}
 

@@ -23,7 +23,6 @@ enum class CloseReason : uint8_t {
   kReconnect,
   kReserve,
 };
-const char* text_of(CloseReason reason);
 
 struct Decision {
   enum class Kind : uint8_t {

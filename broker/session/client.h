@@ -50,10 +50,11 @@ class Client final : public net::Handler, public pool::ClientNode {
   void unlinked();
   // The greeting is known: ends kLoginWait.
   void finish_login();
-  // An ErrorResponse FATAL, then the end. `reason` reaches the log and the counter of reasons.
-  void fatal(std::string_view sqlstate, std::string_view text, std::string_view detail = {});
-  // The end without a word. `reason` as above.
-  void close(std::string_view reason);
+  // An ErrorResponse FATAL, then the end. The reason reaches its counter and the log: in the reason's own words
+  // unless `text` says more.
+  void fatal(ClientEnd why, std::string_view sqlstate, std::string_view text = {}, std::string_view detail = {});
+  // The end without a word to the client. The reason as above.
+  void close(ClientEnd why, std::string_view text = {});
   bool closing() const { return state == pool::ClientState::kClosing; }
   void notice(std::string_view text);
 

@@ -36,10 +36,9 @@ void Client::begin_auth() {
   context.startup_clients.push_back(this);
   login->console = is_console_name(config, login->database);
   const Shutdown shutdown = context.globals.shutdown.load(std::memory_order_relaxed);
-  if (shutdown != Shutdown::kNo && !login->console) return fatal("57P03", "pgberth is shutting down");
+  if (shutdown != Shutdown::kNo && !login->console) return fatal(ClientEnd::kShutdown, "57P03");
   if (!login->console || FAULT(admin_room_missing)) {
-    if (!context.globals.clients.try_acquire())
-      return fatal("53300", "no more connections allowed (max_client_conn)");
+    if (!context.globals.clients.try_acquire()) return fatal(ClientEnd::kMaxClientConn, "53300");
     counted = true;
     login->entry = config.find_database(login->database);
     login->database_missing = login->entry == nullptr;
@@ -51,7 +50,8 @@ void Client::begin_auth() {
   }
   const auth::Method method = method_of(config.options.auth_type);
   const std::string* text = config.find_secret(login->user);
-  if (method == auth::Method::kTrust && !text) return fatal("28P01", wrong_password(login->user));
+  if (method == auth::Method::kTrust && !text)
+    return fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));
   auth::Secret secret;
   if (text) secret = auth::parse_secret(*text);
   login->verifier =
@@ -69,8 +69,8 @@ void Client::auth_on_step(auth::Step step) {
     case auth::Step::Kind::kFailed: break;
   }
   LOG_DEBUG("{} login failed: {}", label(), step.reason);
-  if (step.protocol_violation) return fatal("08P01", "invalid authentication message");
-  fatal("28P01", wrong_password(login->user));
+  if (step.protocol_violation) return fatal(ClientEnd::kProtocolViolation, "08P01", "invalid authentication message");
+  fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));
 }
 
 net::Taken Client::auth_on_bytes(std::string_view bytes) {
@@ -78,9 +78,9 @@ net::Taken Client::auth_on_bytes(std::string_view bytes) {
   const wire::Head head = wire::read_head(bytes.data(), wire::kPasswordSizeMax + wire::kHeaderSize + 1);
   if (!head.valid || head.tag != wire::kPassword) {
     if (head.tag == wire::kTerminate) {
-      close("client left during login");
+      close(ClientEnd::kLeftDuringLogin);
     } else {
-      fatal("08P01", "expected a password message");
+      fatal(ClientEnd::kProtocolViolation, "08P01", "expected a password message");
     }
     return {bytes.size(), 0};
   }
@@ -91,7 +91,8 @@ net::Taken Client::auth_on_bytes(std::string_view bytes) {
 
 void Client::auth_succeeded() {
   if (login->console) return enter_console();
-  if (login->database_missing) return fatal("3D000", fmt::format("no such database: {}", login->database));
+  if (login->database_missing)
+    return fatal(ClientEnd::kNoDatabase, "3D000", fmt::format("no such database: {}", login->database));
   if (login->verifier && (login->verifier->learned().known || !login->verifier->password().empty())) {
     const std::lock_guard<std::mutex> guard(context.globals.mutex);
     Learned& learned = context.globals.learned[login->user];
@@ -99,15 +100,14 @@ void Client::auth_succeeded() {
     if (!login->verifier->password().empty()) learned.password = login->verifier->password();
   }
   if (!login->replication.empty() && mode_fixed && mode != config::PoolMode::kSession) {
-    return fatal("0A000", "replication connections need session mode",
-                 "This port is in transaction mode: connect to session_port.");
+    return fatal(ClientEnd::kWrongMode, "0A000", {}, "This port is in transaction mode: connect to session_port.");
   }
   if (login->config->options.auth_type == config::AuthType::kAny && login->entry->user.empty()) {
-    return fatal("28000", "auth_type any needs a user in the database entry");
+    return fatal(ClientEnd::kNotAllowed, "28000", "auth_type any needs a user in the database entry");
   }
   pool::SharedDatabase* database = context.globals.registry.database(login->database);
   if (database->disabled.load(std::memory_order_relaxed)) {
-    return fatal("57P03", fmt::format("database \"{}\" is disabled", login->database));
+    return fatal(ClientEnd::kDisabled, "57P03", fmt::format("database \"{}\" is disabled", login->database));
   }
   enter_pool();
 }
@@ -118,12 +118,12 @@ bool Client::take_gates() {
   of_user.limit.store(context.config->max_user_client_connections(context.config->find_user(login->user)),
                       std::memory_order_relaxed);
   if (!of_database.try_acquire()) {
-    fatal("53300", "client connections exceeded (max_db_client_connections)");
+    fatal(ClientEnd::kMaxDbClients, "53300");
     return false;
   }
   if (!of_user.try_acquire()) {
     of_database.release();
-    fatal("53300", "client connections exceeded (max_user_client_connections)");
+    fatal(ClientEnd::kMaxUserClients, "53300");
     return false;
   }
   counted_gates = true;
@@ -234,7 +234,7 @@ void Client::enter_console() {
   const config::Config& config = *login->config;
   admin = login->admin || config.is_admin(login->user);
   if (!admin && !config.is_stats(login->user)) {
-    return fatal("28000", "not allowed");
+    return fatal(ClientEnd::kNotAllowed, "28000");
   }
   context.startup_clients.remove(this);
   state = pool::ClientState::kConsole;

@@ -34,13 +34,14 @@ void Client::notice(std::string_view text) {
   send(out);
 }
 
-void Client::fatal(std::string_view sqlstate, std::string_view text, std::string_view detail) {
+void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view text, std::string_view detail) {
   if (closing()) return;
+  if (text.empty()) text = stats::words_of(why);
   std::string out;
   wire::put_error(out, wire::Severity::kFatal, sqlstate, text, detail);
   if (!server || !server->mid_message()) send(out);
   if (context.options().log_pooler_errors) LOG_WARNING("{} pooler error: {}", label(), text);
-  close(text);
+  close(why, text);
 }
 
 pool::ClientList* Client::home_list() {
@@ -65,10 +66,12 @@ void Client::leave_list() {
   }
 }
 
-void Client::close(std::string_view reason) {
+void Client::close(ClientEnd why, std::string_view text) {
   if (closing()) return;
+  context.disconnects.count(why);
   if (context.options().log_disconnections && (slice || state == pool::ClientState::kConsole)) {
-    LOG_INFO("{} closing because: {} (age={}s)", label(), reason, (context.now() - connected_at) / kSecond);
+    LOG_INFO("{} closing because: {} (age={}s)", label(), text.empty() ? stats::words_of(why) : text,
+             (context.now() - connected_at) / kSecond);
   }
   Server* had = server;
   const bool console = state == pool::ClientState::kConsole;
@@ -91,9 +94,9 @@ void Client::close(std::string_view reason) {
 void Client::on_eof(int error) {
   if (closing()) return;
   if (error) {
-    close(fmt::format("client connection lost: {}", strerror(error)));
+    close(ClientEnd::kConnectionLost, fmt::format("client connection lost: {}", strerror(error)));
   } else {
-    close(state == pool::ClientState::kStartup ? "client closed before login" : "client unexpected eof");
+    close(state == pool::ClientState::kStartup ? ClientEnd::kEofBeforeLogin : ClientEnd::kUnexpectedEof);
   }
 }
 

@@ -57,7 +57,7 @@ bool ClientRelay::step() {
   if (head_.tag == wire::kTerminate) {
     emit();
     if (server_) out_.flush();
-    client_.close("client close request");
+    client_.close(ClientEnd::kRequest);
     return false;
   }
   if (client_.skipping && head_.tag != wire::kSync) return drop();
@@ -204,7 +204,8 @@ bool ClientRelay::fail(std::string_view why, std::string_view sqlstate, std::str
     emit();
     out_.flush();
   }
-  client_.fatal(sqlstate, why, detail);
+  client_.fatal(sqlstate == "54000" ? ClientEnd::kMessageTooLong : ClientEnd::kProtocolViolation, sqlstate, why,
+                detail);
   return false;
 }
 

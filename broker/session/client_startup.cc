@@ -77,7 +77,7 @@ net::Taken Client::startup_on_bytes(std::string_view bytes) {
   const wire::Startup startup = wire::parse_startup(bytes);
   switch (startup.kind) {
     case wire::Startup::Kind::kNeedMore: return {0, startup.size};
-    case wire::Startup::Kind::kBad: fatal("08P01", startup.why); return {bytes.size(), 0};
+    case wire::Startup::Kind::kBad: fatal(ClientEnd::kBadStartup, "08P01", startup.why); return {bytes.size(), 0};
     case wire::Startup::Kind::kSsl:
     case wire::Startup::Kind::kGssEnc:
     case wire::Startup::Kind::kStartup:
@@ -90,16 +90,16 @@ net::Taken Client::startup_on_bytes(std::string_view bytes) {
 void Client::startup_on_packet(const wire::Startup& startup) {
   switch (startup.kind) {
     case wire::Startup::Kind::kSsl:
-      if (seen_ssl) return fatal("08P01", "SSLRequest was answered already");
+      if (seen_ssl) return fatal(ClientEnd::kBadStartup, "08P01", "SSLRequest was answered already");
       seen_ssl = true;
       return send("N");
     case wire::Startup::Kind::kGssEnc:
-      if (seen_gss) return fatal("08P01", "GSSENCRequest was answered already");
+      if (seen_gss) return fatal(ClientEnd::kBadStartup, "08P01", "GSSENCRequest was answered already");
       seen_gss = true;
       return send("N");
     case wire::Startup::Kind::kCancel:
       context.fleet.route_cancel(startup.cancel_pid, std::string(startup.cancel_key));
-      return close("cancel request");
+      return close(ClientEnd::kCancelRequest);
     case wire::Startup::Kind::kStartup:
       if (read_parameters(startup)) begin_auth();
       return;
@@ -142,8 +142,9 @@ bool Client::read_parameters(const wire::Startup& startup) {
       wire::StartupOptions options;
       if (context.config->ignores_startup_parameter("options")) continue;
       if (!wire::parse_startup_options(value, options) || !options.others.empty()) {
-        fatal("08P01", "unsupported startup parameter in options: " +
-                           (options.others.empty() ? std::string("malformed") : options.others.front()));
+        fatal(ClientEnd::kBadStartup, "08P01",
+              "unsupported startup parameter in options: " +
+                  (options.others.empty() ? std::string("malformed") : options.others.front()));
         return false;
       }
       for (auto& setting : options.settings) {
@@ -156,13 +157,13 @@ bool Client::read_parameters(const wire::Startup& startup) {
   negotiate(startup);
   if (closing()) return false;
   if (login->user.empty()) {
-    fatal("28000", "no PostgreSQL user name specified in startup packet");
+    fatal(ClientEnd::kBadStartup, "28000", "no PostgreSQL user name specified in startup packet");
     return false;
   }
   if (login->database.empty()) login->database = login->user;
   for (const std::string* name : {&login->user, &login->database}) {
     if (name->size() <= kNameMax) continue;
-    fatal(name == &login->user ? "28000" : "3D000",
+    fatal(ClientEnd::kBadStartup, name == &login->user ? "28000" : "3D000",
           name == &login->user ? "user name is too long" : "database name is too long");
     return false;
   }

@@ -43,7 +43,7 @@ void Client::unlinked() {
 }
 
 void Client::refuse(std::string_view sqlstate, std::string_view text, std::string_view detail) {
-  if (state == pool::ClientState::kLoginWait) return fatal(sqlstate, text, detail);
+  if (state == pool::ClientState::kLoginWait) return fatal(ClientEnd::kQueryWaitTimeout, sqlstate, text, detail);
   ASSERT(state == pool::ClientState::kWaiting);
   slice->pool.move(this, pool::ClientState::kIdle, context.now());
   in_transaction = false;
@@ -70,11 +70,11 @@ net::Taken Client::refusing_on_bytes(std::string_view bytes) {
     const wire::Head head =
         wire::read_head(bytes.data() + at, static_cast<uint64_t>(context.options().max_packet_size));
     if (!head.valid) {
-      fatal("08P01", "invalid message length");
+      fatal(ClientEnd::kProtocolViolation, "08P01", "invalid message length");
       return {bytes.size(), 0};
     }
     if (head.tag == wire::kTerminate) {
-      close("client close request");
+      close(ClientEnd::kRequest);
       return {bytes.size(), 0};
     }
     forward_left = head.size;

@@ -22,8 +22,12 @@
 #include "pool/statements.h"
 #include "session/outbox.h"
 #include "stats/counters.h"
+#include "stats/disconnects.h"
 
 namespace berth::session {
+
+using stats::ClientEnd;
+using stats::ServerEnd;
 
 class Client;
 class Server;
@@ -136,6 +140,7 @@ struct Context {
   std::vector<Client*> client_by_index;  // pid -> client: see client_pid()
   std::vector<uint32_t> free_indexes;
   std::vector<CancelConnection*> cancels;
+  stats::Disconnects disconnects;
 
   bool stopping = false;  // no slice opens or fills any more
 

@@ -18,7 +18,7 @@ static void sweep_logins(Context& context) {
   for (pool::ClientNode* node = context.startup_clients.front(); node;) {
     auto* client = static_cast<Client*>(node);
     node = context.startup_clients.next(node);
-    if (over(client->connected_at, limit, now)) client->fatal("57014", "client_login_timeout");
+    if (over(client->connected_at, limit, now)) client->fatal(ClientEnd::kLoginTimeout, "57014");
   }
 }
 
@@ -35,13 +35,13 @@ static void sweep_linked(Context& context, Slice& slice, const config::UserEntry
     const Server& server = *client->server;
     const bool busy = !server.requests.empty();
     if (busy && over(client->query_at, query, now)) {
-      client->fatal("57014", "query_timeout");
+      client->fatal(ClientEnd::kQueryTimeout, "57014");
     } else if (!busy && server.status != 'I' && over(server.idle_in_transaction_since, idle, now)) {
-      client->fatal("25P03", "idle_transaction_timeout");
+      client->fatal(ClientEnd::kIdleTransactionTimeout, "25P03");
     } else if (client->in_transaction && over(client->request_at, transaction, now)) {
-      client->fatal("25P04", "transaction_timeout");
+      client->fatal(ClientEnd::kTransactionTimeout, "25P04");
     } else if (!busy && server.status == 'I' && over(server.idle_in_transaction_since, silent, now)) {
-      client->fatal("57P05", "client_idle_timeout");
+      client->fatal(ClientEnd::kIdleTimeout, "57P05");
     }
   }
 }
@@ -54,7 +54,7 @@ static void sweep_idle(Context& context, Slice& slice, const config::UserEntry* 
     auto* client = static_cast<Client*>(node);
     node = idle.next(node);
     if (over(std::max(client->query_at, client->connected_at), limit, now))
-      client->fatal("57P05", "client_idle_timeout");
+      client->fatal(ClientEnd::kIdleTimeout, "57P05");
   }
 }
 
@@ -77,7 +77,7 @@ static void sweep_waiting(Context& context, Slice& slice, const config::UserEntr
                         config::to_string(client->mode), slice.database, slice.user));
       } else if (client->state == pool::ClientState::kLoginWait &&
                  over(client->connected_at, context.options().client_login_timeout, now)) {
-        client->fatal("57014", "client_login_timeout", slice.last_error);
+        client->fatal(ClientEnd::kLoginTimeout, "57014", {}, slice.last_error);
       }
     }
   }
@@ -96,7 +96,7 @@ static void sweep_servers(Context& context, Slice& slice) {
       if (state == S::kConnecting || state == S::kLogin) {
         server->timed_out();
       } else {
-        server->close(state == S::kChecking ? "health check timed out" : "cleaning timed out");
+        server->close(state == S::kChecking ? ServerEnd::kCheckTimeout : ServerEnd::kCleaningTimeout);
       }
     }
   }

@@ -34,7 +34,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   // ---- life
   void open();
   void connect_to(const net::Address& address);
-  void close(std::string_view reason);
+  // The reason reaches the log and its counter.
+  void close(ServerEnd why);
   bool closing() const { return state == pool::ServerState::kClosing; }
   // Leaves for another worker; Fleet::send_server follows when the engine has let go.
   void travel(int to);
@@ -130,7 +131,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   void undo(Request& request, bool failed, size_t after);
   void note_failure(const wire::ErrorFields& error);
   void violated();
-  void drop_client(std::string_view sqlstate, std::string_view text);
+  void drop_client(ClientEnd why, std::string_view sqlstate);
   void resync(Client* of);
   bool other_identity();
   void clean_step();

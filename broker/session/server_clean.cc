@@ -64,12 +64,13 @@ void Server::note_failure(const wire::ErrorFields& error) {
 
 void Server::violated() {
   LOG_WARNING("{} broken protocol: unexpected message from the server", label());
-  drop_client("08P01", "server sent an unexpected message");
-  close("bad packet from server");
+  drop_client(ClientEnd::kServerViolation, "08P01");
+  close(ServerEnd::kBadPacket);
 }
 
-// The client's session ends with an error; this server is closing or lost.
-void Server::drop_client(std::string_view sqlstate, std::string_view text) {
+// The client's session ends with an error; this server is closing or lost. No SQLSTATE: PostgreSQL has told it
+// already.
+void Server::drop_client(ClientEnd why, std::string_view sqlstate) {
   if (!client) return;
   Client* had = client;
   const bool torn = mid_message();  // an ErrorResponse would be taken for the rest of it
@@ -77,10 +78,12 @@ void Server::drop_client(std::string_view sqlstate, std::string_view text) {
   client = nullptr;
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
   had->unlinked();
-  if (text.empty() || torn) {
-    had->close(torn ? "server connection lost in the middle of a message" : "server connection closed");
+  if (torn) {
+    had->close(ClientEnd::kServerTorn);
+  } else if (sqlstate.empty()) {
+    had->close(why);
   } else {
-    had->fatal(sqlstate, text);
+    had->fatal(why, sqlstate);
   }
 }
 
@@ -99,14 +102,14 @@ void Server::after_bytes() {
     case pool::ServerState::kChecking:
       if (!requests.empty()) return;
       deadline = 0;
-      if (close_after) return close("health check failed");
+      if (close_after) return close(ServerEnd::kCheckFailed);
       slice->pool.checkin(this, context->now());
       return run_slice(*context, *slice);
     case pool::ServerState::kSetup:
       if (requests.empty()) setup_done();
       return;
     case pool::ServerState::kIdle:
-      if (fatal_seen) close("server said FATAL while idle");
+      if (fatal_seen) close(ServerEnd::kFatalWhileIdle);
       return;
     default: return;
   }
@@ -177,9 +180,9 @@ void Server::release() {
     context->engine.pause(of->conn, net::kPauseBackpressure);
     context->engine.resume(conn, net::kPauseBackpressure);
   }
-  if (close_after) return close("not usable any more");
-  if (slice->pool.stale(this)) return close("database configuration changed");
-  if (expires_at && context->now() >= expires_at) return close("server lifetime over");
+  if (close_after) return close(ServerEnd::kNotUsable);
+  if (slice->pool.stale(this)) return close(ServerEnd::kReconfigured);
+  if (expires_at && context->now() >= expires_at) return close(ServerEnd::kLifetime);
   if (other_identity()) dirty = true;
   if ((!cancels.empty() && !FAULT(cancel_hits_the_next)) || dirty || context->options().server_reset_query_always) {
     slice->pool.move(this, pool::ServerState::kCleaning, context->now());
@@ -210,10 +213,10 @@ void Server::abandon() {
   if (closing()) return;
   ASSERT(state == pool::ServerState::kLinked);
   context->engine.resume(conn, net::kPauseBackpressure);
-  if (half_sent && !FAULT(half_message_continued)) return close("client disconnect in the middle of a message");
-  if (copy_both || !slice->replication.empty()) return close("replication connection is not reused");
-  if (close_after) return close("not usable any more");
-  if (context->options().server_fast_close && slice->pool.stale(this)) return close("database configuration changed");
+  if (half_sent && !FAULT(half_message_continued)) return close(ServerEnd::kHalfMessage);
+  if (copy_both || !slice->replication.empty()) return close(ServerEnd::kReplication);
+  if (close_after) return close(ServerEnd::kNotUsable);
+  if (context->options().server_fast_close && slice->pool.stale(this)) return close(ServerEnd::kReconfigured);
   slice->pool.move(this, pool::ServerState::kCleaning, context->now());
   deadline = context->now() + kDrainTime;
   dirty = keep && !FAULT(reset_skipped);
@@ -242,10 +245,10 @@ static bool is_discard_all(std::string_view sql) {
 // Nothing is outstanding: what is the next thing to clean?
 void Server::clean_step() {
   ASSERT(state == pool::ServerState::kCleaning && requests.empty());
-  if (close_after) return close("reset failed");
+  if (close_after) return close(ServerEnd::kResetFailed);
   if (!cancels.empty()) return;  // a cancel on its way must not hit the next query
   if (status != 'I' && !FAULT(rollback_skipped)) {
-    if (rolled_back) return close("rollback failed");
+    if (rolled_back) return close(ServerEnd::kRollbackFailed);
     rolled_back = true;
     return inject_query("ROLLBACK");
   }
@@ -258,15 +261,17 @@ void Server::clean_step() {
   }
   resetting = rolled_back = dirty = false;
   deadline = 0;
-  if (slice->pool.stale(this)) return close("database configuration changed");
+  if (slice->pool.stale(this)) return close(ServerEnd::kReconfigured);
   slice->pool.checkin(this, context->now());
   run_slice(*context, *slice);
 }
 
-void Server::close(std::string_view reason) {
+void Server::close(ServerEnd why) {
   if (closing()) return;
+  context->disconnects.count(why);
   if (context->options().log_disconnections) {
-    LOG_INFO("{} closing because: {} (age={}s)", label(), reason, (context->now() - connected_at) / kSecond);
+    LOG_INFO("{} closing because: {} (age={}s)", label(), stats::words_of(why),
+             (context->now() - connected_at) / kSecond);
   }
   for (CancelConnection* cancel : cancels) cancel->forget_server();
   cancels.clear();
@@ -314,9 +319,14 @@ void Server::lost(int error) {
                             false);
     default: break;
   }
-  // Told already by PostgreSQL's own FATAL, if there was one; else say that it is gone.
-  drop_client("08006", fatal_seen ? std::string_view() : "server conn crashed?");
-  close(fatal_seen ? "server closed the connection after FATAL" : "server conn crashed?");
+  // PostgreSQL's own FATAL has told the client, if there was one.
+  if (fatal_seen) {
+    drop_client(ClientEnd::kServerClosed, {});
+    close(ServerEnd::kFatal);
+  } else {
+    drop_client(ClientEnd::kServerCrashed, "08006");
+    close(ServerEnd::kCrashed);
+  }
 }
 
 void Server::timed_out() {

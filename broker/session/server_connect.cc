@@ -194,7 +194,7 @@ void Server::login_on_error(std::string_view body) {
     slice->last_error_sqlstate = "53300";
     slice->last_error_permanent = false;
     LOG_WARNING("{} server is full: {}", label(), text);
-    return close("server is full");
+    return close(ServerEnd::kFull);
   }
   // A wrong password, an unknown role or database: no retry heals it.
   const bool permanent = error.sqlstate.starts_with("28") || error.sqlstate == "3D000" || error.sqlstate == "42501";
@@ -209,7 +209,7 @@ void Server::connect_failed(std::string_view sqlstate, std::string_view text, bo
   slice->pool.open_failed(context->now());
   Slice& of = *slice;
   Context& home = *context;
-  close("connect failed");
+  close(ServerEnd::kConnectFailed);
   if (permanent) tell_waiting(home, of);
 }
 
@@ -248,7 +248,7 @@ void Server::ready() {
 }
 
 void Server::setup_done() {
-  if (close_after) return close("connect_query failed");
+  if (close_after) return close(ServerEnd::kSetupFailed);
   start_params = params;  // what connect_query has set counts as the server's own
   slice->pool.checkin(this, context->now());
   run_slice(*context, *slice);

@@ -31,7 +31,7 @@ net::Taken ServerRelay::run() {
     server_.slice->counters.sent += static_cast<int64_t>(at_);
     if (out_.flush() > 0) context_.engine.pause(server_.conn, net::kPauseBackpressure);
   }
-  if (transaction_refused_) client_->fatal("0A000", "transaction blocks not allowed in statement pooling mode");
+  if (transaction_refused_) client_->fatal(ClientEnd::kTransactionInStatementMode, "0A000");
   server_.after_bytes();
   return {at_, need_};
 }

@@ -46,7 +46,7 @@ void Server::settings_done() {
   Client* for_client = client;
   if (settings_failed) {
     const std::string state_text = setting_error_sqlstate.empty() ? "22023" : setting_error_sqlstate;
-    return for_client->fatal(state_text, setting_error.empty() ? "invalid server parameter" : setting_error);
+    return for_client->fatal(ClientEnd::kSettingsRefused, state_text, setting_error);
   }
   // What PostgreSQL reports is as it reports it (`ISO` has become `ISO, MDY`); the rest is as it was set.
   // The client is told when that is not what it believes.

@@ -8,21 +8,20 @@ namespace berth::session {
 void close_everything(Context& context) {
   using C = pool::ClientState;
   using S = pool::ServerState;
-  static constexpr std::string_view kWhy = "pgberth is shutting down";
   context.stopping = true;
   for (auto& [key, slice] : context.slices) {
     pool::Pool& pool = slice->pool;
     for (const pool::ClientList* list :
          {&pool.clients(C::kLoginWait), &pool.clients(C::kIdle), &pool.clients(C::kWaiting), &pool.session_waiting(),
           &pool.clients(C::kLinked)}) {
-      while (auto* client = static_cast<Client*>(list->front())) client->fatal("57P01", kWhy);
+      while (auto* client = static_cast<Client*>(list->front())) client->fatal(ClientEnd::kShutdown, "57P01");
     }
     for (S state : {S::kConnecting, S::kLogin, S::kSetup, S::kIdle, S::kLinked, S::kCleaning, S::kChecking}) {
-      while (auto* server = static_cast<Server*>(pool.servers(state).front())) server->close(kWhy);
+      while (auto* server = static_cast<Server*>(pool.servers(state).front())) server->close(ServerEnd::kShutdown);
     }
   }
   for (const pool::ClientList* list : {&context.startup_clients, &context.console_clients}) {
-    while (auto* client = static_cast<Client*>(list->front())) client->fatal("57P01", kWhy);
+    while (auto* client = static_cast<Client*>(list->front())) client->fatal(ClientEnd::kShutdown, "57P01");
   }
   for (size_t i = context.cancels.size(); i-- > 0;) context.cancels[i]->finish();
 }

@@ -65,6 +65,21 @@ net::TcpOptions tcp_options(const Context& context) {
   return tcp;
 }
 
+static ServerEnd end_of(pool::CloseReason why) {
+  switch (why) {
+    case pool::CloseReason::kNone: break;
+    case pool::CloseReason::kLifetime: return ServerEnd::kLifetime;
+    case pool::CloseReason::kIdleTimeout: return ServerEnd::kIdleTimeout;
+    case pool::CloseReason::kEvictedDatabase: return ServerEnd::kEvictedDatabase;
+    case pool::CloseReason::kEvictedUser: return ServerEnd::kEvictedUser;
+    case pool::CloseReason::kPoolSize: return ServerEnd::kEvictedPool;
+    case pool::CloseReason::kReconnect: return ServerEnd::kReconfigured;
+    case pool::CloseReason::kReserve: return ServerEnd::kReserve;
+  }
+  ASSERT(false);
+  return ServerEnd::kNotUsable;
+}
+
 static void carry_out(Context& context, Slice& slice, const pool::Decision& decision) {
   using Kind = pool::Decision::Kind;
   const Micros now = context.now();
@@ -86,7 +101,7 @@ static void carry_out(Context& context, Slice& slice, const pool::Decision& deci
     }
     case Kind::kLend: return server->travel(decision.to);
     case Kind::kAsk: return context.fleet.ask_server(decision.to, slice.pool.shared());
-    case Kind::kClose: return server->close(pool::text_of(decision.why));
+    case Kind::kClose: return server->close(end_of(decision.why));
   }
 }
 
@@ -116,7 +131,7 @@ void tell_waiting(Context& context, Slice& slice) {
   (void)context;
   const std::string sqlstate = slice.last_error_sqlstate, text = slice.last_error;
   while (auto* client = static_cast<Client*>(slice.pool.clients(pool::ClientState::kLoginWait).front())) {
-    client->fatal(sqlstate, text);
+    client->fatal(ClientEnd::kServerLoginFailed, sqlstate, text);
   }
   if (slice.pool.shared()->servers.used.load(std::memory_order_relaxed) > 0)
     return;  // others are open: those will serve
@@ -153,7 +168,7 @@ void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* 
   server->travel_to = -1;
   slice->pool.add_server(server, pool::ServerState::kTravelling, context.now());
   server->conn = context.engine.attach(descriptor, server);
-  if (server->close_after) return server->close("spoke while it was idle");
+  if (server->close_after) return server->close(ServerEnd::kSpokeWhileIdle);
   slice->pool.checkin(server, context.now());
   run_slice(context, *slice);
 }

@@ -50,6 +50,8 @@ COLUMNS = {
     "MEM": ("siiii", "name size used free memtotal"),
     "VERSION": ("s", "version"),
 }
+if not IS_PGBOUNCER:
+    COLUMNS["DISCONNECTS"] = ("sssN", "kind reason text count")
 EXTENDED = pytest.param("extended", marks=pytest.mark.ours)
 
 
@@ -217,6 +219,42 @@ def test_show_lists_has_what_exporters_read(broker):
     for name in ("databases", "users", "pools", "free_clients", "used_clients", "login_clients", "free_servers",
                  "used_servers", "dns_names", "dns_zones", "dns_queries"):
         assert name in rows
+
+
+@pytest.mark.ours
+def test_show_disconnects(broker, postgres):
+    """Why sessions ended: each reason of the log has its counter."""
+    b = broker(max_user_client_connections=3)
+    admin = b.console  # connected before anything is counted
+
+    def ended():
+        lines = [line for line in b.log.splitlines() if "closing because" in line]  # before the counters: they may go on
+        rows = admin("show disconnects")
+        for row in rows:
+            logged = sum(f" {row['kind'][0].upper()}-" in line and f"because: {row['text']} (age" in line for line in lines)
+            assert logged <= int(row["count"]), row
+        return {(row["kind"], row["reason"]): int(row["count"]) for row in rows if row["count"] != "0"}
+
+    before = ended()
+    clients = [b.connect() for _ in range(3)]
+    with pytest.raises(Refused):
+        b.connect()
+    with pytest.raises(Refused):
+        b.connect(database="nowhere")
+    with pytest.raises(Refused):
+        b.connect(user="stranger")
+    clients[0].query("select 1")
+    postgres.end_backends()
+    clients[0].terminate()
+    clients[1].close()
+    admin(f"kill_client {b.clients(user='app')[-1]['id']}")
+    eventually(lambda: not b.clients(user="app"))
+    expected = {("client", reason): 1 for reason in (
+        "max_user_client_connections", "no_such_database", "authentication_failed", "client_close_request",
+        "client_unexpected_eof", "admin_forced_disconnect")}
+    seen = eventually(lambda: (lambda now: ("server", "fatal_while_idle") in now and now)(ended()), "the end of the server")
+    grown = {key: count - before.get(key, 0) for key, count in seen.items() if key[0] == "client"}
+    assert {key: count for key, count in grown.items() if count} == expected
 
 
 def test_show_config(broker):

@@ -147,7 +147,7 @@ TEST(AdminConsole, AClientMayCloseWhileItsCommandIsUnderWay) {
     bench.dispatcher.at_once = false;
     Client* client = bench.connect("boss");
     bench.query(client, sql);
-    client->close("gone");
+    client->close(session::ClientEnd::kRequest);
     bench.engine.reap();
     bench.tick();
     bench.dispatcher.run();

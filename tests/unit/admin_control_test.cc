@@ -64,7 +64,7 @@ TEST(AdminControl, ResumeEndsAWaitingPause) {  // PgBouncer's #715
     EXPECT_FALSE(bench.globals.paused.load());
     EXPECT_FALSE(bench.globals.registry.database("shop")->paused.load());
     EXPECT_FALSE(server->slice->pool.paused());
-    server->close("end of test");
+    server->close(session::ServerEnd::kShutdown);
     bench.engine.reap();
   }
 }
@@ -79,7 +79,7 @@ TEST(AdminControl, CancelOfAWaitingPauseResumes) {
   EXPECT_FALSE(bench.globals.registry.database("shop")->paused.load());
   bench.consoles[0]->on_cancel(client);  // nothing waits: nothing happens
   EXPECT_EQ(tags(Bench::answers(client->conn)), "");
-  server->close("end of test");
+  server->close(session::ServerEnd::kShutdown);
   bench.engine.reap();
 }
 
@@ -169,7 +169,7 @@ TEST(AdminControl, ReconnectThenWaitClose) {
   bench.engine.reap();
   bench.tick();
   EXPECT_EQ(tags(Bench::answers(client->conn)), "");
-  used->close("its client has left");
+  used->close(session::ServerEnd::kNotUsable);
   bench.engine.reap();
   bench.tick();
   EXPECT_EQ(last_tag(Bench::answers(client->conn)), "WAIT_CLOSE");
@@ -221,6 +221,44 @@ TEST(AdminControl, NamesAreResolvedForEachConnect) {
   for (const auto& list : rows(bench.query(client, "SHOW LISTS"))) {
     EXPECT_TRUE(list[0] != "dns_names" || list[1] == "1");
   }
+}
+
+// ARCHITECTURE: every disconnect has a reason that reaches a counter. Summed over the workers; all reasons have a
+// row.
+TEST(AdminControl, DisconnectsAreCountedByReason) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  const auto counted = [&] {
+    std::map<std::string, std::string> out;
+    for (const auto& row : rows(bench.query(client, "SHOW DISCONNECTS"))) {
+      EXPECT_TRUE(out.emplace(row[0] + " " + row[1], row[3]).second) << "twice: " << row[1];
+      EXPECT_FALSE(row[2].empty());
+    }
+    return out;
+  };
+  EXPECT_EQ(counted().size(), stats::kClientEnds.size() + stats::kServerEnds.size());
+  for (const auto& [reason, count] : counted()) EXPECT_EQ(count, "0") << reason;
+  bench.connect("stranger", "shop", 0);
+  bench.connect("app", "nowhere", 1);
+  for (const int worker : {0, 1}) {
+    bench.connect("app", "shop", worker)->on_eof(0);
+    bench.connect("app", "shop", worker)->on_eof(ECONNRESET);
+    busy_server(bench, worker)->on_eof(0);
+  }
+  session::Server* server = busy_server(bench, 0);
+  free_server(bench, server);
+  bench.query(client, "KILL shop");
+  const std::map<std::string, std::string> expected = {{"client authentication_failed", "1"},
+                                                       {"client no_such_database", "1"},
+                                                       {"client client_unexpected_eof", "2"},
+                                                       {"client client_connection_lost", "2"},
+                                                       {"server crashed", "2"},
+                                                       {"server database_killed", "3"}};  // two were connecting
+  for (const auto& [reason, count] : counted()) {
+    const auto at = expected.find(reason);
+    EXPECT_EQ(count, at == expected.end() ? "0" : at->second) << reason;
+  }
+  bench.engine.reap();
 }
 
 TEST(AdminControl, Shutdown) {

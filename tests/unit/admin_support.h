@@ -166,14 +166,14 @@ class Bench {
   ~Bench() {
     for (auto& context : contexts) {
       while (!context->console_clients.empty())
-        static_cast<Client*>(context->console_clients.front())->close("end of test");
+        static_cast<Client*>(context->console_clients.front())->close(session::ClientEnd::kShutdown);
       while (!context->startup_clients.empty())
-        static_cast<Client*>(context->startup_clients.front())->close("end of test");
+        static_cast<Client*>(context->startup_clients.front())->close(session::ClientEnd::kShutdown);
       for (auto& [key, slice] : context->slices) {
         while (auto* node = slice->pool.clients(pool::ClientState::kLoginWait).front())
-          static_cast<Client*>(node)->close("end of test");
+          static_cast<Client*>(node)->close(session::ClientEnd::kShutdown);
         while (auto* node = slice->pool.servers(pool::ServerState::kConnecting).front()) {
-          static_cast<session::Server*>(node)->close("end of test");
+          static_cast<session::Server*>(node)->close(session::ServerEnd::kShutdown);
         }
       }
     }
