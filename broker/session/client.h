@@ -95,7 +95,8 @@ class Client final : public net::Handler, public pool::ClientNode {
   bool counted : 1 = false;          // in Globals::clients
   bool counted_gates : 1 = false;    // in the database's and the user's client gates
   bool admin : 1 = false;            // console: may change things
-  bool told_limits : 1 = false;      // the log has said what of the mode it broke
+  uint8_t told_features : 4 = 0;     // SessionFeature: what of them the log has said
+  bool untracked_set : 1 = false;    // it has sent a SET of what PostgreSQL does not report
   bool wait_told : 1 = false;        // query_wait_notify has been sent
   bool half_open : 1 = false;        // the first packet was an encryption request
   bool mode_fixed : 1 = false;       // by the port

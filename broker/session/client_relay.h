@@ -28,6 +28,7 @@ class ClientRelay {
   bool message();
   bool copy_message();
   bool query();
+  void note_set(std::string_view sql);
   void drop_unnamed(Request& request);
   bool execute();
   bool extended(Request::Kind kind);

@@ -59,6 +59,7 @@ bool ClientRelay::parse() {
   if (of_names && must_wait("names")) return wait();
   client_.in_batch = server_->unsynced = true;
   if (client_.bound) client_.bound.reset();
+  if (wire::may_be_set(message.sql)) note_set(message.sql);
   client_.slice->counters.client_parse_count++;
   if (message.name.empty()) return parse_unnamed(intern(message));
   if (const pool::Statement* there = client_.statements.find(message.name)) {

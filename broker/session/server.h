@@ -97,12 +97,14 @@ class Server final : public net::Handler, public pool::ServerNode {
   ResetSeen reset_seen = ResetSeen::kNone;  // RESET or DISCARD ALL has run; its effects are taken in at ReadyForQuery
   std::string setting_error, setting_error_sqlstate;  // why the client's settings were refused
   char status = 'I';                                  // of the last ReadyForQuery
-  bool pass_dropped : 1 = false;                      // pass_left counts bytes to drop
-  bool copy_in : 1 = false;                           // PostgreSQL reads COPY data: it swallows Sync and Flush
-  bool copy_both : 1 = false;                         // replication stream
-  bool half_sent : 1 = false;                         // the client left in the middle of a message
-  bool close_after : 1 = false;                       // not to be used again
-  bool syncing_settings : 1 = false;                  // the injected query sets the client's settings
+  // SessionFeature of the transaction under way: told if they outlive it.
+  uint8_t left_behind = 0;
+  bool pass_dropped : 1 = false;      // pass_left counts bytes to drop
+  bool copy_in : 1 = false;           // PostgreSQL reads COPY data: it swallows Sync and Flush
+  bool copy_both : 1 = false;         // replication stream
+  bool half_sent : 1 = false;         // the client left in the middle of a message
+  bool close_after : 1 = false;       // not to be used again
+  bool syncing_settings : 1 = false;  // the injected query sets the client's settings
   bool settings_failed : 1 = false;
   bool resetting : 1 = false;    // kCleaning: the reset query runs
   bool rolled_back : 1 = false;  // kCleaning: ROLLBACK was sent

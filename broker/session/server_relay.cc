@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "session/client.h"
 #include "session/server.h"
+#include "session/session_features.h"
 #include "wire/backend.h"
 #include "wire/encode.h"
 
@@ -169,8 +170,14 @@ bool ServerRelay::on_complete() {
   bool too_long;
   if (!whole(too_long)) return false;
   if (queue().empty()) return violation();
-  switch (wire::command_effect(body())) {
+  const wire::CommandEffect effect = wire::command_effect(body());
+  switch (effect) {
     case wire::CommandEffect::kNone: break;
+    case wire::CommandEffect::kListen:
+    case wire::CommandEffect::kPrepare:
+    case wire::CommandEffect::kCursor:
+    case wire::CommandEffect::kSet:
+    case wire::CommandEffect::kEnd: note_feature(effect); break;
     case wire::CommandEffect::kDiscardAll:
       server_.reset_seen = Server::ResetSeen::kDiscardAll;
       forget_statements();
@@ -183,6 +190,28 @@ bool ServerRelay::on_complete() {
   server_.copy_in = false;
   if (queue().front().kind == Request::Kind::kExecute) return answered(Request::Kind::kExecute);
   return pass();
+}
+
+// A cursor or a setting that the end of its transaction takes away is nothing to speak of.
+void ServerRelay::note_feature(wire::CommandEffect effect) {
+  if (!wanted()) return;
+  switch (effect) {
+    case wire::CommandEffect::kListen: return tell_feature(*client_, kFeatureListen);
+    case wire::CommandEffect::kPrepare: return tell_feature(*client_, kFeaturePrepare);
+    case wire::CommandEffect::kCursor: server_.left_behind |= kFeatureHoldCursor; return;
+    case wire::CommandEffect::kSet:
+      if (client_->untracked_set) server_.left_behind |= kFeatureSet;
+      client_->untracked_set = false;
+      return;
+    default: server_.left_behind = 0; return;
+  }
+}
+
+void ServerRelay::tell_left_behind() {
+  for (const SessionFeature feature : {kFeatureHoldCursor, kFeatureSet}) {
+    if (server_.left_behind & feature && wanted()) tell_feature(*client_, feature);
+  }
+  server_.left_behind = 0;
 }
 
 // DEALLOCATE ALL or DISCARD ALL has run. One that was recognised when it was sent has done its work then.
@@ -202,6 +231,7 @@ bool ServerRelay::on_ready() {
   server_.copy_in = false;
   if (server_.status == 'I' && server_.before_resync) server_.before_resync.reset();
   if (server_.reset_seen != Server::ResetSeen::kNone) after_reset(mine);
+  if (server_.left_behind && server_.status == 'I') tell_left_behind();
   transaction_refused_ = mine && server_.status != 'I' && client_->mode == config::PoolMode::kStatement;
   transaction_refused_ ? drop() : pass();
   queue().pop();

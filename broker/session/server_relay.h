@@ -36,6 +36,8 @@ class ServerRelay {
   void skip_silent();
   bool answered(Request::Kind kind);
   bool on_complete();
+  void note_feature(wire::CommandEffect effect);
+  void tell_left_behind();
   bool on_ready();
   bool on_parameter();
   const std::string* value_after_reset(std::string_view name, std::string_view value) const;

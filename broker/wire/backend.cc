@@ -34,6 +34,25 @@ ErrorFields parse_error(std::string_view body) {
   return out;
 }
 
+CommandEffect effect_of_rare_tag(std::string_view body) {
+  if (body.back() != '\0') return CommandEffect::kNone;
+  body.remove_suffix(1);
+  switch (body[0]) {
+    case 'C': return body == "COMMIT" ? CommandEffect::kEnd : CommandEffect::kNone;
+    case 'D':
+      if (body == "DISCARD ALL") return CommandEffect::kDiscardAll;
+      if (body == "DEALLOCATE ALL") return CommandEffect::kDeallocateAll;
+      return body == "DECLARE CURSOR" ? CommandEffect::kCursor : CommandEffect::kNone;
+    case 'L': return body == "LISTEN" ? CommandEffect::kListen : CommandEffect::kNone;
+    case 'P': return body == "PREPARE" ? CommandEffect::kPrepare : CommandEffect::kNone;
+    case 'R':
+      if (body == "RESET") return CommandEffect::kReset;
+      return body == "ROLLBACK" ? CommandEffect::kEnd : CommandEffect::kNone;
+    case 'S': return body == "SET" ? CommandEffect::kSet : CommandEffect::kNone;
+    default: return CommandEffect::kNone;
+  }
+}
+
 static void put_replaced(std::string& out, std::string_view text, std::string_view from, std::string_view to) {
   for (;;) {
     const size_t at = from.empty() ? std::string_view::npos : text.find(from);

@@ -24,14 +24,13 @@ ErrorFields parse_error(std::string_view body);
 void put_error_renamed(std::string& out, char tag, std::string_view body, std::string_view from, std::string_view to);
 
 // What a command tag means for the session's state.
-enum class CommandEffect { kNone, kDeallocateAll, kDiscardAll, kReset };
+enum class CommandEffect { kNone, kDeallocateAll, kDiscardAll, kReset, kListen, kPrepare, kCursor, kSet, kEnd };
+CommandEffect effect_of_rare_tag(std::string_view body);
 inline CommandEffect command_effect(std::string_view body) {
-  // Only three first letters matter; everything else leaves here at once.
-  if (body.size() < 6 || (body[0] != 'D' && body[0] != 'R')) return CommandEffect::kNone;
-  if (body == std::string_view("DISCARD ALL\0", 12)) return CommandEffect::kDiscardAll;
-  if (body == std::string_view("DEALLOCATE ALL\0", 15)) return CommandEffect::kDeallocateAll;
-  if (body == std::string_view("RESET\0", 6)) return CommandEffect::kReset;
-  return CommandEffect::kNone;
+  // Tags with a count of rows (SELECT, INSERT, UPDATE, ...) are those of most queries and mean nothing: they end in a
+  // digit. So do none of the others; the body ends in a NUL.
+  if (body.size() < 4 || body[body.size() - 2] <= '9') return CommandEffect::kNone;
+  return effect_of_rare_tag(body);
 }
 
 }  // namespace berth::wire

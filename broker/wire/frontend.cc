@@ -1,4 +1,6 @@
 #include "wire/frontend.h"
+
+#include <algorithm>
 #include "base/fault.h"
 
 #include <cstring>
@@ -145,6 +147,37 @@ StatementCommand parse_statement_command(std::string_view sql) {
     if (word.empty() && !quoted) return out;
     if (word != ";" || quoted) return {};
   }
+}
+
+// The next word of `sql`, which is taken off: up to white space, `=` or a semicolon; double quotes are taken off too.
+static std::string_view take_word(std::string_view& sql) {
+  const size_t start = sql.find_first_not_of(" \t\n\r\f\v");
+  sql.remove_prefix(std::min(start, sql.size()));
+  std::string_view word = sql.substr(0, sql.find_first_of(" \t\n\r\f\v=;"));
+  sql.remove_prefix(word.size());
+  if (word.size() > 2 && word.front() == '"' && word.back() == '"') word = word.substr(1, word.size() - 2);
+  return word;
+}
+
+static bool is_word(std::string_view word, std::string_view lower) {
+  return word.size() == lower.size() && std::equal(word.begin(), word.end(), lower.begin(), [](char a, char b) {
+           return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b;
+         });
+}
+
+std::string_view set_parameter(std::string_view sql) {
+  if (!is_word(take_word(sql), "set")) return {};
+  std::string_view word = take_word(sql);
+  if (is_word(word, "session")) {
+    word = take_word(sql);
+    if (is_word(word, "authorization")) return "session_authorization";
+    if (is_word(word, "characteristics")) return {};
+  }
+  if (is_word(word, "local") || is_word(word, "transaction") || is_word(word, "constraints")) return {};
+  if (is_word(word, "time")) return "TimeZone";
+  if (is_word(word, "names")) return "client_encoding";
+  if (is_word(word, "schema")) return "search_path";
+  return word;
 }
 
 }  // namespace berth::wire

@@ -49,4 +49,12 @@ inline bool may_be_statement_command(std::string_view sql) {
   return at < sql.size() && (sql[at] == 'd' || sql[at] == 'D' || sql[at] == '/' || sql[at] == '-' || sql[at] == ';');
 }
 
+// A cheap filter for set_parameter(): SELECT leaves here.
+inline bool may_be_set(std::string_view sql) {
+  return sql.size() > 4 && (sql[2] | 32) == 't' && (sql[0] | 32) == 's';
+}
+// What a statement that begins with SET sets for the session, as it is written there (`TimeZone` for TIME ZONE and so
+// on). Empty: nothing that outlives the transaction (SET LOCAL, SET TRANSACTION, SET CONSTRAINTS), or no SET at all.
+std::string_view set_parameter(std::string_view sql);
+
 }  // namespace berth::wire

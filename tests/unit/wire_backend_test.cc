@@ -67,9 +67,33 @@ TEST(BackendLaws, AnyBytes) {
 }
 
 TEST(CommandTags, OnlyTheWholeTag) {
-  for (const std::string& body :
-       {"DISCARD ALL\0"s, "DEALLOCATE ALL\0"s, "RESET\0"s, "DISCARD ALL"s, "DISCARD ALLx"s, "RESET"s, "RESET\0\0"s,
-        "RESETx"s, "DISCARD TEMP\0"s, "DEALLOCATE\0"s, "DELETE 1\0"s, ""s, "D"s, "ROLLBACK\0"s, "SELECT 1\0"s}) {
+  for (const std::string& body : {"DISCARD ALL\0"s,
+                                  "DEALLOCATE ALL\0"s,
+                                  "RESET\0"s,
+                                  "DISCARD ALL"s,
+                                  "DISCARD ALLx"s,
+                                  "RESET"s,
+                                  "RESET\0\0"s,
+                                  "RESETx"s,
+                                  "DISCARD TEMP\0"s,
+                                  "DEALLOCATE\0"s,
+                                  "DELETE 1\0"s,
+                                  ""s,
+                                  "D"s,
+                                  "ROLLBACK\0"s,
+                                  "SELECT 1\0"s,
+                                  "SET\0"s,
+                                  "SET CONSTRAINTS\0"s,
+                                  "LISTEN\0"s,
+                                  "PREPARE\0"s,
+                                  "PREPARE TRANSACTION\0"s,
+                                  "DECLARE CURSOR\0"s,
+                                  "COMMIT\0"s,
+                                  "COMMIT PREPARED\0"s,
+                                  "BEGIN\0"s,
+                                  "LOCK TABLE\0"s,
+                                  "SETx"s,
+                                  "\0\0\0\0"s}) {
     EXPECT_FALSE(command_tag_law(body)) << body;
   }
   EXPECT_EQ(command_effect("DISCARD ALL\0"s), CommandEffect::kDiscardAll);

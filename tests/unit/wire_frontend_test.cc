@@ -115,5 +115,25 @@ TEST(StatementCommandTest, AnyWords) {
   EXPECT_GT(commands, 1000);
 }
 
+TEST(SetParameter, WhatOutlivesTheTransaction) {
+  const auto name = [](std::string_view sql) { return may_be_set(sql) ? std::string(set_parameter(sql)) : "-"; };
+  EXPECT_EQ(name("set statement_timeout = 1"), "statement_timeout");
+  EXPECT_EQ(name("SET\n  Work_Mem='1MB';"), "Work_Mem");
+  EXPECT_EQ(name("set session work_mem to 1"), "work_mem");
+  EXPECT_EQ(name("set \"my.own\"=1"), "my.own");
+  EXPECT_EQ(name("set time zone utc"), "TimeZone");
+  EXPECT_EQ(name("set names 'utf8'"), "client_encoding");
+  EXPECT_EQ(name("set schema 'a'"), "search_path");
+  EXPECT_EQ(name("set session authorization bob"), "session_authorization");
+  EXPECT_EQ(name("set role bob"), "role");
+  for (const char* sql : {"set local work_mem = 1", "set transaction read only", "set constraints all deferred",
+                          "set session characteristics as transaction read only", "setting", "set   "}) {
+    EXPECT_EQ(name(sql), "") << sql;
+  }
+  for (const char* sql : {"select 1", "set", "", "s", "update t set a = 1", "begin; set a = 1"}) {
+    EXPECT_EQ(name(sql), "-") << sql;
+  }
+}
+
 }  // namespace
 }  // namespace berth::wire

@@ -323,9 +323,18 @@ inline const char* error_law(std::string_view any, std::string_view from, std::s
 inline const char* command_tag_law(std::string_view body) {
   const Exact exact(body);
   CommandEffect expected = CommandEffect::kNone;
-  if (body == std::string("DISCARD ALL") + '\0') expected = CommandEffect::kDiscardAll;
-  if (body == std::string("DEALLOCATE ALL") + '\0') expected = CommandEffect::kDeallocateAll;
-  if (body == std::string("RESET") + '\0') expected = CommandEffect::kReset;
+  const std::pair<const char*, CommandEffect> known[] = {{"DISCARD ALL", CommandEffect::kDiscardAll},
+                                                         {"DEALLOCATE ALL", CommandEffect::kDeallocateAll},
+                                                         {"RESET", CommandEffect::kReset},
+                                                         {"LISTEN", CommandEffect::kListen},
+                                                         {"PREPARE", CommandEffect::kPrepare},
+                                                         {"DECLARE CURSOR", CommandEffect::kCursor},
+                                                         {"SET", CommandEffect::kSet},
+                                                         {"COMMIT", CommandEffect::kEnd},
+                                                         {"ROLLBACK", CommandEffect::kEnd}};
+  for (const auto& [tag, effect] : known) {
+    if (body == std::string(tag) + '\0') expected = effect;
+  }
   LAW(command_effect(exact.bytes()) == expected);
   return nullptr;
 }
