@@ -1,5 +1,5 @@
-// The pool's view of clients and servers: a state and a hook. One state is one list; only move() changes it, and
-// asserts that the table allows the step. docs/states.md draws both tables.
+// The pool's view of clients and servers: a state and a hook. One state is one list; only enter() and move()
+// change it, and assert that the table allows the step. docs/states.md draws both tables.
 #pragma once
 
 #include <cstdint>
@@ -40,8 +40,8 @@ constexpr bool may_move(ClientState from, ClientState to) {
   using S = ClientState;
   if (to == S::kClosing) return from != S::kClosing;
   switch (from) {
-    case S::kStartup: return to == S::kAuth || to == S::kConsole || to == S::kLoginWait || to == S::kIdle;
-    case S::kAuth: return to == S::kLoginWait || to == S::kIdle || to == S::kConsole;
+    case S::kStartup: return to == S::kAuth;
+    case S::kAuth: return to == S::kLoginWait || to == S::kConsole;
     case S::kLoginWait: return to == S::kIdle;
     case S::kIdle: return to == S::kWaiting || to == S::kLinked;
     case S::kWaiting: return to == S::kLinked || to == S::kIdle;
@@ -76,6 +76,9 @@ struct ClientNode : ListHook<ClientTag> {
   ClientState state = ClientState::kStartup;
   bool session_mode = false;  // holds its server until it leaves
   Micros wait_since = 0;      // of kWaiting and kLoginWait
+
+  // The step alone; whoever calls it moves the client from list to list.
+  void enter(ClientState to);
 };
 
 struct ServerNode : ListHook<ServerTag> {

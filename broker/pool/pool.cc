@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "pool/watch.h"
+
 namespace berth::pool {
 
 Pool::Pool(SharedPool* shared, int worker, int workers, uint64_t seed)
@@ -14,7 +16,14 @@ static bool waits_in_session(const ClientNode* client) {
   return client->state == ClientState::kWaiting && client->session_mode;
 }
 
+void ClientNode::enter(ClientState to) {
+  ASSERT(may_move(state, to));
+  watch_step(state, to);
+  state = to;
+}
+
 void Pool::add_client(ClientNode* client, ClientState state) {
+  watch_step(client->state, state);
   client->state = state;
   list(state).push_back(client);
 }
@@ -26,10 +35,9 @@ void Pool::remove_client(ClientNode* client) {
 }
 
 void Pool::move(ClientNode* client, ClientState to, Micros now) {
-  ASSERT(may_move(client->state, to));
   const bool waited = client->state == ClientState::kWaiting;
   (waits_in_session(client) ? session_waiting_ : list(client->state)).remove(client);
-  client->state = to;
+  client->enter(to);
   (waits_in_session(client) ? session_waiting_ : list(to)).push_back(client);
   if (to == ClientState::kWaiting) client->wait_since = now;
   if (waited || to == ClientState::kWaiting) publish();
@@ -104,6 +112,7 @@ void Pool::remove_server(ServerNode* server) {
 
 void Pool::move(ServerNode* server, ServerState to, Micros now) {
   ASSERT(may_move(server->state, to));
+  watch_step(server->state, to);
   list(server->state).remove(server);
   if (server->held_by_session && to != ServerState::kLinked) {
     server->held_by_session = false;

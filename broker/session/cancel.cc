@@ -5,6 +5,7 @@
 #include "auth/secrets.h"
 #include "base/fault.h"
 #include "base/log.h"
+#include "pool/watch.h"
 #include "session/client.h"
 #include "session/server.h"
 #include "wire/encode.h"
@@ -72,6 +73,7 @@ bool cancel_client(Context& context, uint32_t pid, std::string_view key) {
   if (!client || client->closing()) return false;
   const std::string right = cancel_key(pid, client->serial).substr(0, client->long_cancel_key ? 32 : 4);
   if (!auth::equal_constant_time(right, key) && !FAULT(cancel_key_unchecked)) return false;
+  pool::watch_event(client->state, "cancel");
   switch (client->state) {
     case pool::ClientState::kWaiting:
       if (!FAULT(cancel_in_queue_lost)) client->refuse("57014", "canceling statement due to user request");

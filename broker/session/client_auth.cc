@@ -32,7 +32,7 @@ static std::string wrong_password(std::string_view user) {
 void Client::begin_auth() {
   const config::Config& config = *login->config;
   context.startup_clients.remove(this);
-  state = pool::ClientState::kAuth;
+  enter(pool::ClientState::kAuth);
   context.startup_clients.push_back(this);
   login->console = is_console_name(config, login->database);
   const Shutdown shutdown = context.globals.shutdown.load(std::memory_order_relaxed);
@@ -237,7 +237,7 @@ void Client::enter_console() {
     return fatal(ClientEnd::kNotAllowed, "28000");
   }
   context.startup_clients.remove(this);
-  state = pool::ClientState::kConsole;
+  enter(pool::ClientState::kConsole);
   context.console_clients.push_back(this);
   context.console->on_login(this);
 }

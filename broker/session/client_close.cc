@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "pool/watch.h"
 #include "session/client.h"
 #include "session/server.h"
 #include "wire/encode.h"
@@ -68,6 +69,7 @@ void Client::leave_list() {
 
 void Client::close(ClientEnd why, std::string_view text) {
   if (closing()) return;
+  pool::watch_event(state, stats::kClientEnds[static_cast<size_t>(why)].name);
   context.disconnects.count(why);
   if (context.options().log_disconnections && (slice || state == pool::ClientState::kConsole)) {
     LOG_INFO("{} closing because: {} (age={}s)", label(), text.empty() ? stats::words_of(why) : text,
@@ -76,7 +78,7 @@ void Client::close(ClientEnd why, std::string_view text) {
   Server* had = server;
   const bool console = state == pool::ClientState::kConsole;
   leave_list();
-  state = pool::ClientState::kClosing;
+  enter(pool::ClientState::kClosing);
   context.closing_clients.push_back(this);
   if (had) had->abandon();
   ASSERT(server == nullptr);

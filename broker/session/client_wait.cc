@@ -1,4 +1,5 @@
 // Getting a server, waiting for one, and being refused one.
+#include "pool/watch.h"
 #include "session/client.h"
 #include "session/server.h"
 #include "wire/encode.h"
@@ -45,6 +46,7 @@ void Client::unlinked() {
 void Client::refuse(std::string_view sqlstate, std::string_view text, std::string_view detail) {
   if (state == pool::ClientState::kLoginWait) return fatal(ClientEnd::kQueryWaitTimeout, sqlstate, text, detail);
   ASSERT(state == pool::ClientState::kWaiting);
+  pool::watch_event(state, text);
   slice->pool.move(this, pool::ClientState::kIdle, context.now());
   in_transaction = false;
   std::string out;

@@ -178,6 +178,8 @@ void janitor(Context& context);
 // Puts a new configuration in place (also the first one).
 void reconfigure(Context& context, std::shared_ptr<const config::Config> next);
 
+// What a graceful shutdown waits for has come: no server is in use (SIGINT), all clients have left (SIGTERM).
+bool nothing_left(const Context& context);
 // Tells and closes every session; run the engine until anything_open() is false.
 void close_everything(Context& context);
 bool anything_open(const Context& context);

@@ -93,7 +93,7 @@ static void sweep_servers(Context& context, Slice& slice) {
       node = servers.next(node);
       if (state == S::kCleaning) server->cancel_again();
       if (server->deadline == 0 || now < server->deadline) continue;
-      if (state == S::kConnecting || state == S::kLogin) {
+      if (state == S::kConnecting || state == S::kLogin || state == S::kSetup) {
         server->timed_out();
       } else {
         server->close(state == S::kChecking ? ServerEnd::kCheckTimeout : ServerEnd::kCleaningTimeout);

@@ -63,7 +63,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool start_cancel();
   // kCleaning: a cancel that came before its query had begun did nothing; try once more each second.
   void cancel_again();
-  void timed_out();  // the deadline of connecting or of the login is over
+  void timed_out();  // the deadline of connecting, of the login or of connect_query is over
 
   std::string label() const;  // S-0x...: db/user@addr:port
 
@@ -125,7 +125,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   auth::Proof proof() const;
   void ready();
   void setup_done();
-  void connect_failed(std::string_view sqlstate, std::string_view text, bool permanent);
+  void connect_failed(std::string_view sqlstate, std::string_view text, bool permanent,
+                      ServerEnd why = ServerEnd::kConnectFailed);
   // server_relay.cc, server_clean.cc
   net::Taken relay_on_bytes(std::string_view bytes);
   void after_bytes();

@@ -3,6 +3,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "pool/watch.h"
 #include "session/cancel.h"
 #include "session/client.h"
 #include "session/server.h"
@@ -52,10 +53,12 @@ void Server::undo(Request& request, bool failed, size_t after) {
 
 // An injected query has failed: remember it for whoever it was for.
 void Server::note_failure(const wire::ErrorFields& error) {
-  if (syncing_settings) {
-    settings_failed = true;
+  if (syncing_settings || state == pool::ServerState::kSetup) {
     setting_error = error.message;
     setting_error_sqlstate = error.sqlstate;
+  }
+  if (syncing_settings) {
+    settings_failed = true;
   } else {
     LOG_WARNING("{} the broker's own query failed: {}", label(), error.message);
     close_after = true;
@@ -268,6 +271,7 @@ void Server::clean_step() {
 
 void Server::close(ServerEnd why) {
   if (closing()) return;
+  pool::watch_event(state, stats::kServerEnds[static_cast<size_t>(why)].name);
   context->disconnects.count(why);
   if (context->options().log_disconnections) {
     LOG_INFO("{} closing because: {} (age={}s)", label(), stats::words_of(why),
@@ -313,6 +317,7 @@ void Server::lost(int error) {
   switch (state) {
     case pool::ServerState::kConnecting:
     case pool::ServerState::kLogin:
+    case pool::ServerState::kSetup:
       return connect_failed("08006",
                             error ? fmt::format("server connection lost: {}", strerror(error))
                                   : "server closed the connection during login",
@@ -330,7 +335,11 @@ void Server::lost(int error) {
 }
 
 void Server::timed_out() {
-  connect_failed("08006", state == pool::ServerState::kConnecting ? "connect timeout" : "login timeout", false);
+  switch (state) {
+    case pool::ServerState::kConnecting: return connect_failed("08006", "connect timeout", false);
+    case pool::ServerState::kSetup: return connect_failed("08006", "connect_query timeout", false);
+    default: return connect_failed("08006", "login timeout", false);
+  }
 }
 
 void Server::on_drained() {

@@ -63,6 +63,7 @@ void Server::on_connected(int error) {
     slice->next_address++;  // the next attempt tries the next address
     return connect_failed("08001", fmt::format("connect failed: {}", strerror(error)), false);
   }
+  if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);  // a reload came
   if (!address.is_unix()) net::tune_tcp_socket(context->engine.descriptor(conn), tcp_options(*context));
   slice->pool.move(this, pool::ServerState::kLogin, context->now());
   login = auth::make_server_login(slice->user, proof());
@@ -201,7 +202,7 @@ void Server::login_on_error(std::string_view body) {
   connect_failed(error.sqlstate.empty() ? "08001" : error.sqlstate, text, permanent);
 }
 
-void Server::connect_failed(std::string_view sqlstate, std::string_view text, bool permanent) {
+void Server::connect_failed(std::string_view sqlstate, std::string_view text, bool permanent, ServerEnd why) {
   slice->last_error = text;
   slice->last_error_sqlstate = sqlstate;
   slice->last_error_permanent = permanent;
@@ -209,17 +210,13 @@ void Server::connect_failed(std::string_view sqlstate, std::string_view text, bo
   slice->pool.open_failed(context->now());
   Slice& of = *slice;
   Context& home = *context;
-  close(ServerEnd::kConnectFailed);
+  close(why);
   if (permanent) tell_waiting(home, of);
 }
 
 void Server::ready() {
-  deadline = 0;
   login_params = start_params = params;
   status = 'I';
-  slice->pool.opened(context->now());
-  slice->last_error.clear();
-  slice->last_error_permanent = false;
   if (context->options().log_connections)
     LOG_INFO("{} new connection to server (from {})", label(),
              net::local_address(context->engine.descriptor(conn)).text());
@@ -248,7 +245,14 @@ void Server::ready() {
 }
 
 void Server::setup_done() {
-  if (close_after) return close(ServerEnd::kSetupFailed);
+  deadline = 0;
+  if (close_after) {  // not at once again: it would hardly fare better
+    return connect_failed(setting_error_sqlstate.empty() ? "08006" : setting_error_sqlstate,
+                          "connect_query failed: " + setting_error, false, ServerEnd::kSetupFailed);
+  }
+  slice->pool.opened(context->now());
+  slice->last_error.clear();
+  slice->last_error_permanent = false;
   start_params = params;  // what connect_query has set counts as the server's own
   slice->pool.checkin(this, context->now());
   run_slice(*context, *slice);

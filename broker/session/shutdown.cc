@@ -1,9 +1,24 @@
-// The end of a worker: every session is told and closed.
+// The end of a worker: what it waits for, then every session is told and closed.
 #include "session/cancel.h"
 #include "session/client.h"
 #include "session/server.h"
 
 namespace berth::session {
+
+bool nothing_left(const Context& context) {
+  using C = pool::ClientState;
+  const bool for_clients = context.globals.shutdown.load(std::memory_order_relaxed) == Shutdown::kWaitForClients;
+  if (for_clients && !context.startup_clients.empty()) return false;
+  for (const auto& [key, slice] : context.slices) {
+    if (!slice->pool.servers(pool::ServerState::kLinked).empty()) return false;
+    if (!for_clients) continue;
+    for (C state : {C::kLoginWait, C::kIdle, C::kLinked}) {
+      if (!slice->pool.clients(state).empty()) return false;
+    }
+    if (slice->pool.waiting_count() > 0) return false;
+  }
+  return true;
+}
 
 void close_everything(Context& context) {
   using C = pool::ClientState;

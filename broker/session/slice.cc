@@ -117,7 +117,7 @@ void run_slice(Context& context, Slice& slice) {
 }
 
 void tick_slice(Context& context, Slice& slice) {
-  if (slice.running) return;
+  if (slice.running || context.stopping) return;
   slice.running = true;
   for (;;) {
     const pool::Decision decision = slice.pool.tick(context.now());
@@ -168,6 +168,7 @@ void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* 
   server->travel_to = -1;
   slice->pool.add_server(server, pool::ServerState::kTravelling, context.now());
   server->conn = context.engine.attach(descriptor, server);
+  if (context.stopping) return server->close(ServerEnd::kShutdown);
   if (server->close_after) return server->close(ServerEnd::kSpokeWhileIdle);
   slice->pool.checkin(server, context.now());
   run_slice(context, *slice);

@@ -90,23 +90,7 @@ void Worker::tick() {
   }
   session::janitor(context_);
   if (on_tick) on_tick(context_);
-  if (shutdown != Shutdown::kNo) drained.store(nothing_left(), std::memory_order_relaxed);
-}
-
-// What a graceful shutdown waits for: SIGINT for servers in use, SIGTERM for clients.
-bool Worker::nothing_left() const {
-  const bool for_clients = context_.globals.shutdown.load(std::memory_order_relaxed) == Shutdown::kWaitForClients;
-  if (for_clients && !context_.startup_clients.empty()) return false;
-  for (const auto& [key, slice] : context_.slices) {
-    if (!slice->pool.servers(pool::ServerState::kLinked).empty()) return false;
-    if (!for_clients) continue;
-    for (pool::ClientState state :
-         {pool::ClientState::kLoginWait, pool::ClientState::kIdle, pool::ClientState::kLinked}) {
-      if (!slice->pool.clients(state).empty()) return false;
-    }
-    if (slice->pool.waiting_count() > 0) return false;
-  }
-  return true;
+  if (shutdown != Shutdown::kNo) drained.store(session::nothing_left(context_), std::memory_order_relaxed);
 }
 
 // The end: everybody is told, then everything is closed, and what the kernel still takes is sent.

@@ -86,7 +86,6 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   void run();
   void receive();
   void tick();
-  bool nothing_left() const;
   void close_all();
   void take_client(int fd, size_t listener);
 

@@ -1,0 +1,115 @@
+// A world without dice, for scenarios in explicit steps: one worker, one PostgreSQL, a network that hands over
+// everything at once, and a clock that only the test moves.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "session/client.h"
+#include "session/limits.h"
+#include "session/server.h"
+#include "sim/fake_postgres.h"
+#include "sim/sim_engine.h"
+#include "wire/encode.h"
+
+namespace berth::sim {
+
+class Bench final : public session::Fleet {
+ public:
+  Bench() {
+    LogTarget quiet;
+    quiet.to_stderr = false;
+    log_configure(quiet);
+    network.profile = {.chunk_most = 65536, .idle_percent = 0, .partial_percent = 0, .connect_most = 0};
+    network.dial = [this](const net::Address&, int&) {
+      places.push_back({std::make_shared<Link>(), std::make_unique<Backend>(postgres)});
+      return places.back().link;
+    };
+    config::DatabaseEntry entry;
+    entry.name = entry.dbname = "d0";
+    entry.hosts = {"/sim"};
+    config.databases.push_back(entry);
+    config.secrets["u0"] = "secret";
+    config.options.auth_type = config::AuthType::kTrust;
+    config.options.log_connections = config.options.log_disconnections = config.options.log_pooler_errors = false;
+  }
+
+  // Puts `config` in place: the first time, and as a reload does.
+  void apply() {
+    auto next = std::make_shared<config::Config>(config);
+    next->index();
+    session::reconfigure(context, next);
+  }
+
+  // Somebody who has sent their first packet and a query.
+  LinkPtr client() {
+    auto link = std::make_shared<Link>();
+    globals.worker_clients[0].fetch_add(1);
+    session::accept_client(context, network.descriptor_of(link), config::PoolMode::kTransaction, true);
+    std::string body;
+    for (const char* text : {"user", "u0", "database", "d0"}) wire::put_cstring(body, text);
+    body += '\0';
+    wire::put32(link->to_broker.bytes, static_cast<uint32_t>(body.size() + 8));
+    wire::put32(link->to_broker.bytes, wire::kProtocol30);
+    link->to_broker.bytes += body;
+    wire::put_query(link->to_broker.bytes, "select c1.1");
+    return link;
+  }
+
+  // One turn of the worker, then one of PostgreSQL.
+  void turn(Micros later = kMillisecond) {
+    network.now += later;
+    postgres.now = network.now;
+    engine.run_once(network.now);
+    std::vector<std::function<void()>> mail;
+    mail.swap(mail_);
+    for (auto& deliver : mail) deliver();
+    if (network.now >= next_janitor_) {
+      next_janitor_ = network.now + session::kJanitorEvery;
+      session::janitor(context);
+    }
+    for (Place& place : places) {
+      place.backend->feed(place.link->to_peer.bytes);
+      place.link->to_peer.bytes.clear();
+      while (place.backend->step()) continue;
+      place.link->to_broker.bytes += place.backend->out;
+      place.backend->out.clear();
+      if (place.link->to_peer.fin) place.backend->hang_up();
+      place.link->to_broker.fin |= place.backend->gone;
+    }
+  }
+  void turns(Micros time) {
+    for (const Micros until = network.now + time; network.now < until;) turn(20 * kMillisecond);
+  }
+
+  const pool::Pool& pool() const { return context.slices.begin()->second->pool; }
+
+  void send_server(int, session::Server*, int, pool::SharedPool*) override { ASSERT(false); }
+  void ask_server(int, pool::SharedPool*) override { ASSERT(false); }
+  void welcome_known(pool::SharedPool*) override {}
+  void route_cancel(uint32_t, std::string) override {}
+  std::vector<net::Resolver::Known> known_names() override { return {}; }
+  void resolve(const std::string& host, int port, Resolved done) override {
+    mail_.push_back([=] { done(std::vector<net::Address>{net::unix_address(host, port).value()}); });
+  }
+
+  struct Place {
+    LinkPtr link;
+    std::unique_ptr<Backend> backend;
+  };
+  Network network{1};
+  Cluster postgres;
+  std::vector<Place> places;  // one for each connection that the broker has opened
+  config::Config config;
+  session::Globals globals;
+  SimEngine engine{network, nullptr};
+  session::Context context{engine, globals, *this, 0, 1, 1};
+
+ private:
+  std::vector<std::function<void()>> mail_;
+  Micros next_janitor_ = 0;
+};
+
+}  // namespace berth::sim

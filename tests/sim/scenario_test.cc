@@ -1,0 +1,86 @@
+// Goal: bugs that worlds have shown stay away, whatever the seeds come to mean.
+// Method: the shortest way to each, step by step, without dice.
+#include <gtest/gtest.h>
+
+#include "sim/bench.h"
+
+namespace berth::sim {
+
+// A server was connecting when a reload removed its database: it has no entry to log in by.
+TEST(Scenario, ReloadRemovesTheDatabaseOfAServerThatConnects) {
+  Bench bench;
+  bench.apply();
+  const LinkPtr client = bench.client();
+  while (bench.places.empty()) bench.turn();
+  ASSERT_EQ(bench.pool().servers(pool::ServerState::kConnecting).size(), 1u);
+  bench.config.databases.clear();
+  bench.apply();
+  for (int i = 0; i < 5; ++i) bench.turn();
+  EXPECT_NE(client->to_peer.bytes.find("database is no longer configured"), std::string::npos);
+  EXPECT_TRUE(client->to_peer.fin);
+  EXPECT_EQ(bench.pool().server_count(), 0u);
+}
+
+// A connect_query that fails: as after any failed connect, the next attempt waits, longer each time.
+TEST(Scenario, AFailingConnectQueryIsNotTriedAllTheTime) {
+  Bench bench;
+  bench.config.databases[0].connect_query = "error setup";
+  bench.apply();
+  bench.client();
+  bench.turns(8 * kSecond);
+  EXPECT_GE(bench.places.size(), 3u);  // at 0, 1 and 3 seconds, or a little earlier
+  EXPECT_LE(bench.places.size(), 5u);
+}
+
+// So does one that breaks the connection.
+TEST(Scenario, AConnectQueryThatEndsTheServerIsNotTriedAllTheTime) {
+  Bench bench;
+  bench.config.databases[0].connect_query = "sleep setup";
+  bench.postgres.sleep_most = 1'000'000 * kSecond;
+  bench.apply();
+  bench.client();
+  for (int i = 0; i < 400; ++i) {
+    bench.turn(20 * kMillisecond);
+    for (Bench::Place& place : bench.places) {
+      if (place.backend->sleeping()) place.backend->terminate("", "");
+    }
+  }
+  EXPECT_GE(bench.places.size(), 3u);
+  EXPECT_LE(bench.places.size(), 5u);
+}
+
+// A connect_query that does not end: server_connect_timeout counts for it, too, or its place were lost for ever.
+TEST(Scenario, AConnectQueryThatHangsIsGivenUp) {
+  Bench bench;
+  bench.config.databases[0].connect_query = "sleep setup";
+  bench.config.options.server_connect_timeout = 5 * kSecond;
+  bench.postgres.sleep_most = 1'000'000 * kSecond;
+  bench.apply();
+  bench.client();
+  bench.turns(4 * kSecond);
+  ASSERT_EQ(bench.places.size(), 1u);
+  EXPECT_TRUE(bench.places[0].backend->sleeping());
+  bench.postgres.sleep_most = 0;  // for the next one
+  bench.turns(2 * kSecond);
+  EXPECT_TRUE(bench.places[0].backend->gone);
+  bench.turns(5 * kSecond);
+  EXPECT_EQ(bench.pool().servers(pool::ServerState::kIdle).size(), 1u);
+}
+
+// RECONNECT on its way while the broker ends: nothing is opened any more.
+TEST(Scenario, NothingIsOpenedOnceTheBrokerEnds) {
+  Bench bench;
+  bench.config.options.min_pool_size = 2;
+  bench.apply();
+  const LinkPtr client = bench.client();
+  bench.turns(kSecond);
+  session::close_everything(bench.context);
+  for (auto& [key, slice] : bench.context.slices) {
+    slice->pool.reconnect();
+    session::tick_slice(bench.context, *slice);
+  }
+  for (int i = 0; i < 100; ++i) bench.turn(1);
+  EXPECT_FALSE(session::anything_open(bench.context));
+}
+
+}  // namespace berth::sim
