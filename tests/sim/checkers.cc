@@ -1,4 +1,6 @@
-// What must hold at every step, and at the end.
+// What must hold at every step, and at the end; and what is noted of each step.
+#include <algorithm>
+
 #include "pool/statements.h"
 #include "session/client.h"
 #include "session/server.h"
@@ -9,76 +11,36 @@ namespace berth::sim {
 using C = pool::ClientState;
 using S = pool::ServerState;
 
-static const char* name_of(C state) {
-  static const char* const kNames[] = {"Startup", "Auth",   "LoginWait", "Idle",
-                                       "Waiting", "Linked", "Console",   "Closing"};
-  return kNames[static_cast<int>(state)];
-}
-static const char* name_of(S state) {
-  static const char* const kNames[] = {"Connecting", "Login",    "Setup",      "Idle",   "Linked",
-                                       "Cleaning",   "Checking", "Travelling", "Closing"};
-  return kNames[static_cast<int>(state)];
-}
-
 // ---- states and events
 
 void World::before(net::Handler* handler, const char* event, std::string_view bytes) {
   if (auto* client = dynamic_cast<session::Client*>(handler)) {
-    subject_ = fmt::format("client {}", name_of(client->state));
+    coverage().event(subject(client->state), event);
     trace("  C{} {} {} {}", client->serial, name_of(client->state), event, printable(bytes));
+    if (client->state != C::kConsole) return;
+    for (const auto& one : operators_) {
+      if (one->logged_in() && one->pid() == client->pid) verb_ = one->verb();
+    }
   } else if (auto* server = dynamic_cast<session::Server*>(handler)) {
-    subject_ = fmt::format("server {}", name_of(server->state));
+    coverage().event(subject(server->state), event);
     trace("  S{} {} {} {}", server->serial, name_of(server->state), event, printable(bytes));
   } else {
-    subject_ = "cancel";
+    coverage().event("cancel", event);
     trace("  cancel {}", event);
   }
-  coverage().hit(subject_ + " on " + event);
 }
 
 void World::after() {
+  verb_.clear();
+  if (!tracing_) return;
   for (size_t i = 0; i < workers_.size(); ++i) watch_states(i);
 }
 
-// Finds a way over at most two states between, as one handler may take several steps.
-template <typename State>
-static bool way(State from, State to, int count, const char* kind) {
-  if (pool::may_move(from, to)) {
-    coverage().hit(fmt::format("{} {} -> {}", kind, name_of(from), name_of(to)));
-    return true;
-  }
-  for (int i = 0; i < count; ++i) {
-    const auto by = static_cast<State>(i);
-    if (!pool::may_move(from, by) || by == from || by == to) continue;
-    if (pool::may_move(by, to)) {
-      coverage().hit(fmt::format("{} {} -> {}", kind, name_of(from), name_of(by)));
-      coverage().hit(fmt::format("{} {} -> {}", kind, name_of(by), name_of(to)));
-      return true;
-    }
-  }
-  return false;
-}
-
-void World::watch_states(size_t index) {
+template <typename OnClient, typename OnServer>
+void World::each_node(size_t index, OnClient&& on_client, OnServer&& on_server) {
   session::Context& context = *workers_[index].context;
-  const auto client = [this](session::Client* c) {
-    auto [at, fresh] = client_states_.try_emplace(c->serial, static_cast<int>(c->state));
-    if (fresh || at->second == static_cast<int>(c->state)) return;
-    const auto from = static_cast<C>(at->second);
-    at->second = static_cast<int>(c->state);
-    trace("  C{} {} -> {}", c->serial, name_of(from), name_of(c->state));
-    way(from, c->state, pool::kClientStates, "client");
-  };
-  const auto server = [this](session::Server* s) {
-    auto [at, fresh] = server_states_.try_emplace(s->serial, static_cast<int>(s->state));
-    if (fresh || at->second == static_cast<int>(s->state)) return;
-    const auto from = static_cast<S>(at->second);
-    at->second = static_cast<int>(s->state);
-    trace("  S{} {} -> {}", s->serial, name_of(from), name_of(s->state));
-    way(from, s->state, pool::kServerStates, "server");
-  };
   const auto clients = [&](const pool::ClientList& list) {
-    for (auto* node = list.front(); node; node = list.next(node)) client(static_cast<session::Client*>(node));
+    for (auto* node = list.front(); node; node = list.next(node)) on_client(*static_cast<session::Client*>(node));
   };
   clients(context.startup_clients);
   clients(context.console_clients);
@@ -88,7 +50,51 @@ void World::watch_states(size_t index) {
     clients(slice->pool.session_waiting());
     for (int i = 0; i < pool::kServerStates; ++i) {
       const pool::ServerList& list = slice->pool.servers(static_cast<S>(i));
-      for (auto* node = list.front(); node; node = list.next(node)) server(static_cast<session::Server*>(node));
+      for (auto* node = list.front(); node; node = list.next(node)) on_server(*static_cast<session::Server*>(node));
+    }
+  }
+}
+
+// For the trace.
+void World::watch_states(size_t index) {
+  const auto watch = [this](std::map<uint64_t, int>& known, const auto& node, char kind) {
+    const int now = static_cast<int>(node.state);
+    auto [at, fresh] = known.try_emplace(node.serial, now);
+    if (at->second == now) return;
+    trace("  {}{} {} -> {}", kind, node.serial, name_of(static_cast<decltype(node.state)>(at->second)),
+          name_of(node.state));
+    at->second = now;
+  };
+  each_node(
+      index, [&](const session::Client& client) { watch(client_states_, client, 'C'); },
+      [&](const session::Server& server) { watch(server_states_, server, 'S'); });
+}
+
+// A command comes to everybody on this worker.
+void World::note_visit(int worker, const std::string& verb) {
+  if (verb.empty()) return;
+  each_node(
+      static_cast<size_t>(worker),
+      [&](const session::Client& client) { coverage().event(subject(client.state), verb); },
+      [&](const session::Server& server) { coverage().event(subject(server.state), verb); });
+}
+
+uint64_t World::some_client(Random& random) const {
+  std::vector<uint64_t> all;
+  for (const Worker& worker : workers_) {
+    for (const session::Client* client : worker.context->client_by_index) {
+      if (client) all.push_back(client->serial);
+    }
+  }
+  return all.empty() ? 1 : all[random.below(all.size())];
+}
+
+void World::check_paused(const std::string& database) {
+  if (scenario_.operators != 1) return;  // another may have said RESUME meanwhile
+  for (const Worker& worker : workers_) {
+    for (const auto& [key, slice] : worker.context->slices) {
+      if (!database.empty() && slice->database != database) continue;
+      if (!slice->pool.servers(S::kLinked).empty()) violation("PAUSE was answered while a client has a server");
     }
   }
 }
@@ -143,42 +149,87 @@ void World::check_lists(size_t index) {
   if (known != clients) violation(fmt::format("{} clients exist, {} stand on lists", known, clients));
 }
 
+// A count may stand above its limit only where the limit has been lowered, and then it may not grow.
+static bool grew(std::map<const void*, int64_t>& counts, std::map<const void*, int64_t>& limits, const void* of,
+                 int64_t count, int64_t limit) {
+  const auto before = counts.find(of);
+  const int64_t count_before = before == counts.end() ? 0 : before->second;
+  const auto known = limits.find(of);
+  const int64_t allowed = known == limits.end() ? limit : std::max(limit, known->second);
+  counts[of] = count;
+  limits[of] = limit;
+  return count > allowed && count > count_before;
+}
+
 void World::check_limits() {
-  std::map<pool::SharedPool*, int64_t> counted;
-  std::map<pool::SharedDatabase*, int64_t> of_database;
-  std::map<pool::SharedPool*, int64_t> limit, sessions;
+  struct Sum {
+    int64_t count = 0, limit = 0, sessions = 0, sessions_most = 0;
+  };
+  std::map<pool::SharedPool*, Sum> sums;
   for (Worker& worker : workers_) {
     for (auto& [key, slice] : worker.context->slices) {
-      pool::SharedPool* shared = slice->pool.shared();
-      counted[shared] += static_cast<int64_t>(slice->pool.server_count());
-      limit[shared] = slice->pool.limits().pool_size + slice->pool.limits().reserve_pool_size;
+      const pool::Limits& limits = slice->pool.limits();
+      Sum& sum = sums[slice->pool.shared()];
+      sum.count += static_cast<int64_t>(slice->pool.server_count());
+      sum.limit = std::max(sum.limit, limits.pool_size + limits.reserve_pool_size);  // a reload comes to one by one
+      const int64_t most = limits.transaction_reserve <= 0
+                               ? int64_t{1000000}
+                               : std::max<int64_t>(1, limits.pool_size - limits.transaction_reserve);
+      sum.sessions_most = std::max(sum.sessions_most, most);
       const pool::ServerList& linked = slice->pool.servers(S::kLinked);
-      for (auto* node = linked.front(); node; node = linked.next(node)) sessions[shared] += node->held_by_session;
+      for (auto* node = linked.front(); node; node = linked.next(node)) sum.sessions += node->held_by_session;
     }
   }
   for (const auto& [pair, queue] : mail_) {
     for (const Mail& mail : queue) {
-      if (mail.server_of) ++counted[mail.server_of];
+      if (mail.server_of) ++sums[mail.server_of].count;
     }
   }
-  for (const auto& [shared, count] : counted) {
-    of_database[shared->of_database] += count;
-    if (shared->servers.used != count)
-      return violation(fmt::format("the budget says {} servers, there are {}", shared->servers.used.load(), count));
-    if (count > limit[shared] && !limits_changed_)
-      return violation(fmt::format("{} servers, the limit is {} (I8)", count, limit[shared]));
-    if (shared->session_held != sessions[shared]) return violation("session_held is wrong");
+  std::map<pool::SharedDatabase*, int64_t> of_database;
+  std::map<pool::SharedUser*, int64_t> of_user;
+  for (const auto& [shared, sum] : sums) {
+    of_database[shared->of_database] += sum.count;
+    of_user[shared->of_user] += sum.count;
+    if (shared->servers.used != sum.count) {
+      return violation(
+          fmt::format("the budget says {} servers, there are {}", shared->servers.used.load(), sum.count));
+    }
+    if (grew(counted_, limits_, shared, sum.count, sum.limit))
+      return violation(fmt::format("{} servers, the limit is {} (I8)", sum.count, sum.limit));
+    if (shared->session_held != sum.sessions) return violation("session_held is wrong");
+    if (grew(sessions_, session_limits_, shared, sum.sessions, sum.sessions_most)) {
+      return violation(
+          fmt::format("{} sessions hold a server, {} may: transaction_reserve", sum.sessions, sum.sessions_most));
+    }
   }
-  for (const auto& [database, count] : of_database) {
-    const int64_t most = database->servers.limit;
-    if (database->servers.used != count) return violation("the database's budget is wrong");
-    if (most > 0 && count > most && !limits_changed_)
-      return violation(fmt::format("{} servers of a database, the limit is {} (I8)", count, most));
+  const auto gate = [this](const pool::Gate& servers, int64_t count, const char* what) {
+    const int64_t limit = servers.limit > 0 ? servers.limit.load() : 1000000;
+    if (servers.used != count) return violation(fmt::format("the {}'s budget is wrong", what));
+    if (grew(counted_, limits_, &servers, count, limit))
+      violation(fmt::format("{} servers of a {}, the limit is {} (I8)", count, what, limit));
+  };
+  for (const auto& [database, count] : of_database) gate(database->servers, count, "database");
+  for (const auto& [user, count] : of_user) gate(user->servers, count, "user");
+}
+
+// What a lowered limit has left too many of, has gone once nobody uses it.
+void World::check_trimmed() {
+  std::map<pool::SharedPool*, int64_t> limits;
+  for (Worker& worker : workers_) {
+    for (auto& [key, slice] : worker.context->slices) {
+      const pool::Limits& of = slice->pool.limits();
+      limits[slice->pool.shared()] = of.pool_size + of.reserve_pool_size;
+    }
+  }
+  for (const auto& [shared, limit] : limits) {
+    if (shared->servers.used > limit)
+      violation(fmt::format("{} servers are left, the limit is {}", shared->servers.used.load(), limit));
   }
 }
 
-// Nobody waits while a server that fits is free.
+// Nobody waits while a server that fits is free; after a RESUME, once that has come to all workers.
 void World::check_waiters(size_t index) {
+  if (resumes_ > 0) return;
   for (auto& [key, slice] : workers_[index].context->slices) {
     pool::Pool& pool = slice->pool;
     if (pool.paused() || pool.servers(S::kIdle).empty() || pool.clients(C::kWaiting).empty()) continue;

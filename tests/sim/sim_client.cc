@@ -75,11 +75,12 @@ void SimClient::step() {
   write_some();
   if (phase_ != Phase::kActive || leaving_) return;
   if (pending_ready_ > 0 && chance(habits_.cancel_percent)) {
-    const bool right = chance(80);
-    cancelled_once_ |= right;
-    world_.send_cancel(pid_, right ? key_ : std::string(key_.size(), 'z'));
+    cancelled_once_ = true;
+    world_.send_cancel(pid_, chance(80) ? key_ : std::string(key_.size(), 'z'));
   }
   if (copy_answer_due_ || out_.size() > 4096) return;
+  if (world_.now() < rests_until_ || (reset_ahead_ && !open_batch_)) return;
+  if (chance(habits_.rest_percent)) rests_until_ = world_.now() + static_cast<Micros>(random_.below(kSecond));
   if (batches_left_ > 0 || open_batch_) {
     if (pending_ready_ < habits_.pipeline && (pending_ready_ == 0 ? chance(60) : chance(10))) next_batch();
   } else if (quiet() && chance(50)) {
@@ -127,6 +128,10 @@ void SimClient::read_some() {
   while (phase_ != Phase::kGone) {
     if (phase_ == Phase::kSsl) {
       if (in_.empty()) return;
+      if (in_[0] == 'E') {  // sent away already
+        phase_ = Phase::kLogin;
+        continue;
+      }
       if (in_[0] != 'N') violation("SSLRequest was not answered with N");
       in_.erase(0, 1);
       send_startup();
@@ -161,7 +166,7 @@ void SimClient::on_message(Message message) {
       status_ = message.bytes[5];
       if (--pending_ready_ < 0) violation("got a ReadyForQuery that it did not ask for (I2)");
       if (pending_ready_ == 0) {
-        if (!open_batch_) settings_in_flight_ = false;
+        if (!open_batch_) settings_in_flight_ = reset_ahead_ = false;
         copy_answer_due_ = copy_ahead_ = false;
       }
       break;

@@ -32,8 +32,12 @@ struct Habits {
   int leave_percent = 5;   // per batch: ends in the middle of something
   int cancel_percent = 0;  // per step while a statement runs
   int slow_percent = 0;    // of steps in which it does not read
+  int rest_percent = 0;    // of steps after which it says nothing for a while
   bool simple = true, extended = true, named = true, errors = true, blocks = true, copy = true, settings = true,
        commands = true, functions = true, sleeps = true, large = false, flush = true;
+  // RESET and DISCARD ALL inside transactions, and with more sent behind them before they are answered. What the
+  // broker tells of settings is not always right then: left out but for SIM_RESETS=1.
+  bool resets_anywhere = false;
 };
 
 class SimClient {
@@ -42,6 +46,7 @@ class SimClient {
 
   void start(LinkPtr link);  // connected
   void step();
+  bool started() const { return phase_ != Phase::kUnborn; }
   bool done() const { return phase_ == Phase::kGone; }
   bool quiet() const { return pending_ready_ == 0 && !open_batch_ && out_.empty() && phase_ == Phase::kActive; }
   // No more batches: finish what is under way, then say goodbye.
@@ -74,8 +79,9 @@ class SimClient {
 
   // sim_grammar.cc
   void next_batch();
+  bool may_reset();
   std::string next_tag() { return "c" + std::to_string(number_) + "." + std::to_string(++sequence_); }
-  std::string one_statement(bool simple);
+  std::string one_statement(bool simple, bool kept = false);
   void simple_batch();
   void extended_batch();
   void prepared_batch();
@@ -116,7 +122,10 @@ class SimClient {
       false;                 // not to be bound again: a COPY without its data, a DEALLOCATE (decided at its Parse)
   bool copy_ahead_ = false;  // data and a second Sync were sent ahead
   bool leaving_ = false;
-  size_t leave_after_ = 0;  // bytes still to be written before it leaves
+  Micros rests_until_ = 0;
+  bool begins_batch_ = false;  // no statement of it has been made yet
+  bool reset_ahead_ = false;   // says no more until it is answered
+  size_t leave_after_ = 0;     // bytes still to be written before it leaves
   char status_ = 'I';
   uint32_t pid_ = 0;
   std::string key_;

@@ -267,12 +267,14 @@ void SimEngine::perform(const Post& post) {
       return;
     case Post::Kind::kClose:
       ASSERT(conn->phase == ConnPhase::kClosing);
+      if (chance(50)) return posts_.push_back(post);  // likewise
       if (!conn->link || conn->broken || conn->unsent.empty()) return forget(conn);
       conn->phase = ConnPhase::kLingering;
       conn->linger_until = network_.now + net::kLingerTime;
       return;
     case Post::Kind::kDetach: {
       ASSERT(conn->phase == ConnPhase::kDetaching);
+      if (chance(80)) return posts_.push_back(post);  // a receive is still in flight
       const int descriptor = network_.descriptor_of(conn->link);
       const std::string unread = std::move(conn->kept);
       std::erase(conns_, conn);

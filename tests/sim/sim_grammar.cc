@@ -66,8 +66,17 @@ void SimClient::put_sync() {
   ++pending_ready_;
 }
 
+// A RESET or DISCARD ALL may stand here; then it is the last for now.
+bool SimClient::may_reset() {
+  if (habits_.resets_anywhere) return true;
+  if (!begins_batch_ || open_batch_ || pending_ready_ > 0 || status_ != 'I') return false;
+  unnamed_is_barred_ = reset_ahead_ = true;
+  return true;
+}
+
 // A statement without parameters. What a transaction pooler must not be asked for is left to session clients.
-std::string SimClient::one_statement(bool simple) {
+// `kept`: it may be run again later.
+std::string SimClient::one_statement(bool simple, bool kept) {
   const std::string tag = next_tag();
   for (;;) {
     switch (random_.below(16)) {
@@ -99,7 +108,9 @@ std::string SimClient::one_statement(bool simple) {
             return "set DateStyle to " + pick({"'ISO, YMD'", "'SQL, DMY'", "'German'", "'bad'"}) + " /*" + tag + "*/";
           case 2: return "set application_name to 'x" + std::to_string(random_.below(3)) + "' /*" + tag + "*/";
           case 3: return "set local work_mem to '1MB' /*" + tag + "*/";
-          default: return pick({"reset TimeZone /*", "reset all /*", "reset DateStyle /*"}) + tag + "*/";
+          default:
+            if ((kept && !habits_.resets_anywhere) || !may_reset()) continue;
+            return pick({"reset TimeZone /*", "reset all /*", "reset DateStyle /*"}) + tag + "*/";
         }
       case 11:
         if (settings_in_flight_) continue;
@@ -120,8 +131,9 @@ std::string SimClient::one_statement(bool simple) {
 }
 
 void SimClient::next_batch() {
+  begins_batch_ = !open_batch_;
   if (open_batch_) {  // begun in an earlier step
-    if (chance(50)) {
+    if (chance(50) && !reset_ahead_) {
       extended_batch();
     } else {
       put_sync();
@@ -173,7 +185,10 @@ void SimClient::next_batch() {
 void SimClient::simple_batch() {
   std::string sql;
   const uint64_t count = chance(70) ? 1 : random_.below(4);
-  for (uint64_t i = 0; i < count; ++i) sql += (i ? "; " : "") + one_statement(true);
+  for (uint64_t i = 0; i < count && !reset_ahead_; ++i) {
+    sql += (i ? "; " : "") + one_statement(true);
+    begins_batch_ = false;
+  }
   std::string bytes;
   wire::put_query(bytes, sql);
   put(bytes);
@@ -182,11 +197,11 @@ void SimClient::simple_batch() {
 
 void SimClient::extended_batch() {
   const uint64_t count = 1 + random_.below(4);
-  for (uint64_t i = 0; i < count; ++i) {
+  for (uint64_t i = 0; i < count && !reset_ahead_; ++i) {
     const std::string name = habits_.named && chance(20) ? pick({"a", "b", "c"}) : "";
     const std::string portal = chance(20) ? pick({"p", "q"}) : "";
     if (chance(90) || (name.empty() && unnamed_is_barred_)) {
-      put_parse(name, one_statement(false), false);
+      put_parse(name, one_statement(false, !name.empty()), false);
     } else {
       settings_in_flight_ |= habits_.settings;  // it may be an old SET
     }
@@ -302,7 +317,7 @@ void SimClient::command_batch() {
   switch (random_.below(4)) {
     case 0: sql = "deallocate all"; break;
     case 1:
-      if (!habits_.settings) return;
+      if (!habits_.settings || !may_reset()) return;
       sql = "discard all";
       settings_in_flight_ = true;
       break;

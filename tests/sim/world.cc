@@ -1,5 +1,6 @@
 #include "sim/world.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "session/client.h"
@@ -8,11 +9,6 @@
 #include "wire/encode.h"
 
 namespace berth::sim {
-
-Coverage& coverage() {
-  static Coverage all;
-  return all;
-}
 
 std::string printable(std::string_view bytes) {
   std::string out;
@@ -47,85 +43,29 @@ World::World(uint64_t seed) : seed_(seed), random_(seed), network_(random_.next(
     worker.fleet = std::make_unique<SimFleet>(*this, i);
     worker.context = std::make_unique<session::Context>(*worker.engine, globals_, *worker.fleet, i, scenario_.workers,
                                                         random_.next());
+    worker.console = std::make_unique<admin::ConsoleImpl>(*worker.context, dispatcher_);
     workers_.push_back(std::move(worker));
   }
+  running = config_;
   for (Worker& worker : workers_) session::reconfigure(*worker.context, config_);
   for (int i = 0; i < scenario_.clients; ++i) {
     Habits habits = scenario_.habits;
     habits.session = chance(scenario_.session_percent);
-    if (chance(50)) habits.cancel_percent = 0;  // whoever never cancels must never be cancelled
     clients_.push_back(std::make_unique<SimClient>(*this, i, habits, random_.next()));
   }
+  for (int i = 0; i < scenario_.operators; ++i) {
+    operators_.push_back(
+        std::make_unique<SimOperator>(*this, i, scenario_.powers, std::vector<std::string>(), random_.next()));
+  }
+  for (int i = 0; i < scenario_.strangers; ++i)
+    strangers_.push_back(std::make_unique<SimStranger>(*this, random_.next()));
 }
 
 World::~World() {
-  for (Worker& worker : workers_) worker.context.reset();
-}
-
-void World::draw_scenario() {
-  Scenario& s = scenario_;
-  s.workers = 1 + static_cast<int>(random_.below(3));
-  s.clients = 2 + static_cast<int>(random_.below(9));
-  s.databases = chance(70) ? 1 : 2;
-  s.users = chance(70) ? 1 : 2;
-  s.faults = chance(30);
-  s.waits_end = chance(15);
-  s.crowded = chance(15);
-  s.reloads = chance(20);
-  s.password = chance(20);
-  s.session_percent = chance(60) ? 0 : (chance(50) ? 30 : 100);
-  Habits& h = s.habits;
-  h.batches = 2 + static_cast<int>(random_.below(14));
-  h.pipeline = 1 + static_cast<int>(random_.below(4));
-  h.leave_percent = chance(50) ? 0 : static_cast<int>(random_.below(15));
-  h.cancel_percent = chance(60) ? 0 : 3;
-  h.slow_percent = chance(60) ? 0 : static_cast<int>(random_.below(90));
-  for (bool* habit : {&h.simple, &h.extended, &h.named, &h.errors, &h.blocks, &h.copy, &h.settings, &h.commands,
-                      &h.functions, &h.sleeps, &h.flush}) {
-    *habit = chance(75);
+  for (Worker& worker : workers_) {
+    worker.console.reset();
+    worker.context.reset();
   }
-  if (!h.extended) h.simple = true;
-  h.large = chance(20);
-  NetProfile& net = network_.profile;
-  net.chunk_most = chance(30) ? 8 : (chance(50) ? 200 : 65536);
-  net.idle_percent = static_cast<int>(random_.below(60));
-  net.partial_percent = chance(50) ? 0 : static_cast<int>(random_.below(60));
-}
-
-void World::make_config() {
-  config_ = std::make_shared<config::Config>();
-  config::Options& options = config_->options;
-  options.auth_type = config::AuthType::kTrust;
-  options.log_connections = options.log_disconnections = options.log_pooler_errors = options.log_stats = false;
-  options.max_client_conn = 1000;
-  options.default_pool_size = 1 + static_cast<int64_t>(random_.below(4));
-  options.reserve_pool_size = chance(20) ? 1 : 0;
-  options.reserve_pool_timeout = 200 * kMillisecond;
-  options.max_db_connections = chance(20) ? 1 + static_cast<int64_t>(random_.below(4)) : 0;
-  options.max_prepared_statements = chance(20) ? 2 : 200;
-  options.query_wait_timeout = scenario_.waits_end ? 500 * kMillisecond : 0;
-  options.query_wait_notify = chance(50) ? 100 * kMillisecond : 0;
-  options.server_check_delay = chance(30) ? 5 * kMillisecond : 30 * kSecond;
-  options.server_idle_timeout = chance(20) ? 50 * kMillisecond : 600 * kSecond;
-  options.server_lifetime = chance(20) ? 200 * kMillisecond : 3600 * kSecond;
-  options.server_login_retry = 2 * kSecond;
-  options.server_round_robin = chance(30);
-  options.server_reset_query_always = chance(10);
-  options.transaction_port = 6543;
-  options.session_port = 5432;
-  if (chance(30)) options.min_pool_size = 1 + static_cast<int64_t>(random_.below(3));
-  for (int i = 0; i < scenario_.databases; ++i) {
-    config::DatabaseEntry entry;
-    entry.name = entry.dbname = "d" + std::to_string(i);
-    entry.hosts = {"/sim"};
-    if (scenario_.password) entry.password = "secret";
-    if (chance(10)) entry.connect_query = "set application_name to 'setup'";
-    config_->databases.push_back(entry);
-  }
-  for (int i = 0; i < scenario_.users; ++i) config_->secrets["u" + std::to_string(i)] = "secret";
-  if (scenario_.password) postgres_.password = "secret";
-  if (scenario_.crowded) postgres_.connections_max = 1 + random_.below(3);
-  config_->index();
 }
 
 void World::violation(const std::string& what) {
@@ -156,30 +96,54 @@ LinkPtr World::dial(const net::Address& address, int& error) {
   return link;
 }
 
-void World::admit_clients() {
-  if (next_client_ >= clients_.size() || !chance(10)) return;
-  SimClient& client = *clients_[next_client_++];
-  const size_t index = random_.below(workers_.size());
+LinkPtr World::come_in(std::optional<config::PoolMode> mode) {
+  std::vector<size_t> open;
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    if (workers_[i].listening) open.push_back(i);
+  }
+  if (open.empty()) return nullptr;
+  const size_t index = open[random_.below(open.size())];
   auto link = std::make_shared<Link>();
   link->window = chance(30) ? 32 + random_.below(500) : 65536;
   const int descriptor = network_.descriptor_of(link);
   globals_.worker_clients[index].fetch_add(1);
-  const auto mode = client.habits().session ? config::PoolMode::kSession : config::PoolMode::kTransaction;
   session::accept_client(*workers_[index].context, descriptor, mode, true);
-  client.start(link);
+  return link;
+}
+
+void World::admit() {
+  if (ending_) return;
+  if (next_client_ < clients_.size() && chance(10)) {
+    SimClient& client = *clients_[next_client_];
+    std::optional<config::PoolMode> mode = config::PoolMode::kTransaction;
+    if (client.habits().session) {
+      mode = config::PoolMode::kSession;
+    } else if (scenario_.statements) {
+      mode.reset();  // that of the database
+    }
+    if (LinkPtr link = come_in(mode)) {
+      ++next_client_;
+      client.start(link);
+    }
+  }
+  for (auto& one : operators_) {
+    if (one->started() || !chance(3) || (!trouble_ && one->left() == 0)) continue;
+    if (LinkPtr link = come_in(config::PoolMode::kTransaction)) one->start(link);
+  }
+  for (auto& one : strangers_) {
+    if (one->started() || !chance(2)) continue;
+    if (LinkPtr link = come_in(config::PoolMode::kTransaction)) one->start(link);
+  }
 }
 
 void World::send_cancel(uint32_t pid, const std::string& key) {
   Canceller canceller;
-  canceller.link = std::make_shared<Link>();
+  canceller.link = come_in(config::PoolMode::kTransaction);
+  if (!canceller.link) return;
   wire::put32(canceller.out, static_cast<uint32_t>(12 + key.size()));
   wire::put32(canceller.out, wire::kCancelRequestCode);
   wire::put32(canceller.out, pid);
   canceller.out += key;
-  const size_t index = random_.below(workers_.size());
-  const int descriptor = network_.descriptor_of(canceller.link);
-  globals_.worker_clients[index].fetch_add(1);
-  session::accept_client(*workers_[index].context, descriptor, config::PoolMode::kTransaction, true);
   cancellers_.push_back(std::move(canceller));
 }
 
@@ -200,7 +164,7 @@ void World::step_cancellers() {
 
 void World::step_backends() {
   for (auto& place : places_) {
-    if (now() < place->answers_at || chance(30)) continue;
+    if (now() < place->answers_at || chance(scenario_.postgres_idle_percent)) continue;
     Link& link = *place->link;
     Backend& backend = *place->backend;
     if (!backend.gone) {
@@ -234,33 +198,17 @@ void World::step_backends() {
 void World::cause_trouble() {
   if (!trouble_ || !scenario_.faults || !chance(1) || places_.empty()) return;
   Place& place = *places_[random_.below(places_.size())];
-  switch (random_.below(3)) {
+  switch (random_.below(6)) {
     case 0: place.backend->terminate("57P01", "terminating connection due to administrator command"); break;
     case 1: place.backend->terminate("", ""); break;
+    case 2: place.answers_at = now() + static_cast<Micros>(random_.below(30 * kSecond)); break;
+    case 3:  // between two messages only: within one it would be taken for data
+      if (place.backend->gone || !place.backend->out.empty() || !place.link->to_broker.bytes.empty()) return;
+      if (place.backend->ready()) place.backend->out = std::string("\x01\0\0\0\4", 5);
+      break;
     default: place.link->reset = true; break;
   }
   trace("trouble: {}", place.backend->describe());
-}
-
-bool World::may_lose(std::string_view text) const {
-  if (ending_ && text == "pgberth is shutting down") return true;
-  if (scenario_.faults) {
-    for (const char* known :
-         {"server conn crashed?", "terminating connection due to administrator command", "torn"}) {
-      if (text == known) return true;
-    }
-  }
-  if (scenario_.waits_end && text == "query_wait_timeout") return true;  // at its login
-  // A start parameter or SET that PostgreSQL refuses on another server.
-  return false;
-}
-
-bool World::is_refusal(std::string_view) const {
-  return false;
-}
-
-bool World::resolving_fails() {
-  return trouble_ && scenario_.faults && chance(5);
 }
 
 void World::mail(int from, int to, Mail mail) {
@@ -288,7 +236,13 @@ void World::turn_worker(size_t index) {
   if (failed()) return;
   if (now() >= worker.next_janitor) {
     worker.next_janitor = now() + session::kJanitorEvery;
-    if (!ending_) session::janitor(*worker.context);
+    if (!ending_) {
+      const bool shutdown = globals_.shutdown.load() != session::Shutdown::kNo;
+      if (shutdown) worker.listening = false;
+      session::janitor(*worker.context);
+      worker.console->on_tick();
+      worker.drained = shutdown && session::nothing_left(*worker.context);
+    }
     watch_states(index);
   }
   check_waiters(index);
@@ -297,7 +251,7 @@ void World::turn_worker(size_t index) {
 void World::turn() {
   ++steps_;
   postgres_.now = now();
-  admit_clients();
+  admit();
   for (size_t i = 0; i < workers_.size() && !failed(); ++i) {
     if (chance(80)) turn_worker(i);
   }
@@ -305,18 +259,47 @@ void World::turn() {
   for (auto& client : clients_) {
     if (!failed() && chance(70)) client->step();
   }
+  for (auto& one : operators_) {
+    if (!failed() && chance(70)) one->step();
+  }
+  for (auto& one : strangers_) {
+    if (!failed() && chance(70)) one->step();
+  }
   step_backends();
   step_cancellers();
   cause_trouble();
   network_.now += 20 + static_cast<Micros>(random_.below(steps_ % 64 == 0 ? 20000 : 300));
   if (!failed()) check();
+  const bool drained = std::all_of(workers_.begin(), workers_.end(), [](const Worker& w) { return w.drained; });
+  if (!failed() && !ending_ && (stop_at_once_ || drained)) end_everything();
+}
+
+// The end of the process, as in Worker::close_all.
+void World::end_everything() {
+  ending_ = true;
+  trace("the broker ends");
+  for (Worker& worker : workers_) {
+    worker.listening = false;
+    session::close_everything(*worker.context);
+  }
+}
+
+void World::request_shutdown(session::Shutdown how) {
+  if (how == session::Shutdown::kNow || globals_.shutdown.load() != session::Shutdown::kNo) {
+    stop_at_once_ = true;
+    return;
+  }
+  globals_.shutdown = how;
+  if (how == session::Shutdown::kWaitForServers) globals_.paused = true;
 }
 
 bool World::everybody_gone() const {
-  for (const auto& client : clients_) {
-    if (!client->done()) return false;
-  }
-  return cancellers_.empty();
+  const bool closed =
+      std::none_of(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.listening; });
+  const auto gone = [closed](const auto& one) { return one->done() || (closed && !one->started()); };
+  return cancellers_.empty() && std::all_of(clients_.begin(), clients_.end(), gone) &&
+         std::all_of(operators_.begin(), operators_.end(), gone) &&
+         std::all_of(strangers_.begin(), strangers_.end(), gone);
 }
 
 bool World::settled() const {
@@ -340,6 +323,12 @@ void World::report_stuck(const char* what) {
   for (const auto& client : clients_) {
     if (!client->done()) all += "\n  " + client->describe();
   }
+  for (const auto& one : operators_) {
+    if (!one->done()) all += "\n  " + one->describe();
+  }
+  for (const auto& one : strangers_) {
+    if (!one->done()) all += "\n  a stranger of kind " + std::to_string(one->kind());
+  }
   for (const Worker& worker : workers_) {
     for (const auto& [key, slice] : worker.context->slices) {
       all += fmt::format("\n  slice {} of {}: waiting {} linked {} servers", slice->database, slice->user,
@@ -358,47 +347,82 @@ bool World::run() {
   const uint64_t trouble_steps = 3000;
   // Life, with trouble at first.
   Micros deadline = 0;
-  while (!failed() && !(next_client_ == clients_.size() && everybody_gone())) {
+  while (!failed() && !everybody_gone()) {
     if (steps_ >= trouble_steps && trouble_) {
       trouble_ = false;
       postgres_.connections_max = 100;
       network_.profile.chunk_most = 65536;  // large answers in tiny pieces would take for ever
       deadline = now() + 300 * kSecond;
       for (auto& client : clients_) client->finish();
+      for (auto& one : operators_) one->finish();
     }
+    if (!trouble_) restore(deadline - 280 * kSecond);
     turn();
     if (!trouble_) network_.now += static_cast<Micros>(random_.below(20000));
     if (deadline && now() > deadline) report_stuck("not everybody was served after the faults had stopped");
   }
   trouble_ = false;
+  if (!failed() && !ending_) settle();
   if (!failed()) wind_down();
   return !failed();
 }
 
-// Everybody has left: the servers get clean, then all is closed.
-void World::wind_down() {
-  Micros deadline = now() + 60 * kSecond;
+// The last operator: whatever others have paused, disabled or removed is as it was. It comes when they have left, or
+// should have; where the door is shut already, the broker is ended instead.
+void World::restore(Micros latest) {
+  const bool shut =
+      std::none_of(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.listening; });
+  if (scenario_.operators == 0) return;
+  if (operators_.size() > static_cast<size_t>(scenario_.operators)) {
+    const SimOperator& last = *operators_.back();
+    if (shut && !last.started()) stop_at_once_ = true;
+    if (!last.done() || last.left() == 0) return;  // else it was sent away too early: another one comes
+  }
+  const bool others = std::any_of(operators_.begin(), operators_.end(),
+                                  [](const auto& one) { return one->started() && !one->done(); });
+  if (others && now() < latest) return;
+  std::vector<std::string> script = {"RESUME", "RELOAD"};
+  for (int i = 0; i < scenario_.databases; ++i) {
+    script.push_back("RESUME d" + std::to_string(i));
+    script.push_back("ENABLE d" + std::to_string(i));
+  }
+  operators_.push_back(
+      std::make_unique<SimOperator>(*this, static_cast<int>(operators_.size()), Powers(), script, random_.next()));
+}
+
+// Everybody has left: the servers get clean, and those beyond the limits go.
+void World::settle() {
+  const Micros deadline = now() + 60 * kSecond;
   while (!failed() && !settled()) {
     turn();
     network_.now += static_cast<Micros>(random_.below(5000));
     if (now() > deadline) report_stuck("the servers did not become free after everybody had left");
   }
-  if (failed()) return;
   for (const auto& place : places_) {
+    if (failed()) return;
     if (place->backend->gone || !place->link->broker_open) continue;
     if (place->backend->in_transaction())
       violation("a backend is left in a transaction: " + place->backend->describe());
     if (!place->backend->session_state().empty())
       violation("session state of client " + place->backend->session_state() + " was left (I5)");
   }
-  ending_ = true;
-  for (Worker& worker : workers_) session::close_everything(*worker.context);
-  deadline = now() + 60 * kSecond;
+  const Micros until = now() + 2 * kSecond;
+  while (!failed() && now() < until) {
+    turn();
+    network_.now += static_cast<Micros>(random_.below(20000));
+  }
+  if (!failed()) check_trimmed();
+}
+
+// All is closed, and nothing is left of it.
+void World::wind_down() {
+  if (!ending_) end_everything();
+  Micros deadline = now() + 60 * kSecond;
   const auto open = [this] {
     for (const Worker& worker : workers_) {
       if (session::anything_open(*worker.context) || worker.engine->open() > 0) return true;
     }
-    return false;
+    return std::any_of(mail_.begin(), mail_.end(), [](const auto& entry) { return !entry.second.empty(); });
   };
   while (!failed() && open()) {
     turn();

@@ -10,12 +10,16 @@
 #include <string>
 #include <vector>
 
+#include "admin/console.h"
 #include "config/config.h"
 #include "session/context.h"
+#include "sim/coverage.h"
 #include "sim/fake_postgres.h"
 #include "sim/sim_client.h"
 #include "sim/sim_engine.h"
 #include "sim/sim_fleet.h"
+#include "sim/sim_operator.h"
+#include "sim/sim_stranger.h"
 
 namespace berth::sim {
 
@@ -26,21 +30,21 @@ std::string printable(std::string_view bytes);
 // What kinds of world there are; each seed draws one.
 struct Scenario {
   int workers = 1, clients = 4, databases = 1, users = 1;
-  bool faults = false;     // backends die, connections break, connects fail
-  bool waits_end = false;  // query_wait_timeout is short
-  bool crowded = false;    // PostgreSQL has fewer places than the broker wants
-  bool reloads = false;    // limits change, RECONNECT, PAUSE and RESUME
-  bool password = false;   // of the servers
+  bool faults = false;             // backends die, hang or babble, connections break, connects fail
+  bool waits_end = false;          // query_wait_timeout is short
+  bool crowded = false;            // PostgreSQL has fewer places than the broker wants
+  bool password = false;           // of the servers
+  int postgres_idle_percent = 30;  // of steps in which a backend does nothing
+  bool asks = false;               // clients are asked for a password
+  bool impatient = false;          // query_timeout, client_idle_timeout and their like are short
+  bool narrow = false;             // max_client_conn and its like are small
+  bool statements = false;         // pool_mode is statement
+  bool absent = false;             // now and then a database leads to one that PostgreSQL does not have
+  int operators = 0, strangers = 0;
+  Powers powers;
   Habits habits;
   int session_percent = 0;  // of clients
 };
-
-// (state, event) pairs and transitions that all worlds of this process have seen.
-struct Coverage {
-  std::map<std::string, uint64_t> seen;
-  void hit(const std::string& what) { ++seen[what]; }
-};
-Coverage& coverage();
 
 class World final : public Observer {
  public:
@@ -59,21 +63,37 @@ class World final : public Observer {
   Cluster& postgres() { return postgres_; }
   std::string user_of(int client) const { return "u" + std::to_string(client % scenario_.users); }
   std::string database_of(int client) const { return "d" + std::to_string(client % scenario_.databases); }
-  std::string password_of(int) const { return "secret"; }
+  std::string password_of(int client) const { return client % 7 == 6 ? "wrong" : "secret"; }
   void send_cancel(uint32_t pid, const std::string& key);
   bool may_lose(std::string_view text) const;
   bool is_refusal(std::string_view text) const;
   void mail(int from, int to, Mail mail);
   int workers() const { return scenario_.workers; }
+  int databases() const { return scenario_.databases; }
   session::Context& context(int worker) { return *workers_[static_cast<size_t>(worker)].context; }
   Micros now() const { return network_.now; }
   Random& random() { return random_; }
   bool chance(int percent) { return random_.below(100) < static_cast<uint64_t>(percent); }
   bool resolving_fails();
+  bool in_trouble() const { return trouble_; }
   template <typename... Args>
   void trace(fmt::format_string<Args...> format, Args&&... args) {
     if (tracing_) trace_line(fmt::format(format, std::forward<Args>(args)...));
   }
+
+  // ---- for those who run the broker
+  std::shared_ptr<const config::Config> running;  // as main has it
+  std::shared_ptr<const config::Config> draw_reload();
+  void request_shutdown(session::Shutdown how);
+  bool paused_all() const { return globals_.paused.load(); }
+  // PAUSE was answered: nobody has a server of that database (empty: of any).
+  void check_paused(const std::string& database);
+  void check_limits();
+  uint64_t some_client(Random& random) const;
+  // A command's first word, while a console client's message is being handled.
+  std::string verb_under_way() const { return verb_; }
+  void note_visit(int worker, const std::string& verb);
+  void note_resume(int more) { resumes_ += more; }
 
   void before(net::Handler* handler, const char* event, std::string_view bytes) override;
   void after() override;
@@ -83,7 +103,9 @@ class World final : public Observer {
     std::unique_ptr<SimEngine> engine;
     std::unique_ptr<SimFleet> fleet;
     std::unique_ptr<session::Context> context;
+    std::unique_ptr<admin::ConsoleImpl> console;
     Micros next_janitor = 0;
+    bool listening = true, drained = false;
   };
   struct Place {  // a connection that came to PostgreSQL
     LinkPtr link;
@@ -97,9 +119,11 @@ class World final : public Observer {
 
   void draw_scenario();
   void make_config();
-  std::shared_ptr<config::Config> draw_limits();
+  void draw_times(config::Options& options);
+  void draw_databases(config::Config& config);
   LinkPtr dial(const net::Address& address, int& error);
-  void admit_clients();
+  void admit();
+  LinkPtr come_in(std::optional<config::PoolMode> mode);
   void turn();
   void turn_worker(size_t index);
   void deliver_mail();
@@ -108,6 +132,9 @@ class World final : public Observer {
   void cause_trouble();
   bool everybody_gone() const;
   bool settled() const;
+  void restore(Micros latest);
+  void settle();
+  void end_everything();
   void wind_down();
   void report_stuck(const char* what);
   void trace_line(const std::string& line);
@@ -115,9 +142,11 @@ class World final : public Observer {
   // checkers.cc
   void check();
   void check_lists(size_t worker);
-  void check_limits();
   void check_waiters(size_t worker);
+  void check_trimmed();
   void check_end();
+  template <typename OnClient, typename OnServer>
+  void each_node(size_t worker, OnClient&& on_client, OnServer&& on_server);
   void watch_states(size_t worker);
 
   const uint64_t seed_;
@@ -131,6 +160,9 @@ class World final : public Observer {
   std::vector<std::unique_ptr<SimClient>> clients_;
   std::vector<std::unique_ptr<Place>> places_;
   std::vector<Canceller> cancellers_;
+  SimDispatcher dispatcher_{*this};
+  std::vector<std::unique_ptr<SimOperator>> operators_;
+  std::vector<std::unique_ptr<SimStranger>> strangers_;
   std::map<std::pair<int, int>, std::deque<Mail>> mail_;
   std::map<uint64_t, int> client_states_, server_states_;
   std::string why_;
@@ -138,10 +170,12 @@ class World final : public Observer {
   bool trouble_ = false;  // faults are still made
   bool ending_ = false;   // close_everything was called
   bool tracing_ = false;
-  bool limits_changed_ = false;
-  bool paused_ = false;
-  Micros quiet_since_ = 0;
+  bool stop_at_once_ = false;  // SHUTDOWN
+  int resumes_ = 0;            // RESUMEs on their way from worker to worker
   size_t next_client_ = 0;
+  std::map<const void*, int64_t> counted_, sessions_;       // servers of a pool or database, at the last step
+  std::map<const void*, int64_t> limits_, session_limits_;  // the limits then
+  std::string verb_;
   size_t statements_before_ = 0;  // left over from a world that has failed
   std::string subject_;
 };

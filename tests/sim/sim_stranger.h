@@ -1,0 +1,39 @@
+// Somebody who does not speak as a client should, at the door or before it has a server: it must be told why, and the
+// connection must end. Also those who come and say nothing, or go away in the middle of their first packet.
+#pragma once
+
+#include <string>
+
+#include "base/random.h"
+#include "sim/sim_engine.h"
+
+namespace berth::sim {
+
+class World;
+
+class SimStranger {
+ public:
+  SimStranger(World& world, uint64_t seed) : world_(world), random_(seed) {}
+  void start(LinkPtr link);
+  void step();
+  bool started() const { return link_ != nullptr; }
+  bool done() const { return gone_; }
+  uint64_t kind() const { return kind_; }
+
+ private:
+  void end(bool reset);
+  void judge();
+  std::string startup(std::string_view user, std::string_view database, std::string_view name = {},
+                      std::string_view value = {}) const;
+  bool chance(int percent) { return random_.below(100) < static_cast<uint64_t>(percent); }
+
+  World& world_;
+  Random random_;
+  LinkPtr link_;
+  std::string out_, in_;
+  uint64_t kind_ = 0;
+  bool leaves_ = false;  // of its own accord, once it has said all
+  bool gone_ = false;
+};
+
+}  // namespace berth::sim

@@ -1,0 +1,186 @@
+// What kind of world a seed makes: its scenario, its configuration, and how a reload changes that; and which words a
+// client may be told in it.
+#include <cstdlib>
+
+#include "sim/world.h"
+
+namespace berth::sim {
+
+void World::draw_scenario() {
+  Scenario& s = scenario_;
+  s.workers = 1 + static_cast<int>(random_.below(3));
+  s.clients = 2 + static_cast<int>(random_.below(9));
+  s.databases = chance(70) ? 1 : 2;
+  s.users = chance(70) ? 1 : 2;
+  s.faults = chance(30);
+  s.waits_end = chance(15);
+  s.crowded = chance(15);
+  s.password = chance(20);
+  s.postgres_idle_percent = chance(70) ? 30 : 90;
+  s.asks = chance(20);
+  s.impatient = chance(15);
+  s.narrow = chance(15);
+  s.statements = chance(15);
+  s.session_percent = chance(60) ? 0 : (chance(50) ? 30 : 100);
+  s.strangers = chance(75) ? 0 : 1 + static_cast<int>(random_.below(5));
+  s.operators = chance(50) ? 0 : 1 + static_cast<int>(random_.below(3));
+  Powers& p = s.powers;
+  p.commands = 2 + static_cast<int>(random_.below(20));
+  p.pauses = chance(70);
+  p.kills = chance(40);
+  p.reloads = chance(70);
+  p.shuts_down = chance(35);
+  s.absent = s.operators > 0 && chance(30);
+  Habits& h = s.habits;
+  h.batches = 2 + static_cast<int>(random_.below(14));
+  h.pipeline = 1 + static_cast<int>(random_.below(4));
+  h.leave_percent = chance(50) ? 0 : static_cast<int>(random_.below(15));
+  h.cancel_percent = chance(60) ? 0 : 3;
+  h.slow_percent = chance(60) ? 0 : static_cast<int>(random_.below(90));
+  for (bool* habit : {&h.simple, &h.extended, &h.named, &h.errors, &h.blocks, &h.copy, &h.settings, &h.commands,
+                      &h.functions, &h.sleeps, &h.flush}) {
+    *habit = chance(75);
+  }
+  if (s.statements && chance(60)) h.blocks = false;
+  h.rest_percent = s.impatient ? 5 : 0;
+  if (!h.extended) h.simple = true;
+  h.large = chance(20);
+  h.resets_anywhere = std::getenv("SIM_RESETS") != nullptr;
+  NetProfile& net = network_.profile;
+  net.chunk_most = chance(30) ? 8 : (chance(50) ? 200 : 65536);
+  net.idle_percent = static_cast<int>(random_.below(60));
+  net.partial_percent = chance(50) ? 0 : static_cast<int>(random_.below(60));
+}
+
+void World::draw_times(config::Options& options) {
+  options.reserve_pool_timeout = 200 * kMillisecond;
+  options.query_wait_timeout = scenario_.waits_end ? 500 * kMillisecond : 0;
+  options.query_wait_notify = chance(50) ? 100 * kMillisecond : 0;
+  options.server_check_delay = chance(40) ? (chance(50) ? 0 : 5 * kMillisecond) : 30 * kSecond;
+  options.server_idle_timeout = chance(20) ? 50 * kMillisecond : 600 * kSecond;
+  options.server_lifetime = chance(20) ? 200 * kMillisecond : 3600 * kSecond;
+  options.server_login_retry = 2 * kSecond;
+  options.server_connect_timeout = (scenario_.faults ? 1 : 15) * kSecond;
+  options.cancel_wait_timeout = chance(30) ? 100 * kMillisecond : 10 * kSecond;
+  if (!scenario_.impatient) return;
+  const auto soon = [this] { return chance(30) ? 50 * kMillisecond + random_.below(300 * kMillisecond) : 0; };
+  options.query_timeout = static_cast<Micros>(soon());
+  options.idle_transaction_timeout = static_cast<Micros>(soon());
+  options.transaction_timeout = static_cast<Micros>(soon());
+  options.client_idle_timeout = static_cast<Micros>(soon());
+  if (chance(50)) options.client_login_timeout = static_cast<Micros>(1 + soon());
+  postgres_.sleep_most = 400 * kMillisecond;
+}
+
+void World::draw_databases(config::Config& config) {
+  for (int i = 0; i < scenario_.databases; ++i) {
+    config::DatabaseEntry entry;
+    entry.name = entry.dbname = "d" + std::to_string(i);
+    entry.hosts = {"/sim"};
+    if (scenario_.password) entry.password = "secret";
+    if (chance(20)) entry.connect_query = chance(70) ? "set application_name to 'setup'" : "sleep setup";
+    config.databases.push_back(entry);
+  }
+}
+
+void World::make_config() {
+  config_ = std::make_shared<config::Config>();
+  config::Options& options = config_->options;
+  options.auth_type = scenario_.asks ? config::AuthType::kPlain : config::AuthType::kTrust;
+  options.log_connections = options.log_disconnections = options.log_pooler_errors = options.log_stats = false;
+  options.admin_users = "admin";
+  options.pool_mode = scenario_.statements ? config::PoolMode::kStatement : config::PoolMode::kTransaction;
+  options.max_client_conn = scenario_.narrow ? 1 + static_cast<int64_t>(random_.below(6)) : 1000;
+  if (scenario_.narrow && chance(50)) options.max_db_client_connections = 1 + static_cast<int64_t>(random_.below(4));
+  if (scenario_.narrow && chance(50))
+    options.max_user_client_connections = 1 + static_cast<int64_t>(random_.below(4));
+  options.default_pool_size = 1 + static_cast<int64_t>(random_.below(4));
+  options.reserve_pool_size = chance(20) ? 1 : 0;
+  options.transaction_reserve = static_cast<int64_t>(random_.below(3));
+  options.max_db_connections = chance(20) ? 1 + static_cast<int64_t>(random_.below(4)) : 0;
+  options.max_user_connections = chance(10) ? 1 + static_cast<int64_t>(random_.below(4)) : 0;
+  options.max_prepared_statements = chance(20) ? 2 : 200;
+  options.server_round_robin = chance(30);
+  options.server_reset_query_always = chance(10);
+  options.server_fast_close = chance(20);
+  options.transaction_port = 6543;
+  options.session_port = 5432;
+  if (chance(30)) options.min_pool_size = 1 + static_cast<int64_t>(random_.below(3));
+  draw_times(options);
+  draw_databases(*config_);
+  for (int i = 0; i < scenario_.users; ++i) config_->secrets["u" + std::to_string(i)] = "secret";
+  config_->secrets["admin"] = "secret";
+  if (scenario_.password) postgres_.password = "secret";
+  if (scenario_.crowded) postgres_.connections_max = 1 + random_.below(3);
+  config_->index();
+}
+
+// The file has been edited: other sizes and times, a database that is gone, leads elsewhere or has come back. Once
+// the trouble is over, everything is there again.
+std::shared_ptr<const config::Config> World::draw_reload() {
+  auto next = std::make_shared<config::Config>(*config_);
+  if (!trouble_) return next;
+  config::Options& options = next->options;
+  if (chance(50)) options.default_pool_size = 1 + static_cast<int64_t>(random_.below(4));
+  if (chance(30)) options.reserve_pool_size = static_cast<int64_t>(random_.below(2));
+  if (chance(30)) options.max_db_connections = static_cast<int64_t>(random_.below(4));
+  if (chance(30)) options.min_pool_size = static_cast<int64_t>(random_.below(3));
+  if (chance(30)) draw_times(options);
+  if (chance(5)) options.server_check_query = "error check";
+  if (scenario_.absent) {
+    for (config::DatabaseEntry& entry : next->databases) {
+      if (chance(20)) entry.dbname = "missing";
+      if (chance(10)) entry.connect_query = "error setup";
+    }
+    if (chance(30))
+      next->databases.erase(next->databases.begin() + static_cast<long>(random_.below(next->databases.size())));
+  }
+  next->index();
+  return next;
+}
+
+static bool among(std::initializer_list<const char*> known, std::string_view text) {
+  for (const char* one : known) {
+    if (text.starts_with(one)) return true;
+  }
+  return false;
+}
+
+// May a client's connection end with these words? "torn": in the middle of a message, so that there can be none.
+bool World::may_lose(std::string_view text) const {
+  const Scenario& s = scenario_;
+  if (ending_ && text == "pgberth is shutting down") return true;
+  if (s.faults && among({"server conn crashed?", "terminating connection due to administrator command",
+                         "server sent an unexpected message", "torn"},
+                        text)) {
+    return true;
+  }
+  if (s.waits_end && text == "query_wait_timeout") return true;  // at its login
+  if (s.asks && text.starts_with("password authentication failed")) return true;
+  if (s.impatient && among({"query_timeout", "idle_transaction_timeout", "transaction_timeout", "client_idle_timeout",
+                            "client_login_timeout", "torn"},
+                           text)) {
+    return true;
+  }
+  if (s.narrow && among({"no more connections allowed", "client connections exceeded"}, text)) return true;
+  if (s.statements && text == "transaction blocks not allowed in statement pooling mode") return true;
+  if (s.absent && (among({"no such database: d", "query_wait_timeout"}, text) || is_refusal(text))) return true;
+  if (s.operators > 0 && s.powers.kills &&
+      (among({"database removed", "admin forced disconnect", "torn"}, text) || text.ends_with("is disabled"))) {
+    return true;
+  }
+  if (s.operators > 0 && s.powers.shuts_down && among({"pgberth is shutting down", "torn"}, text)) return true;
+  return false;
+}
+
+// May a request be refused with these words, while its client stays?
+bool World::is_refusal(std::string_view text) const {
+  return scenario_.absent &&
+         (text == "database \"missing\" does not exist" || text == "database is no longer configured");
+}
+
+bool World::resolving_fails() {
+  return trouble_ && scenario_.faults && chance(5);
+}
+
+}  // namespace berth::sim
