@@ -11,7 +11,7 @@ void Server::inject_query(std::string_view sql) {
   Request& request = requests.push();
   request.kind = Request::Kind::kQuery;
   request.own = true;
-  if (unnamed) unnamed.reset();
+  if (unnamed && !FAULT(unnamed_not_forgotten)) unnamed.reset();
   std::string out;
   wire::put_query(out, sql);
   net::write(context->engine, conn, out);

@@ -75,8 +75,9 @@ void SimClient::step() {
   write_some();
   if (phase_ != Phase::kActive || leaving_) return;
   if (pending_ready_ > 0 && chance(habits_.cancel_percent)) {
-    cancelled_once_ = true;
-    world_.send_cancel(pid_, chance(80) ? key_ : std::string(key_.size(), 'z'));
+    const bool right = chance(80);
+    cancelled_once_ |= right;
+    world_.send_cancel(pid_, right ? key_ : std::string(key_.size(), 'z'));
   }
   if (copy_answer_due_ || out_.size() > 4096) return;
   if (world_.now() < rests_until_ || (reset_ahead_ && !open_batch_)) return;

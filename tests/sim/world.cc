@@ -51,6 +51,7 @@ World::World(uint64_t seed) : seed_(seed), random_(seed), network_(random_.next(
   for (int i = 0; i < scenario_.clients; ++i) {
     Habits habits = scenario_.habits;
     habits.session = chance(scenario_.session_percent);
+    if (chance(50)) habits.cancel_percent = 0;  // whoever never cancels must never be cancelled
     clients_.push_back(std::make_unique<SimClient>(*this, i, habits, random_.next()));
   }
   for (int i = 0; i < scenario_.operators; ++i) {

@@ -133,6 +133,19 @@ TEST(Mailbox, WhatAFullQueueDoesNotTakeFollowsInOrder) {
   EXPECT_TRUE(boxes.flush_outbox(0));
 }
 
+// There is room again, but what waited for it comes first.
+TEST(Mailbox, NewMailStaysBehindWhatWaitsForRoom) {
+  Mailboxes boxes(2);
+  constexpr uint64_t kTotal = Mailboxes::kCapacity + 5;
+  for (uint64_t i = 0; i < kTotal; ++i) boxes.send(0, 1, {0, 0, nullptr, i});
+  std::vector<uint64_t> values = take(boxes, 1);
+  boxes.send(0, 1, {0, 0, nullptr, kTotal});
+  EXPECT_TRUE(boxes.flush_outbox(0));
+  for (const uint64_t value : take(boxes, 1)) values.push_back(value);
+  ASSERT_EQ(kTotal + 1, values.size());
+  for (uint64_t i = 0; i <= kTotal; ++i) ASSERT_EQ(i, values[i]);
+}
+
 // Threads that send to each other at random and sleep without a deadline: a lost wake-up hangs this test, a lost,
 // doubled or overtaken envelope fails it.
 TEST(Mailbox, ThreadsThatSleepMissNothing) {
