@@ -131,7 +131,6 @@ class ShowUsers final : public Show {
     const config::Config& config = *context.config;
     std::map<std::string, Uses> users;
     context.globals.registry.each_user([&](pool::SharedUser& shared) {
-      if (shared.name.find('\0') != std::string::npos) return;  // not a user, but a set of replication connections
       users[shared.name] = {.servers = shared.servers.used.load(), .clients = shared.clients.used.load()};
     });
     for (const auto& [name, secret] : config.secrets) users[name];

@@ -5,6 +5,7 @@
 
 #include "admin/servers.h"
 #include "admin/show.h"
+#include "base/block_pool.h"
 #include "session/cancel.h"
 #include "session/client.h"
 #include "session/server.h"
@@ -125,6 +126,7 @@ class ShowLists final : public Show {
  public:
   explicit ShowLists(ShowKind kind) : kind_(kind) {}
   void visit(Context& context) override {
+    add(context.engine.memory());
     login_ += static_cast<int64_t>(context.startup_clients.size());
     clients_ += static_cast<int64_t>(context.startup_clients.size() + context.console_clients.size());
     for (const auto& [key, slice] : context.slices) {
@@ -152,6 +154,15 @@ class ShowLists final : public Show {
   }
 
  private:
+  void add(const net::EngineMemory& engine) {
+    engines_.conn_size = engine.conn_size;
+    engines_.conns += engine.conns;
+    engines_.conn_bytes += engine.conn_bytes;
+    engines_.blocks += engine.blocks;
+    engines_.block_bytes += engine.block_bytes;
+    engines_.pooled_blocks += engine.pooled_blocks;
+    engines_.pooled_bytes += engine.pooled_bytes;
+  }
   void lists(Table& table) const {
     const auto row = [&](std::string_view name, int64_t items) { table.text(name).number(items).end_row(); };
     row("databases", static_cast<int64_t>(databases_.size()));
@@ -170,10 +181,14 @@ class ShowLists final : public Show {
     row("dns_pending", 0);
   }
   void memory(Table& table) const {
-    const auto row = [&](std::string_view name, size_t size, int64_t used) {
-      table.text(name).number(static_cast<int64_t>(size)).number(used).number(0);
-      table.number(std::min<int64_t>(static_cast<int64_t>(size) * used, INT32_MAX))
-          .end_row();  // the column is an int4
+    const auto pooled = [&](std::string_view name, size_t size, size_t used, size_t free, size_t bytes) {
+      table.text(name).number(static_cast<int64_t>(size)).number(static_cast<int64_t>(used));
+      table.number(static_cast<int64_t>(free));
+      table.number(static_cast<int64_t>(std::min<size_t>(bytes, INT32_MAX))).end_row();  // the column is an int4
+    };
+    const auto row = [&](std::string_view name, size_t size,
+                         int64_t used) {  // what is not used is given back at once
+      pooled(name, size, static_cast<size_t>(used), 0, size * static_cast<size_t>(used));
     };
     row("user_cache", sizeof(pool::SharedUser), static_cast<int64_t>(users_.size()));
     row("db_cache", sizeof(pool::SharedDatabase), static_cast<int64_t>(databases_.size()));
@@ -181,9 +196,14 @@ class ShowLists final : public Show {
     row("server_cache", sizeof(Server), servers_);
     row("client_cache", sizeof(Client), clients_);
     row("prepared_statement_cache", sizeof(pool::StatementData), static_cast<int64_t>(pool::statements_known()));
+    const size_t records = engines_.conn_size > 0 ? engines_.conn_bytes / engines_.conn_size : 0;
+    pooled("conn_cache", engines_.conn_size, engines_.conns, records - engines_.conns, engines_.conn_bytes);
+    pooled("iobuf_cache", BlockPool::kSmall, engines_.blocks, engines_.pooled_blocks,
+           engines_.block_bytes + engines_.pooled_bytes);
   }
 
   ShowKind kind_;
+  net::EngineMemory engines_;  // of all workers
   std::set<std::pair<std::string, std::string>> pools_;
   std::set<std::string> databases_, users_;
   int64_t names_ = 0, slices_ = 0, clients_ = 0, login_ = 0, servers_ = 0;

@@ -93,6 +93,14 @@ void scrub(std::string& text) {
   text.clear();
 }
 
+Secret::~Secret() {
+  scrub(*this);
+}
+
+ScramKeys::~ScramKeys() {
+  scrub(*this);
+}
+
 void scrub(Digest& digest) {
   OPENSSL_cleanse(digest.data(), digest.size());
 }

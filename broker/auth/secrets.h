@@ -22,7 +22,9 @@ struct ScramSecret {
   Digest server_key{};
 };
 
+// Both overwrite what they hold when they end, so that no copy stays behind in freed memory or on the stack.
 struct Secret {
+  ~Secret();
   SecretKind kind = SecretKind::kNone;
   std::string text;   // as written in the file
   ScramSecret scram;  // of kScram
@@ -31,6 +33,7 @@ struct Secret {
 
 // A SCRAM client key, and the server key that must answer it. `known` is false when there is none.
 struct ScramKeys {
+  ~ScramKeys();
   bool known = false;
   Digest client_key{};
   Digest server_key{};

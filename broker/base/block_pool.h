@@ -62,6 +62,7 @@ class BlockPool {
   size_t bytes_in_use() const { return bytes_in_use_; }
   // How often malloc was called: stands still in a steady state.
   size_t allocations() const { return allocations_; }
+  size_t blocks_pooled() const { return small_.count + large_.count; }
   size_t bytes_pooled() const { return small_.count * kSmall + large_.count * kLarge; }
 
  private:

@@ -76,6 +76,18 @@ class AcceptHandler {
   ~AcceptHandler() = default;
 };
 
+// What an engine holds, for SHOW MEM.
+struct EngineMemory {
+  size_t conn_size = 0;          // of one connection's record
+  size_t conns = 0;              // records in use
+  size_t conn_bytes = 0;         // held for records, used or not
+  size_t blocks = 0;             // blocks in use, for unsent bytes and incomplete messages
+  size_t block_bytes = 0;        // their size
+  size_t pooled_blocks = 0;      // blocks waiting to be used again
+  size_t pooled_bytes = 0;       // their size
+  size_t block_allocations = 0;  // since the start
+};
+
 class Engine {
  public:
   virtual ~Engine() = default;
@@ -113,6 +125,7 @@ class Engine {
   virtual void wake() = 0;
   // Monotonic time, read once a turn (after waiting).
   virtual Micros now() const = 0;
+  virtual EngineMemory memory() const { return {}; }
 };
 
 inline size_t write(Engine& engine, Conn* conn, std::string_view bytes) {

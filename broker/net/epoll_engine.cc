@@ -59,8 +59,8 @@ void EpollEngine::wake() {
 }
 
 EngineMemory EpollEngine::memory() const {
-  return {conns_.in_use(),        conns_.bytes(),         blocks_.blocks_in_use(),
-          blocks_.bytes_in_use(), blocks_.bytes_pooled(), blocks_.allocations()};
+  return {sizeof(EpollConn),      conns_.in_use(),         conns_.bytes(),         blocks_.blocks_in_use(),
+          blocks_.bytes_in_use(), blocks_.blocks_pooled(), blocks_.bytes_pooled(), blocks_.allocations()};
 }
 
 // ---- Calls that begin a connection ----

@@ -18,16 +18,6 @@
 
 namespace berth::net {
 
-// For SHOW MEM.
-struct EngineMemory {
-  size_t conns = 0;              // records in use
-  size_t conn_bytes = 0;         // held for records, used or not
-  size_t blocks = 0;             // blocks in use, for unsent bytes and incomplete messages
-  size_t block_bytes = 0;        // their size
-  size_t pooled_bytes = 0;       // blocks waiting to be used again
-  size_t block_allocations = 0;  // since the start
-};
-
 class EpollEngine final : public Engine {
  public:
   // The size of the receive buffer, and so of the largest span lent when nothing was kept.
@@ -57,7 +47,7 @@ class EpollEngine final : public Engine {
   void wake() override;
   Micros now() const override { return now_; }
 
-  EngineMemory memory() const;
+  EngineMemory memory() const override;
 
  private:
   struct Listener {

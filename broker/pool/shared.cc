@@ -23,13 +23,14 @@ SharedUser* SharedRegistry::user(std::string_view name) {
   return named_entry(users_, name);
 }
 
-SharedPool* SharedRegistry::pool(std::string_view database, std::string_view key, std::string_view user) {
+SharedPool* SharedRegistry::pool(std::string_view database, std::string_view user, std::string_view replication) {
   const std::lock_guard<std::mutex> guard(mutex_);
-  auto& entry = pools_[{std::string(database), std::string(key)}];
+  auto& entry = pools_[PoolKey(database, user, replication)];
   if (!entry) {
     entry = std::make_unique<SharedPool>();
     entry->database = database;
-    entry->user = key;
+    entry->user = user;
+    entry->replication = replication;
     entry->of_database = named_entry(databases_, database);
     entry->of_user = named_entry(users_, user);
   }

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <tuple>
 
 #include "base/fault.h"
 #include "base/time.h"
@@ -70,6 +71,7 @@ struct alignas(64) SliceSignal {
 // One pool: a database and the user of its servers.
 struct SharedPool {
   std::string database, user;
+  std::string replication;  // not empty: its servers are replication connections of this kind
   SharedDatabase* of_database = nullptr;
   SharedUser* of_user = nullptr;
   Gate servers;                          // pool_size; the reserve comes on top
@@ -83,15 +85,17 @@ struct SharedPool {
   Params welcome;
 };
 
+// What names a pool: database, user, replication.
+using PoolKey = std::tuple<std::string, std::string, std::string>;
+
 // All of them, made at need and kept for the life of the process (a few hundred bytes each). Any thread; logins, pool
 // creation and reload only.
 class SharedRegistry {
  public:
   SharedDatabase* database(std::string_view name);
   SharedUser* user(std::string_view name);
-  // `key` tells pools of one user apart (replication connections); its gates are those of `user`.
-  SharedPool* pool(std::string_view database, std::string_view key, std::string_view user);
-  SharedPool* pool(std::string_view database, std::string_view user) { return pool(database, user, user); }
+  // Replication connections of a user are a pool of their own; their gates are the user's.
+  SharedPool* pool(std::string_view database, std::string_view user, std::string_view replication = {});
   template <typename F>
   void each_database(F&& f) {
     const std::lock_guard<std::mutex> guard(mutex_);
@@ -107,7 +111,7 @@ class SharedRegistry {
   std::mutex mutex_;
   std::map<std::string, std::unique_ptr<SharedDatabase>, std::less<>> databases_;
   std::map<std::string, std::unique_ptr<SharedUser>, std::less<>> users_;
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<SharedPool>> pools_;
+  std::map<PoolKey, std::unique_ptr<SharedPool>> pools_;
 };
 
 }  // namespace berth::pool

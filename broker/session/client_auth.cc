@@ -97,7 +97,10 @@ void Client::auth_succeeded() {
     const std::lock_guard<std::mutex> guard(context.globals.mutex);
     Learned& learned = context.globals.learned[login->user];
     if (login->verifier->learned().known) learned.keys = login->verifier->learned();
-    if (!login->verifier->password().empty()) learned.password = login->verifier->password();
+    if (!login->verifier->password().empty() && learned.password != login->verifier->password()) {
+      auth::scrub(learned.password);  // a longer one gets memory of its own
+      learned.password = login->verifier->password();
+    }
   }
   if (!login->replication.empty() && mode_fixed && mode != config::PoolMode::kSession) {
     return fatal(ClientEnd::kWrongMode, "0A000", {}, "This port is in transaction mode: connect to session_port.");
@@ -218,6 +221,8 @@ void Client::finish_login() {
     wire::put32(out, pid);
     out += cancel_key(pid, serial).substr(0, long_cancel_key ? 32 : 4);
   }
+  const std::string& notice = context.options().login_notify_message;
+  if (!notice.empty()) wire::put_error(out, wire::Severity::kNotice, "00000", notice);
   wire::put_ready(out, 'I');
   slice->pool.move(this, pool::ClientState::kIdle, context.now());
   if (context.options().log_connections) {

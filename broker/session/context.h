@@ -70,6 +70,7 @@ class Console {
 
 // What a client's login taught that servers may be logged in to with.
 struct Learned {
+  ~Learned() { auth::scrub(password); }
   auth::ScramKeys keys;
   std::string password;
 };
@@ -134,8 +135,7 @@ struct Context {
   auth::MockProfile mock_profile;  // what unknown users look like: computed from auth_file at each reload
   pool::StatementWindow statements;
   Outbox to_client, to_server;  // one turn's gathering; empty between calls
-  std::map<std::pair<std::string, std::string>, std::unique_ptr<Slice>>
-      slices;  // by database and user (with replication)
+  std::map<pool::PoolKey, std::unique_ptr<Slice>> slices;
   pool::ClientList startup_clients, console_clients, closing_clients;
   std::vector<Client*> client_by_index;  // pid -> client: see client_pid()
   std::vector<uint32_t> free_indexes;

@@ -10,11 +10,9 @@ namespace berth::session {
 Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database,
                   std::string_view user, std::string_view replication) {
   // Replication connections are a set of their own: a backend is one or the other from its start.
-  std::string key(user);
-  if (!replication.empty()) key.append(1, '\0').append("replication=").append(replication);
-  auto& slice = context.slices[{std::string(database), key}];
+  auto& slice = context.slices[pool::PoolKey(database, user, replication)];
   if (slice) return slice.get();
-  pool::SharedPool* shared = context.globals.registry.pool(database, key, user);
+  pool::SharedPool* shared = context.globals.registry.pool(database, user, replication);
   slice = std::make_unique<Slice>(shared, context.worker, context.workers, context.random.next());
   slice->pool.watch_pause(&context.globals.paused);
   slice->database = database;

@@ -222,6 +222,22 @@ def test_show_lists_has_what_exporters_read(broker):
 
 
 @pytest.mark.ours
+def test_show_mem_has_the_buffers(broker):
+    b = broker()
+    clients = [b.connect() for _ in range(3)]
+    clients[0].send(wire.query("select repeat('x', 20000000)"))  # and does not read
+    used = lambda: {r["name"]: {k: int(v) for k, v in r.items() if k != "name"} for r in b.console("show mem")}
+    eventually(lambda: used()["iobuf_cache"]["used"] > 0, "a buffer")
+    rows = used()
+    assert rows["iobuf_cache"]["memtotal"] >= rows["iobuf_cache"]["used"] * rows["iobuf_cache"]["size"] > 0
+    assert rows["conn_cache"]["used"] >= 5  # the clients, the console and a server
+    for row in ("conn_cache", "client_cache", "server_cache"):
+        assert rows[row]["memtotal"] == (rows[row]["used"] + rows[row]["free"]) * rows[row]["size"] > 0
+    clients[0].until("Z")
+    eventually(lambda: used()["iobuf_cache"]["used"] == 0, "the buffer given back")
+
+
+@pytest.mark.ours
 def test_show_disconnects(broker, postgres):
     """Why sessions ended: each reason of the log has its counter."""
     b = broker(max_user_client_connections=3)

@@ -359,3 +359,13 @@ def test_client_login_timeout(broker):
         assert all(e.text == "client_login_timeout" for e in wire.errors(said)), said
     assert "client_login_timeout" in b.log
     healthy(b)
+
+
+@pytest.mark.newer
+def test_login_notify_message(broker):
+    """A notice of the operator's at the end of the login, in both modes; none by default."""
+    b = broker(login_notify_message="This is a pooler, not PostgreSQL")
+    for c in (b.connect(), b.session()):
+        assert [m.fields["M"] for m in c.greeting if m.tag == "N"] == ["This is a pooler, not PostgreSQL"]
+        assert wire.tags(c.greeting).endswith("Z") and c.value("select 1") == "1"
+    assert not [m for m in broker().connect().greeting if m.tag == "N"]

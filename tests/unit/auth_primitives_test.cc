@@ -5,6 +5,7 @@
 #include <cstring>
 #include <thread>
 
+#include "auth/exchange.h"
 #include "auth/key_cache.h"
 #include "auth/limits.h"
 #include "auth/mock.h"
@@ -207,6 +208,23 @@ TEST(Secrets, ScrubOverwritesAllOfTheMemory) {
   scrub(keys);
   EXPECT_FALSE(keys.known);
   EXPECT_EQ(keys.client_key, Digest{});
+}
+
+// What is inside the object itself (short texts are) can be looked at after its end.
+template <typename T>
+std::string memory_after(T&& made) {
+  using Made = std::decay_t<T>;
+  alignas(Made) static unsigned char storage[sizeof(Made)];
+  (new (storage) Made(std::forward<T>(made)))->~Made();
+  return {reinterpret_cast<const char*>(storage), sizeof storage};
+}
+
+TEST(Secrets, NothingStaysBehindAtTheEnd) {
+  EXPECT_EQ(memory_after(parse_secret("hunter2")).find("hunter2"), std::string::npos);
+  Digest key;
+  key.fill('k');
+  EXPECT_EQ(memory_after(ScramKeys{true, key, key}).find("kkkk"), std::string::npos);
+  EXPECT_EQ(memory_after(Proof{parse_secret("hunter2"), {true, key, key}}).find_first_of("hk"), std::string::npos);
 }
 
 TEST(Secrets, ComparisonT17) {

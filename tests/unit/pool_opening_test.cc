@@ -487,8 +487,11 @@ TEST(Gates, ARegistryKeepsWhatItHasMade) {
   EXPECT_EQ(registry.pool("db", "user"), pool);
   EXPECT_NE(registry.pool("db", "other"), pool);
   EXPECT_NE(registry.pool("user", "db"), pool);
-  SharedPool* replication = registry.pool("db", std::string("user\0replication=true", 21), "user");
+  SharedPool* replication = registry.pool("db", "user", "true");
   EXPECT_NE(replication, pool);
+  EXPECT_EQ(replication->user, "user");
+  EXPECT_EQ(replication->replication, "true");
+  EXPECT_NE(registry.pool("db", "user", "database"), replication);
   EXPECT_EQ(replication->of_user, pool->of_user) << "one user, one limit";
   EXPECT_EQ(replication->of_database, registry.database("db"));
   EXPECT_EQ(pool->of_user, registry.user("user"));
