@@ -35,9 +35,10 @@ struct Habits {
   int rest_percent = 0;    // of steps after which it says nothing for a while
   bool simple = true, extended = true, named = true, errors = true, blocks = true, copy = true, settings = true,
        commands = true, functions = true, sleeps = true, large = false, flush = true;
-  // RESET and DISCARD ALL inside transactions, and with more sent behind them before they are answered. What the
-  // broker tells of settings is not always right then: left out but for SIM_RESETS=1.
-  bool resets_anywhere = false;
+  // What the broker is known not to get right yet, and is said with SIM_GAPS=1 only: RESET and DISCARD ALL inside
+  // transactions or with more sent behind them before they are answered (what is told of settings); a COPY by the
+  // extended protocol whose data is sent ahead, in worlds where its client may leave meanwhile.
+  bool gaps = false, copy_ahead = false;
 };
 
 class SimClient {

@@ -68,7 +68,7 @@ void SimClient::put_sync() {
 
 // A RESET or DISCARD ALL may stand here; then it is the last for now.
 bool SimClient::may_reset() {
-  if (habits_.resets_anywhere) return true;
+  if (habits_.gaps) return true;
   if (!begins_batch_ || open_batch_ || pending_ready_ > 0 || status_ != 'I') return false;
   unnamed_is_barred_ = reset_ahead_ = true;
   return true;
@@ -109,7 +109,7 @@ std::string SimClient::one_statement(bool simple, bool kept) {
           case 2: return "set application_name to 'x" + std::to_string(random_.below(3)) + "' /*" + tag + "*/";
           case 3: return "set local work_mem to '1MB' /*" + tag + "*/";
           default:
-            if ((kept && !habits_.resets_anywhere) || !may_reset()) continue;
+            if ((kept && !habits_.gaps) || !may_reset()) continue;
             return pick({"reset TimeZone /*", "reset all /*", "reset DateStyle /*"}) + tag + "*/";
         }
       case 11:
@@ -289,8 +289,8 @@ void SimClient::copy_data() {
 
 void SimClient::copy_batch() {
   const std::string sql = "copyin " + next_tag();
-  const bool ahead = chance(40);
-  if (chance(50)) {
+  const bool simple = chance(50), ahead = chance(40) && (simple || habits_.copy_ahead);
+  if (simple) {
     sync_after_copy_ = false;
     std::string bytes;
     wire::put_query(bytes, sql);

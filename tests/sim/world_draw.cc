@@ -45,7 +45,9 @@ void World::draw_scenario() {
   h.rest_percent = s.impatient ? 5 : 0;
   if (!h.extended) h.simple = true;
   h.large = chance(20);
-  h.resets_anywhere = std::getenv("SIM_RESETS") != nullptr;
+  h.gaps = std::getenv("SIM_GAPS") != nullptr;
+  const bool all_stay = h.leave_percent == 0 && !s.faults && !s.impatient && !s.statements && s.operators == 0;
+  h.copy_ahead = h.gaps || all_stay;
   NetProfile& net = network_.profile;
   net.chunk_most = chance(30) ? 8 : (chance(50) ? 200 : 65536);
   net.idle_percent = static_cast<int>(random_.below(60));
