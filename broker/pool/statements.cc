@@ -26,10 +26,13 @@ Statement StatementWindow::intern(std::string_view sql, std::string_view types, 
   uint64_t hash = siphash(process_key(), sql);
   if (plan && !FAULT(statement_of_other_settings)) hash ^= plan->hash * 0x9e3779b97f4a7c15u;
   for (char c : types) hash = hash * 31 + static_cast<unsigned char>(c);
-  Statement& slot = slots_[hash % kSlots];
-  if (slot && slot->hash == hash && slot->sql == sql && slot->types == types &&
-      (slot->plan == plan || FAULT(statement_of_other_settings)))
-    return slot;
+  auto& set = sets_[hash % kSets];
+  for (const Place& place : set) {
+    const Statement& known = place.statement;
+    if (place.hash == hash && known && known->sql == sql && known->types == types &&
+        (known->plan == plan || FAULT(statement_of_other_settings)))
+      return known;
+  }
   StatementData data;
   data.sql = sql;
   data.types = types;
@@ -37,8 +40,9 @@ Statement StatementWindow::intern(std::string_view sql, std::string_view types, 
   data.hash = hash;
   data.id = next_id();
   data.name = std::string(kStatementPrefix) + std::to_string(data.id);
-  slot = Statement(table().intern(std::move(data)));
-  return slot;
+  std::move_backward(set.begin(), set.end() - 1, set.end());
+  set.front() = {hash, Statement(table().intern(std::move(data)))};
+  return set.front().statement;
 }
 
 Statement StatementWindow::intern_command(StatementData::Command command, std::string_view name, std::string_view sql,

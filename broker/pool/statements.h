@@ -49,11 +49,17 @@ class StatementWindow {
   // A statement that acts on statements. For kDeallocate, `name` is the client's name of what it drops.
   Statement intern_command(StatementData::Command command, std::string_view name, std::string_view sql,
                            std::string_view types, const Params& plan);
-  void clear() { slots_ = {}; }
+  void clear() { sets_ = {}; }
 
  private:
-  static constexpr size_t kSlots = 1024;
-  std::array<Statement, kSlots> slots_{};
+  // Each hash has a set of places, the newest statement first: a few hundred that alternate all find room, where
+  // with one place each a quarter of them would take turns in it, and every turn costs a lock and an allocation.
+  static constexpr size_t kSets = 128, kPlaces = 8;
+  struct Place {
+    uint64_t hash = 0;
+    Statement statement;
+  };
+  std::array<std::array<Place, kPlaces>, kSets> sets_{};
 };
 
 // Which statements a server has, least recently used first: open addressing over ids, no allocation after the first

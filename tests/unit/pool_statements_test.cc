@@ -68,6 +68,19 @@ TEST(Statements, AFullWindowIsOnlySlower) {
   EXPECT_EQ(statements_known(), before) << "what nobody holds is gone";
 }
 
+// Where a few hundred statements alternate, each is found without the lock: a new one takes the next number, so the
+// numbers tell how often something was made.
+TEST(Statements, AWindowKeepsAFewHundred) {
+  const auto one = window();
+  const auto number = [&one](int i) { return one->intern("kept " + std::to_string(i), kNoTypes, Params())->id; };
+  for (int i = 0; i < 300; ++i) number(i);
+  const uint64_t before = number(-1);
+  for (int round = 0; round < 5; ++round) {
+    for (int i = 0; i < 300; ++i) number(i);
+  }
+  EXPECT_LE(number(-2) - before - 1, 5 * 300 / 10) << "looked up under the lock";
+}
+
 TEST(Statements, ThreadsAgree) {
   const size_t before = statements_known();
   std::vector<std::vector<Statement>> found(4);
