@@ -85,6 +85,12 @@ demo-down: ## stop what demo-up started
 check: deps ## run every test; ends with one line "N passed, N failed" (CHECK_STEPS=a,b for some of them)
 	@$(PYTHON) tests/check.py
 
+.PHONY: check-drivers
+check-drivers: deps ## JDBC, node-postgres and postgres.js through both ports (installs a JDK and npm packages; not in check)
+	@bash tests/e2e/optional/deps.sh
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) -m pytest -q tests/e2e/optional
+
 .PHONY: bench bench-peers
 bench: deps ## side by side with other brokers, as ratios
 	@$(MAKE) --no-print-directory all
