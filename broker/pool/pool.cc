@@ -44,7 +44,7 @@ void Pool::move(ClientNode* client, ClientState to, Micros now) {
 }
 
 bool Pool::session_may_take() const {
-  if (limits_.transaction_reserve <= 0) return true;
+  if (limits_.transaction_reserve <= 0 || FAULT(reserve_ignored)) return true;
   const int64_t most = std::max<int64_t>(1, limits_.pool_size - limits_.transaction_reserve);
   return shared_->session_held.load(std::memory_order_relaxed) < most;
 }
@@ -170,7 +170,7 @@ static Micros doubled(Micros first, int times, Micros most) {
 }
 
 void Pool::open_failed(Micros now) {
-  ++failures_;
+  if (!FAULT(no_back_off)) ++failures_;
   const Micros wait =
       std::min(doubled(kBackoffFirst, failures_, kBackoffMost), std::max(limits_.login_retry, kMillisecond));
   // Jitter: between three quarters and all of it, so that the slices and brokers of a fleet do not knock together.

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <string>
 
+#include "base/fault.h"
 #include "base/random.h"
 #include "pool/node.h"
 #include "pool/shared.h"
@@ -115,7 +116,7 @@ class Pool {
   SharedPool* shared() const { return shared_; }
   const Limits& limits() const { return limits_; }
   bool paused() const {
-    return paused_ || (all_paused_ && all_paused_->load(std::memory_order_relaxed)) ||
+    return (paused_ && !FAULT(pause_ignored)) || (all_paused_ && all_paused_->load(std::memory_order_relaxed)) ||
            shared_->of_database->paused.load(std::memory_order_relaxed);
   }
 

@@ -42,6 +42,7 @@ void Client::begin_auth() {
     counted = true;
     login->entry = config.find_database(login->database);
     login->database_missing = login->entry == nullptr;
+    if (login->database_missing && FAULT(database_told_early)) return auth_succeeded();
   }
   if (login->console && login->user == "pgbouncer" && unix_socket && context.console_peer &&
       context.console_peer(context.engine.descriptor(conn))) {

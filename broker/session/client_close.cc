@@ -1,6 +1,7 @@
 // The last chapter: errors that end a session, disconnects, and what they leave behind for the server.
 #include <cstring>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "pool/watch.h"
 #include "session/client.h"
@@ -84,7 +85,7 @@ void Client::close(ClientEnd why, std::string_view text) {
   ASSERT(server == nullptr);
   if (counted_gates) {
     slice->pool.shared()->of_database->clients.release();
-    context.globals.registry.user(user_name())->clients.release();
+    if (!FAULT(client_place_kept)) context.globals.registry.user(user_name())->clients.release();
     counted_gates = false;
   }
   if (counted) context.globals.clients.release();
@@ -104,7 +105,8 @@ void Client::on_eof(int error) {
 
 void Client::on_drained() {
   context.engine.resume(conn, net::kPauseBackpressure);
-  if (server && server->conn && !server->closing()) context.engine.resume(server->conn, net::kPauseBackpressure);
+  if (server && server->conn && !server->closing() && !FAULT(backpressure_for_ever))
+    context.engine.resume(server->conn, net::kPauseBackpressure);
 }
 
 void Client::on_closed() {

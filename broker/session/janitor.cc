@@ -2,6 +2,7 @@
 // configuration's arrival.
 #include <algorithm>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "session/cancel.h"
 #include "session/client.h"
@@ -157,7 +158,7 @@ void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
                        (before->hosts != after->hosts || before->port != after->port ||
                         before->dbname != after->dbname || before->user != after->user ||
                         before->connect_query != after->connect_query || before->password != after->password);
-    if (moved || !after) slice->pool.reconnect();
+    if ((moved || !after) && !FAULT(moved_entry_kept)) slice->pool.reconnect();
   }
   const std::shared_ptr<const config::Config> old =
       context.config;  // entries point into it until the loop below is done

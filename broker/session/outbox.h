@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "net/engine.h"
 #include "session/limits.h"
 
@@ -38,7 +39,7 @@ class Outbox {
   char* reserve(size_t size) {
     ASSERT(size <= kArena);
     if (used_ + size > kArena) {  // all that was reserved before is lent by now: it goes out, and the arena is free
-      send();
+      if (!FAULT(arena_overwritten)) send();
       used_ = 0;
     }
     char* at = arena_.data() + used_;

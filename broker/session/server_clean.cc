@@ -27,7 +27,8 @@ void Server::fail_batch() {
 void Server::undo(Request& request, bool failed, size_t after) {
   if (request.kind == Request::Kind::kParse && request.on_server && !FAULT(failed_parse_kept))
     statements.remove(*request.statement);
-  if (request.kind == Request::Kind::kClose && request.on_server) statements.add(request.statement);
+  if (request.kind == Request::Kind::kClose && request.on_server && !FAULT(skipped_close_counted))
+    statements.add(request.statement);
   if (request.unnamed) unnamed.reset();  // whatever the server has now, it is not known
   Client* owner = request.owner;
   if (!owner || owner != client) return;
@@ -186,7 +187,7 @@ void Server::release() {
   if (close_after) return close(ServerEnd::kNotUsable);
   if (slice->pool.stale(this)) return close(ServerEnd::kReconfigured);
   if (expires_at && context->now() >= expires_at) return close(ServerEnd::kLifetime);
-  if (other_identity()) dirty = true;
+  if (other_identity() && !FAULT(identity_kept)) dirty = true;
   if ((!cancels.empty() && !FAULT(cancel_hits_the_next)) || dirty || context->options().server_reset_query_always) {
     slice->pool.move(this, pool::ServerState::kCleaning, context->now());
     deadline = context->now() + kDrainTime;

@@ -273,6 +273,20 @@ def test_database_removed_by_a_reload(broker):
     assert other.value("select 'served'") == "served"
 
 
+def test_reload_leads_a_database_elsewhere(broker):
+    """A server of the old place ends its transaction and is not used again."""
+    b = broker(default_pool_size=2)
+    inside, outside = b.connect(), b.connect()
+    inside.query("begin")
+    assert outside.value("select current_database()") == "e2e"
+    b.databases["e2e"] = b.databases["e2e2"]
+    b.reload()
+    eventually(lambda: outside.value("select current_database()") == "e2e2", "the new place")
+    assert inside.value("select current_database()") == "e2e"
+    inside.query("commit")
+    assert inside.value("select current_database()") == "e2e2"
+
+
 def test_storm_of_reloads(broker):
     """class 66"""
     b = broker()
