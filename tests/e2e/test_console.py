@@ -7,7 +7,7 @@ import pytest
 from harness import wire
 from harness.broker import IS_PGBOUNCER
 from harness.raw import Raw, Refused, cancel
-from harness.system import eventually
+from harness.system import eventually, in_threads
 
 OIDS = {"s": 25, "T": 25, "i": 23, "q": 20, "N": 1700}
 
@@ -321,6 +321,20 @@ def test_set_changes_and_is_seen(broker):
     one, two = b.connect(), b.connect()
     one.query("begin"), two.query("begin")
     assert one.value("select pg_backend_pid()") != two.value("select pg_backend_pid()")
+
+
+@pytest.mark.ours
+def test_set_from_two_workers_at_once(broker):
+    """Both values are kept, however the two cross."""
+    b = broker(workers=2)
+    consoles = [b.new_console() for _ in range(4)]
+    keys = ("query_timeout", "client_idle_timeout", "server_lifetime", "server_idle_timeout")
+    for value in range(100, 130):
+        in_threads(4, lambda n: consoles[n](f"set {keys[n]} = {value}"))
+        shown = {r["key"]: r["value"] for r in consoles[value % 4]("show config")}
+        assert [shown[key] for key in keys] == [str(value)] * 4
+    for console in consoles:
+        console.close()
 
 
 def test_pause_and_resume(broker):
