@@ -36,6 +36,13 @@ class Bench final : public session::Fleet {
     config.options.log_connections = config.options.log_disconnections = config.options.log_pooler_errors = false;
   }
 
+  // Everything ends, and within a few turns nothing is left.
+  ~Bench() {
+    session::close_everything(context);
+    for (int i = 0; i < 1000 && (session::anything_open(context) || engine.open() > 0 || !mail_.empty()); ++i) turn();
+    ASSERT(!session::anything_open(context) && engine.open() == 0);
+  }
+
   // Puts `config` in place: the first time, and as a reload does.
   void apply() {
     auto next = std::make_shared<config::Config>(config);
