@@ -113,26 +113,62 @@ std::string quote_identifier(std::string_view text) {
   return out + "\"";
 }
 
+namespace {
+
+// SELECT set_config(...), set_config(...), ...
+class SettingsSelect {
+ public:
+  // `value` is SQL: a literal, NULL, or an expression.
+  void set(std::string_view name, std::string_view value) {
+    sql_ += sql_.empty() ? "SELECT " : ",";
+    sql_ += "pg_catalog.set_config(" + quote_literal(name) + ",";
+    sql_.append(value).append(",false)");
+  }
+  static std::string current(std::string_view name) {
+    return "pg_catalog.current_setting(" + quote_literal(name) + ")";
+  }
+  std::string take() { return std::move(sql_); }
+
+ private:
+  std::string sql_;
+};
+
+}  // namespace
+
+static std::string saved_name(std::string_view name) {
+  return "pgberth_saved." + std::string(name);
+}
+
+std::string lend_settings_sql(const Params& want) {
+  SettingsSelect select;
+  for (const auto& [name, value] : want->values) {
+    select.set(saved_name(name), SettingsSelect::current(name));
+    select.set(name, quote_literal(value));
+  }
+  return select.take();
+}
+
+std::string return_settings_sql(const Params& want) {
+  SettingsSelect select;
+  for (const auto& [name, value] : want->values) select.set(name, SettingsSelect::current(saved_name(name)));
+  return select.take();
+}
+
 std::string difference_sql(const Params& have, const Params& want) {
   if (have == want) return {};
-  std::string sets;
-  const auto set = [&sets](std::string_view name, std::string_view literal) {
-    sets += sets.empty() ? "SELECT " : ",";
-    sets += "pg_catalog.set_config(" + quote_literal(name) + ",";
-    sets.append(literal).append(",false)");
-  };
+  SettingsSelect select;
   if (have) {
     for (const auto& [name, value] : have->values) {
-      if (!is_fixed_parameter(name) && !(want && want->find(name))) set(name, "NULL");
+      if (!is_fixed_parameter(name) && !(want && want->find(name))) select.set(name, "NULL");
     }
   }
   if (want) {
     for (const auto& [name, value] : want->values) {
       const std::string* now = have ? have->find(name) : nullptr;
-      if (!is_fixed_parameter(name) && !(now && *now == value)) set(name, quote_literal(value));
+      if (!is_fixed_parameter(name) && !(now && *now == value)) select.set(name, quote_literal(value));
     }
   }
-  return sets;
+  return select.take();
 }
 
 }  // namespace berth::pool

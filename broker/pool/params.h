@@ -45,6 +45,10 @@ const Params& plan_params(const Params& params);
 // are left alone. Values travel by set_config(), which takes them as a configuration file does (a list of schemas
 // stays a list); a NULL value resets, which is what happens to parameters that `want` does not name.
 std::string difference_sql(const Params& have, const Params& want);
+// Where the session's values are not known: a SELECT that puts those that `want` names aside, in parameters of the
+// broker's, and sets `want`'s; and one that puts them back.
+std::string lend_settings_sql(const Params& want);
+std::string return_settings_sql(const Params& want);
 std::string quote_literal(std::string_view text);
 std::string quote_identifier(std::string_view text);
 

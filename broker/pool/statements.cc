@@ -45,15 +45,15 @@ Statement StatementWindow::intern(std::string_view sql, std::string_view types, 
   return set.front().statement;
 }
 
-Statement StatementWindow::intern_command(StatementData::Command command, std::string_view name, std::string_view sql,
-                                          std::string_view types, const Params& plan) {
+Statement StatementWindow::intern_command(StatementData::Command command, std::string_view operand,
+                                          std::string_view sql, std::string_view types, const Params& plan) {
   StatementData data;
   data.sql = command == StatementData::Command::kDeallocate ? kDeallocateSpare : sql;
   data.types = types;
   data.plan = plan;
   data.command = command;
-  data.deallocates = name;
-  data.hash = siphash(process_key(), data.sql) ^ siphash(process_key(), name) * 3;
+  data.operand = operand;
+  data.hash = siphash(process_key(), data.sql) ^ siphash(process_key(), operand) * 3;
   data.id = next_id();
   data.name = std::string(kStatementPrefix) + std::to_string(data.id);
   return Statement(table().intern(std::move(data)));

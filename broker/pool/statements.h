@@ -19,15 +19,15 @@ struct StatementData {
   std::string types;  // count and OIDs, in wire form
   Params plan;        // plan_params of the client at its Parse
   uint64_t hash = 0;
-  // What executing it does to prepared statements themselves; `deallocates` is the client's name of kDeallocate,
-  // whose `sql` is then kDeallocateSpare.
-  enum class Command : uint8_t { kNone, kDeallocate, kDeallocateAll, kDiscardAll };
+  // What executing it does to prepared statements or settings. `operand` is the client's name of the statement of
+  // kDeallocate, whose `sql` is then kDeallocateSpare, or the parameter of kReset.
+  enum class Command : uint8_t { kNone, kDeallocate, kDeallocateAll, kDiscardAll, kReset, kResetAll };
   Command command = Command::kNone;
-  std::string deallocates;
+  std::string operand;
   uint64_t id = 0;   // unique in this process
   std::string name;  // on servers: kStatementPrefix and the id
   bool same(const StatementData& other) const {
-    return sql == other.sql && types == other.types && plan == other.plan && deallocates == other.deallocates;
+    return sql == other.sql && types == other.types && plan == other.plan && operand == other.operand;
   }
 };
 using Statement = Held<StatementData>;
@@ -46,8 +46,8 @@ inline constexpr std::string_view kDeallocateSpare = "DEALLOCATE berth_spare";
 class StatementWindow {
  public:
   Statement intern(std::string_view sql, std::string_view types, const Params& plan);
-  // A statement that acts on statements. For kDeallocate, `name` is the client's name of what it drops.
-  Statement intern_command(StatementData::Command command, std::string_view name, std::string_view sql,
+  // A statement that acts on statements or settings; see StatementData.
+  Statement intern_command(StatementData::Command command, std::string_view operand, std::string_view sql,
                            std::string_view types, const Params& plan);
   void clear() { sets_ = {}; }
 

@@ -72,7 +72,12 @@ class Client final : public net::Handler, public pool::ClientNode {
   pool::Params start_params;  // those it logged in with: what RESET goes back to
   pool::ClientStatements statements;
   pool::Statement unnamed;
-  pool::Statement bound;  // what the unnamed portal would do to statements (DEALLOCATE, DISCARD ALL), if anything
+  // Portals whose Execute acts on statements or settings (DEALLOCATE, DISCARD ALL, RESET). Rare: null without any.
+  struct Bound {
+    std::string portal;
+    pool::Statement statement;
+  };
+  std::unique_ptr<std::vector<Bound>> bound;
   std::unique_ptr<Login> login;
   std::string user;  // its own name, where the servers' user is another (forced by the database entry)
   uint64_t serial;   // `id` in SHOW CLIENTS, and part of the cancel key

@@ -109,10 +109,10 @@ bool ClientRelay::message() {
   }
   switch (head_.tag) {
     case wire::kQuery: return query();
-    case wire::kParse: return own_names_ ? extended(Request::Kind::kParse) : parse();
-    case wire::kBind: return own_names_ ? extended(Request::Kind::kBind) : bind();
+    case wire::kParse: return own_names_ ? own_parse() : parse();
+    case wire::kBind: return own_names_ ? own_bind() : bind();
     case wire::kDescribe: return own_names_ ? extended(Request::Kind::kDescribe) : describe();
-    case wire::kClose: return own_names_ ? extended(Request::Kind::kClose) : close();
+    case wire::kClose: return own_names_ ? own_close() : close();
     case wire::kExecute: return execute();
     case wire::kSync:
       client_.skipping = client_.in_batch = server_->unsynced = false;
@@ -161,7 +161,7 @@ void ClientRelay::end_batch() {
   server_->batch_end = end;
   if (server_->names_changed) server_->names_end = end;
   if (server_->unnamed_changed) server_->unnamed_end = end;
-  server_->names_changed = server_->unnamed_changed = false;
+  server_->names_changed = server_->unnamed_changed = server_->executed = false;
 }
 
 Request& ClientRelay::push(Request::Kind kind) {
@@ -235,7 +235,7 @@ void ClientRelay::answer_synthetic() {
 }
 
 bool ClientRelay::query() {
-  if (!own_names_ && head_.size <= pool_command_max()) {
+  if (head_.size <= pool_command_max()) {
     bool stop;
     if (!whole(pool_command_max(), stop)) return false;  // its first bytes alone could not tell
     std::string_view sql = body();
@@ -264,11 +264,13 @@ void ClientRelay::drop_unnamed(Request& request) {
 }
 
 bool ClientRelay::execute() {
-  client_.in_batch = server_->unsynced = true;
+  client_.in_batch = server_->unsynced = server_->executed = true;
   if (client_.bound) {
     bool stop;
     if (!whole(kTargetMax, stop)) return false;
-    if (!body().empty() && body()[0] == '\0') return execute_command();
+    std::string_view rest = body(), portal;
+    if (!wire::take_cstring(rest, portal)) return fail("invalid Execute message");
+    if (const pool::Statement command = bound_command(portal)) return execute_command(command);
   }
   push(Request::Kind::kExecute);
   return pass();

@@ -48,16 +48,25 @@ class ClientRelay {
   bool bind();
   bool describe();
   bool close();
-  bool query_command(std::string_view sql, bool& done);
-  bool execute_command();
-  pool::Statement intern(const wire::ParseMessage& message);
   void forward_parse(std::string_view name, const wire::ParseMessage& message);
   void ensure(const pool::Statement& statement);
   bool must_wait(std::string_view name) const;
   bool must_wait_for_all() const;
   bool wait();
   bool resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name);
+  // client_commands.cc
+  bool query_command(std::string_view sql, bool& done);
+  void query_then_settings(const pool::StatementData& command, std::string_view settings);
+  std::string settings_after(const pool::StatementData& command) const;
+  void bind_command(std::string_view portal, const pool::Statement& statement);
+  pool::Statement bound_command(std::string_view portal) const;
+  bool execute_command(const pool::Statement& command);
+  pool::Statement intern(const wire::ParseMessage& message);
   void apply_command(Request& request, const pool::StatementData& command);
+  bool own_parse();
+  bool own_bind();
+  bool own_close();
+  void remember_own(Request& request, std::string_view name, const pool::Statement& command);
 
   static constexpr uint64_t pool_command_max() { return wire::kStatementCommandMax; }
   std::string_view body() const { return bytes_.substr(at_ + wire::kHeaderSize, head_.size - wire::kHeaderSize); }

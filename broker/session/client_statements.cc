@@ -9,25 +9,6 @@ namespace berth::session {
 
 using Command = pool::StatementData::Command;
 
-pool::Statement ClientRelay::intern(const wire::ParseMessage& message) {
-  const pool::Params& plan = pool::plan_params(client_.params);
-  if (wire::may_be_statement_command(message.sql)) {
-    const wire::StatementCommand command = wire::parse_statement_command(message.sql);
-    switch (command.kind) {
-      case wire::StatementCommand::Kind::kNone: break;
-      case wire::StatementCommand::Kind::kDeallocate:
-        if (!client_.statements.find(command.name)) break;  // one that SQL made: PostgreSQL knows it under this name
-        return context_.statements.intern_command(Command::kDeallocate, command.name, message.sql, message.types,
-                                                  plan);
-      case wire::StatementCommand::Kind::kDeallocateAll:
-        return context_.statements.intern_command(Command::kDeallocateAll, {}, message.sql, message.types, plan);
-      case wire::StatementCommand::Kind::kDiscardAll:
-        return context_.statements.intern_command(Command::kDiscardAll, {}, message.sql, message.types, plan);
-    }
-  }
-  return context_.statements.intern(message.sql, message.types, plan);
-}
-
 void ClientRelay::forward_parse(std::string_view name, const wire::ParseMessage& message) {
   emit();
   const uint64_t size = 4 + name.size() + 1 + message.sql.size() + 1 + message.types.size();
@@ -58,7 +39,6 @@ bool ClientRelay::parse() {
   const bool of_names = !message.name.empty() || wire::may_be_statement_command(message.sql);
   if (of_names && must_wait("names")) return wait();
   client_.in_batch = server_->unsynced = true;
-  if (client_.bound) client_.bound.reset();
   if (wire::may_be_set(message.sql)) note_set(message.sql);
   client_.slice->counters.client_parse_count++;
   if (message.name.empty()) return parse_unnamed(intern(message));
@@ -71,19 +51,22 @@ bool ClientRelay::parse() {
     return wait();  // is it in a failed transaction?
   server_->names_changed = true;
   const bool refused = server_->status == 'E' && !ends_transaction(message.sql);
+  emit();
   if (known && !refused) {
-    emit();
     Request& request = push(Request::Kind::kParsedAlready);
     request.undo = std::make_unique<Request::Undo>();
     request.undo->name = message.name;
   } else {
-    emit();
+    // Refused, unless what this batch has executed ends the failed transaction: then the name must not be in use
+    // there.
+    const bool again = known && server_->executed;
     wire::ParseMessage sent = message;
     sent.sql = statement->sql;
+    if (again) server_->inject_close('S', statement->name);
     if (!known) server_->remember(statement, context_.options().max_prepared_statements);
     Request& request = push(Request::Kind::kParse);
     request.statement = statement;
-    request.on_server = !known;
+    request.on_server = again || !known;
     request.undo = std::make_unique<Request::Undo>();
     request.undo->name = message.name;
     client_.slice->counters.server_parse_count++;
@@ -113,10 +96,16 @@ bool ClientRelay::parse_unnamed(pool::Statement statement) {
 // The name is in use: 42P05 from PostgreSQL itself, which sees its own name in use.
 bool ClientRelay::parse_again(const pool::Statement& there, const wire::ParseMessage& message) {
   emit();
-  if (!server_->statements.has(*there)) server_->names_changed = true;
-  ensure(there);
+  // In a failed transaction PostgreSQL refuses it without looking at the name, and would refuse to make it.
+  if (server_->status != 'E' || server_->executed || ends_transaction(message.sql)) {
+    if (!server_->statements.has(*there)) server_->names_changed = true;
+    ensure(there);
+  }
   Request& request = push(Request::Kind::kParse);
   request.statement = there;
+  request.previous = there;
+  request.undo = std::make_unique<Request::Undo>();
+  request.undo->name = message.name;  // for the error's text; the name keeps its meaning
   forward_parse(there->name, message);
   return consume(head_.size);
 }
@@ -169,11 +158,7 @@ bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& st
       server_->unnamed = statement;
     } else {
       // Another client's unnamed statement may be there: drop it, so that PostgreSQL says 26000.
-      std::string close_it;
-      wire::put_close_statement(close_it, "");
-      out_.copy(close_it);
-      Request& request = server_->requests.push();
-      request.kind = Request::Kind::kClose;
+      server_->inject_close('S', "");
       server_->unnamed.reset();
     }
     return false;
@@ -222,13 +207,7 @@ bool ClientRelay::bind() {
   pool::Statement statement;
   std::string missing;
   const bool rename = resolve(names.statement, values_of_bind(body_at_hand().substr(names.size)), statement, missing);
-  if (names.portal.empty()) {
-    if (statement && statement->command != Command::kNone) {
-      client_.bound = statement;
-    } else if (client_.bound) {
-      client_.bound.reset();
-    }
-  }
+  if (client_.bound || (statement && statement->command != Command::kNone)) bind_command(names.portal, statement);
   push(Request::Kind::kBind).statement = statement;
   if (!rename) return pass();
   const std::string_view name = statement ? std::string_view(statement->name) : std::string_view(missing);
@@ -313,65 +292,6 @@ bool ClientRelay::close() {
   }
   emit();
   return consume(head_.size);
-}
-
-// What DEALLOCATE and DISCARD do to the client's and the server's statements, done when they are sent (what the
-// client sends next counts on it) and undone if PostgreSQL refuses them.
-void ClientRelay::apply_command(Request& request, const pool::StatementData& command) {
-  request.undo = std::make_unique<Request::Undo>();
-  server_->names_changed = true;
-  if (command.command == Command::kDeallocate) {
-    const pool::Statement* there = client_.statements.find(command.deallocates);
-    if (!there) return;
-    request.previous = *there;
-    request.undo->name = command.deallocates;
-    client_.statements.erase(command.deallocates);
-    return;
-  }
-  request.undo->all_statements = true;
-  request.undo->of_client = std::move(client_.statements);
-  request.undo->of_server = std::move(server_->statements);
-  client_.statements = {};
-  server_->statements = {};
-}
-
-// False: it is none. `done` says what query() is to return.
-bool ClientRelay::query_command(std::string_view sql, bool& done) {
-  wire::ParseMessage message;
-  message.sql = sql;
-  message.types = std::string_view("\0\0", 2);
-  const wire::StatementCommand command = wire::parse_statement_command(sql);
-  if (command.kind == wire::StatementCommand::Kind::kNone) return false;
-  if (must_wait_for_all()) {
-    done = wait();
-    return true;
-  }
-  const pool::Statement statement = intern(message);
-  if (statement->command == Command::kNone) return false;
-  emit();
-  if (statement->command == Command::kDeallocate) server_->inject_spare();
-  Request& request = push(Request::Kind::kQuery);
-  drop_unnamed(request);
-  apply_command(request, *statement);
-  end_batch();
-  if (statement->command != Command::kDeallocate) {
-    done = pass();
-    return true;
-  }
-  std::string sent;
-  wire::put_query(sent, statement->sql);
-  out_.copy(sent);
-  done = consume(head_.size);
-  return true;
-}
-
-bool ClientRelay::execute_command() {
-  if (must_wait_for_all()) return wait();
-  emit();
-  if (client_.bound->command == Command::kDeallocate) server_->inject_spare();
-  Request& request = push(Request::Kind::kExecute);
-  apply_command(request, *client_.bound);
-  return pass();
 }
 
 }  // namespace berth::session

@@ -26,6 +26,7 @@ struct Request {
     kExecute,        // CommandComplete, EmptyQueryResponse or PortalSuspended, after rows or a COPY
     kClose,          // CloseComplete
     kCopyEnd,        // CopyDone or CopyFail: nothing, but a Sync before it was swallowed by the COPY
+    kSwallowed,      // a Sync that a COPY has swallowed: nothing
     kParsedAlready,  // nothing was sent: ParseComplete is the broker's, since the server has the statement
     kClosedAlready,  // nothing was sent: CloseComplete is the broker's
   };
@@ -40,13 +41,15 @@ struct Request {
   bool on_server =
       false;         // kParse, kClose: the server's cache has, or has no more, `statement` because of this message
   bool own = false;  // the broker's own query: its failure matters to the broker
-  bool unnamed = false;       // kParse, kClose: of the unnamed statement; kQuery, which drops it
-  Client* owner = nullptr;    // null: the broker's own; the answer goes to nobody
-  pool::Statement statement;  // the statement meant, if known
-  pool::Statement previous;   // what the client had under that name before
+  bool settings_follow = false;  // a RESET or DISCARD ALL: the client's own settings are set right behind it
+  bool unnamed = false;          // kParse, kClose: of the unnamed statement; kQuery, which drops it
+  Client* owner = nullptr;       // null: the broker's own; the answer goes to nobody
+  pool::Statement statement;     // the statement meant, if known
+  pool::Statement previous;      // what the client had under that name before
   std::unique_ptr<Undo> undo;
 
   bool extended() const { return kind != Kind::kQuery && kind != Kind::kFunction; }
+  bool silent() const { return kind == Kind::kCopyEnd || kind == Kind::kSwallowed; }
   bool synthetic() const { return kind == Kind::kParsedAlready || kind == Kind::kClosedAlready; }
   // Answered by ReadyForQuery.
   bool ends_with_ready() const { return kind == Kind::kQuery || kind == Kind::kFunction || kind == Kind::kSync; }
@@ -73,14 +76,6 @@ class RequestQueue {
     ++head_;
     ++taken_;
   }
-  void pop_back() {
-    clear_entry(back());
-    --tail_;
-  }
-  void erase(size_t index) {
-    for (size_t i = index; i + 1 < size(); ++i) std::swap(at(i), at(i + 1));
-    pop_back();
-  }
   void clear() {
     while (!empty()) pop();
   }
@@ -92,7 +87,7 @@ class RequestQueue {
       entry.previous.reset();
       entry.undo.reset();
     }
-    entry.on_server = entry.own = entry.unnamed = false;
+    entry.on_server = entry.own = entry.settings_follow = entry.unnamed = false;
     entry.owner = nullptr;
   }
   size_t mask() const { return ring_.size() - 1; }

@@ -57,6 +57,10 @@ class Server final : public net::Handler, public pool::ServerNode {
   // Makes room for one more statement and remembers it; the Parse itself is the caller's.
   void remember(const pool::Statement& statement, int64_t most);
   void inject_query(std::string_view sql);
+  void inject_sync();
+  void fail_copy();
+  Request& inject_close(char what, std::string_view name);
+  void inject_statement(std::string_view sql, std::string_view portal);
   void inject_settings(std::string_view select);  // extended protocol, without Sync
   void inject_spare(uint16_t parameters = 0);
   void cancel_done(CancelConnection* cancel);
@@ -73,7 +77,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   Client* client = nullptr;  // linked to; the requests name their owners themselves
   RequestQueue requests;
   pool::Params params;         // its settings now
-  pool::Params before_resync;  // of a resync inside a transaction: a rollback brings them back
+  pool::Params before_resync;  // of a resync inside a transaction: what differed; a rollback brings it back
+  pool::Params resynced_to;    // the client's settings at that moment
   pool::Params login_params;   // as reported at its login: what RESET goes back to
   pool::Params start_params;   // what connect_query made of them
   pool::Params identity_of;    // the settings that identity_is_other was found for
@@ -93,15 +98,20 @@ class Server final : public net::Handler, public pool::ServerNode {
   uint64_t batch_end = 0, names_end = 0, unnamed_end = 0;
   uint32_t pid = 0;
   int travel_to = -1;
-  enum class ResetSeen : uint8_t { kNone, kReset, kDiscardAll };
-  ResetSeen reset_seen = ResetSeen::kNone;  // RESET or DISCARD ALL has run; its effects are taken in at ReadyForQuery
+  // RESET or DISCARD ALL has run; its effects are taken in at ReadyForQuery. kDiscarded: the client's settings
+  // follow, and only an error before the end of the batch undoes them.
+  enum class ResetSeen : uint8_t { kNone, kReset, kDiscardAll, kDiscarded };
+  ResetSeen reset_seen = ResetSeen::kNone;
   std::string setting_error, setting_error_sqlstate;  // why the client's settings were refused
   char status = 'I';                                  // of the last ReadyForQuery
   // SessionFeature of the transaction under way: told if they outlive it.
   uint8_t left_behind = 0;
-  bool pass_dropped : 1 = false;      // pass_left counts bytes to drop
-  bool copy_in : 1 = false;           // PostgreSQL reads COPY data: it swallows Sync and Flush
-  bool copy_both : 1 = false;         // replication stream
+  bool pass_dropped : 1 = false;  // pass_left counts bytes to drop
+  bool copy_in : 1 = false;       // PostgreSQL reads COPY data: it swallows Sync and Flush
+  bool copy_both : 1 = false;     // replication stream
+  // A COPY was cancelled. Whether it had swallowed the Syncs that count as swallowed, or they are answered after all,
+  // is not known: more ReadyForQuery may come than are expected, until a command sent after that has been answered.
+  bool stray_ready : 1 = false;
   bool half_sent : 1 = false;         // the client left in the middle of a message
   bool close_after : 1 = false;       // not to be used again
   bool syncing_settings : 1 = false;  // the injected query sets the client's settings
@@ -113,7 +123,10 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool fatal_seen : 1 = false;     // PostgreSQL has said FATAL: the end follows
   bool names_changed : 1 = false;  // in the batch that has not been ended
   bool unnamed_changed : 1 = false;
-  bool unsynced : 1 = false;  // an extended message since the last Sync was sent
+  bool executed : 1 = false;          // an Execute was sent since the last batch was ended
+  bool ran : 1 = false;               // an Execute was answered since the last ReadyForQuery
+  bool parsed_after_run : 1 = false;  // and a Parse behind it: under which settings, only ReadyForQuery tells
+  bool unsynced : 1 = false;          // an extended message since the last Sync was sent
 
  private:
   friend class ServerRelay;

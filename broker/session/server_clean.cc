@@ -149,6 +149,7 @@ void Server::resync(Client* of) {
       if (next && *next != value) changed.emplace_back(name, value);
     }
     before_resync = pool::make_params(std::move(changed));
+    resynced_to = of->params;
   }
   // By the extended protocol: a simple Query would drop a session client's unnamed statement.
   const size_t first = requests.size();
@@ -224,20 +225,10 @@ void Server::abandon() {
   slice->pool.move(this, pool::ServerState::kCleaning, context->now());
   deadline = context->now() + kDrainTime;
   dirty = keep && !FAULT(reset_skipped);
-  std::string out;
-  if (copy_in) {
-    copy_in = false;
-    wire::Message message(out, wire::kCopyFail);
-    wire::put_cstring(out, "client disconnected");
-  }
   if (FAULT(answer_not_drained)) requests.clear();
   const bool busy = !requests.empty();
-  if (unsynced) {
-    wire::put_empty(out, wire::kSync);
-    requests.push().kind = Request::Kind::kSync;
-    unsynced = false;
-  }
-  if (!out.empty()) net::write(context->engine, conn, out);
+  if (copy_in) fail_copy();
+  if (unsynced) inject_sync();
   if (busy) start_cancel();
   if (requests.empty()) clean_step();
 }
@@ -250,8 +241,10 @@ static bool is_discard_all(std::string_view sql) {
 void Server::clean_step() {
   ASSERT(state == pool::ServerState::kCleaning && requests.empty());
   if (close_after) return close(ServerEnd::kResetFailed);
-  if (!cancels.empty()) return;  // a cancel on its way must not hit the next query
-  if (status != 'I' && !FAULT(rollback_skipped)) {
+  if (!cancels.empty()) return;        // a cancel on its way must not hit the next query
+  if (unsynced) return inject_sync();  // a COPY has swallowed the Sync
+  // The answer to ROLLBACK also tells that no stray ReadyForQuery follows.
+  if ((status != 'I' && !FAULT(rollback_skipped)) || stray_ready) {
     if (rolled_back) return close(ServerEnd::kRollbackFailed);
     rolled_back = true;
     return inject_query("ROLLBACK");

@@ -1,6 +1,9 @@
 // The middle of a server's life: its messages on their way to whoever waits for them. The walk goes from message head
 // to message head; the queue of requests says what each answers, whose it is, and when the server is free.
 #include "session/server_relay.h"
+
+#include <utility>
+
 #include "base/fault.h"
 #include "session/client.h"
 #include "session/server.h"
@@ -9,6 +12,8 @@
 #include "wire/encode.h"
 
 namespace berth::session {
+
+using ResetSeen = Server::ResetSeen;
 
 net::Taken Server::relay_on_bytes(std::string_view bytes) {
   ServerRelay relay(*this, bytes);
@@ -65,7 +70,7 @@ bool ServerRelay::step() {
 // What PostgreSQL says of itself, without a request outstanding.
 bool ServerRelay::unasked(char tag) const {
   return tag == wire::kParameterStatus || tag == wire::kNoticeResponse || tag == wire::kNotificationResponse ||
-         tag == wire::kErrorResponse || server_.copy_both;
+         tag == wire::kErrorResponse || server_.copy_both || (server_.stray_ready && tag == wire::kReadyForQuery);
 }
 
 bool ServerRelay::message() {
@@ -75,7 +80,9 @@ bool ServerRelay::message() {
   switch (head_.tag) {
     case wire::kReadyForQuery: return on_ready();
     case wire::kBindComplete: return answered(Kind::kBind);
-    case wire::kParseComplete: return answered(Kind::kParse);
+    case wire::kParseComplete:
+      if (server_.ran && any && queue().front().on_server) server_.parsed_after_run = true;
+      return answered(Kind::kParse);
     case wire::kCloseComplete: return answered(Kind::kClose);
     case wire::kCommandComplete: return on_complete();
     case wire::kEmptyQueryResponse:
@@ -154,7 +161,7 @@ void ServerRelay::answer_synthetic() {
 }
 
 void ServerRelay::skip_silent() {
-  while (!queue().empty() && queue().front().kind == Request::Kind::kCopyEnd) queue().pop();
+  while (!queue().empty() && queue().front().silent()) queue().pop();
 }
 
 // The message answers the request at the head of the queue, and completes it.
@@ -170,6 +177,8 @@ bool ServerRelay::on_complete() {
   bool too_long;
   if (!whole(too_long)) return false;
   if (queue().empty()) return violation();
+  if (queue().front().own) server_.stray_ready = false;
+  const bool settings_follow = queue().front().settings_follow;
   const wire::CommandEffect effect = wire::command_effect(body());
   switch (effect) {
     case wire::CommandEffect::kNone: break;
@@ -179,17 +188,18 @@ bool ServerRelay::on_complete() {
     case wire::CommandEffect::kSet:
     case wire::CommandEffect::kEnd: note_feature(effect); break;
     case wire::CommandEffect::kDiscardAll:
-      server_.reset_seen = Server::ResetSeen::kDiscardAll;
+      server_.reset_seen = settings_follow ? ResetSeen::kDiscarded : ResetSeen::kDiscardAll;
       forget_statements();
       break;
     case wire::CommandEffect::kDeallocateAll: forget_statements(); break;
     case wire::CommandEffect::kReset:
-      if (server_.reset_seen == Server::ResetSeen::kNone) server_.reset_seen = Server::ResetSeen::kReset;
+      if (server_.reset_seen == ResetSeen::kNone && !settings_follow) server_.reset_seen = ResetSeen::kReset;
       break;
   }
   server_.copy_in = false;
-  if (queue().front().kind == Request::Kind::kExecute) return answered(Request::Kind::kExecute);
-  return pass();
+  if (queue().front().kind != Request::Kind::kExecute) return pass();
+  server_.ran = true;
+  return answered(Request::Kind::kExecute);
 }
 
 // A cursor or a setting that the end of its transaction takes away is nothing to speak of.
@@ -224,13 +234,15 @@ void ServerRelay::forget_statements() {
 
 bool ServerRelay::on_ready() {
   if (bytes_.size() - at_ < 6) return more(6);
+  if (server_.stray_ready && (queue().empty() || queue().front().own)) return pass();
   if (head_.size != 6 || queue().empty() || !queue().front().ends_with_ready()) return violation();
   const bool mine = wanted();
   server_.status = bytes_[at_ + 5];
   if (server_.status != 'I' && server_.status != 'T' && server_.status != 'E') return violation();
   server_.copy_in = false;
+  server_.ran = server_.parsed_after_run = false;
   if (server_.status == 'I' && server_.before_resync) server_.before_resync.reset();
-  if (server_.reset_seen != Server::ResetSeen::kNone) after_reset(mine);
+  if (server_.reset_seen != ResetSeen::kNone) after_reset(mine);
   if (server_.left_behind && server_.status == 'I') tell_left_behind();
   transaction_refused_ = mine && server_.status != 'I' && client_->mode == config::PoolMode::kStatement;
   transaction_refused_ ? drop() : pass();
@@ -255,8 +267,9 @@ bool ServerRelay::on_ready() {
 // RESET and DISCARD ALL have put the server's settings back to the server's; the client's go back to those it came
 // with.
 void ServerRelay::after_reset(bool mine) {
-  const bool all = server_.reset_seen == Server::ResetSeen::kDiscardAll;
-  server_.reset_seen = Server::ResetSeen::kNone;
+  const ResetSeen seen = std::exchange(server_.reset_seen, ResetSeen::kNone);
+  if (seen == ResetSeen::kDiscarded) return;
+  const bool all = seen == ResetSeen::kDiscardAll;
   std::vector<std::pair<std::string, std::string>> reported;
   for (const auto& value : server_.params->values) {
     if (server_.start_params->find(value.first)) {
@@ -287,10 +300,20 @@ void ServerRelay::after_reset(bool mine) {
 
 // RESET has given the parameter the server's value, where this client came with another: the client's, else null.
 const std::string* ServerRelay::value_after_reset(std::string_view name, std::string_view value) const {
-  if (server_.reset_seen == Server::ResetSeen::kNone || pool::is_fixed_parameter(name)) return nullptr;
+  if (server_.reset_seen == ResetSeen::kNone || server_.reset_seen == ResetSeen::kDiscarded ||
+      pool::is_fixed_parameter(name))
+    return nullptr;
   const std::string* start = server_.login_params->find(name);
   const std::string* own = client_->start_params->find(name);
   return start && *start == value && own && *own != value && !FAULT(reset_forgets_startup) ? own : nullptr;
+}
+
+// A rollback has brought back what the resync inside the transaction had changed: the client's value of that moment,
+// which is set again after the transaction, else null.
+const std::string* ServerRelay::value_after_rollback(std::string_view name, std::string_view value) const {
+  if (!server_.before_resync) return nullptr;
+  const std::string* before = server_.before_resync->find(name);
+  return before && *before == value ? server_.resynced_to->find(name) : nullptr;
 }
 
 bool ServerRelay::on_parameter() {
@@ -302,11 +325,8 @@ bool ServerRelay::on_parameter() {
   server_.params = pool::with_value(server_.params, name, value);
   if (!client_) return drop();
   if (server_.syncing_settings) return drop();  // settings_done() tells the client what it does not know
-  if (server_.before_resync) {
-    const std::string* before = server_.before_resync->find(name);
-    if (before && *before == value) return drop();  // rolled back; the client's is set again after the transaction
-  }
-  const std::string* own = wanted() ? value_after_reset(name, value) : nullptr;
+  const std::string* own = value_after_rollback(name, value);
+  if (!own && wanted()) own = value_after_reset(name, value);
   const std::string* before = client_->params->find(name);
   const bool news = !own || !before || *before != *own;
   client_->params = pool::with_value(client_->params, name, own ? std::string_view(*own) : value);
@@ -319,7 +339,9 @@ bool ServerRelay::on_parameter() {
     return true;
   }
   if (pool::is_plan_parameter(name)) {
-    // A Parse in flight may have been made under either setting: do not share what came of it.
+    // A Parse since the last ReadyForQuery, or in flight, may have been made under either setting: do not share what
+    // came of it.
+    if (server_.parsed_after_run) server_.close_after = true;
     for (size_t i = 0; i < queue().size(); ++i) {
       if (queue().at(i).kind == Request::Kind::kParse && !queue().at(i).unnamed) server_.close_after = true;
     }
@@ -334,13 +356,14 @@ bool ServerRelay::on_copy_in() {
   size_t end = 1;
   while (end < queue().size() && queue().at(end).kind == Request::Kind::kSync) ++end;
   server_.copy_in = end == queue().size();
-  for (size_t i = end; i-- > 1 && !FAULT(swallowed_sync_counted);) queue().erase(i);
+  for (size_t i = 1; i < end && !FAULT(swallowed_sync_counted); ++i) queue().at(i).kind = Request::Kind::kSwallowed;
   if (end > 1) {
     bool synced = false;
     for (size_t i = 1; i < queue().size(); ++i) synced |= queue().at(i).kind == Request::Kind::kSync;
     if (!synced) server_.unsynced = true;
     if (!synced && client_) client_->in_batch = true;
   }
+  if (!client_ && server_.copy_in) server_.fail_copy();  // whoever wanted it has gone
   return pass();
 }
 
@@ -351,9 +374,14 @@ bool ServerRelay::on_error() {
   const wire::ErrorFields error = wire::parse_error(text);
   if (error.severity == "FATAL" || error.severity == "PANIC") server_.fatal_seen = true;
   server_.copy_in = false;
+  if (server_.reset_seen == ResetSeen::kDiscarded) server_.reset_seen = ResetSeen::kDiscardAll;
   if (queue().empty() || server_.fatal_seen) {  // FATAL is the client's even during a query of ours
     if (server_.fatal_seen) server_.close_after = true;
     return client_ && !server_.may_release(*client_) ? keep() : drop();
+  }
+  if (error.sqlstate == "57014" && queue().size() > 1 && queue().at(1).kind == Request::Kind::kSwallowed) {
+    server_.stray_ready = true;
+    if (client_) server_.close_after = true;
   }
   if (!queue().front().extended()) {
     if (queue().front().own) server_.note_failure(error);

@@ -41,6 +41,7 @@ class ServerRelay {
   bool on_ready();
   bool on_parameter();
   const std::string* value_after_reset(std::string_view name, std::string_view value) const;
+  const std::string* value_after_rollback(std::string_view name, std::string_view value) const;
   bool on_copy_in();
   bool on_error();
   void forget_statements();

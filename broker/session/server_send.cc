@@ -11,9 +11,30 @@ void Server::inject_query(std::string_view sql) {
   Request& request = requests.push();
   request.kind = Request::Kind::kQuery;
   request.own = true;
+  unsynced = false;
   if (unnamed && !FAULT(unnamed_not_forgotten)) unnamed.reset();
   std::string out;
   wire::put_query(out, sql);
+  net::write(context->engine, conn, out);
+}
+
+// Ends what an extended message has begun.
+void Server::inject_sync() {
+  std::string out;
+  wire::put_empty(out, wire::kSync);
+  net::write(context->engine, conn, out);
+  requests.push().kind = Request::Kind::kSync;
+  unsynced = false;
+}
+
+// Ends a COPY that waits for the data of a client that has gone.
+void Server::fail_copy() {
+  copy_in = false;
+  std::string out;
+  {
+    wire::Message message(out, wire::kCopyFail);
+    wire::put_cstring(out, "client disconnected");
+  }
   net::write(context->engine, conn, out);
 }
 
@@ -28,6 +49,7 @@ void Server::prepare_for(Client* next) {
     wire::put_close_statement(out, "");
     net::write(context->engine, conn, out);
     requests.push().kind = Request::Kind::kClose;
+    unsynced = true;
     unnamed.reset();
   }
   if (params == next->params || FAULT(settings_not_set)) return next->start_on_server();
@@ -69,57 +91,74 @@ void Server::settings_done() {
   for_client->start_on_server();
 }
 
+// Close of a statement ('S') or a portal ('P').
+Request& Server::inject_close(char what, std::string_view name) {
+  std::string out;
+  {
+    wire::Message close(out, wire::kClose);
+    out += what;
+    wire::put_cstring(out, name);
+  }
+  context->to_server.copy(out);
+  Request& request = requests.push();
+  request.kind = Request::Kind::kClose;
+  return request;
+}
+
 void Server::remember(const pool::Statement& statement, int64_t most) {
   while (statements.size() > 0 && static_cast<int64_t>(statements.size()) >= most) {
     const pool::Statement oldest = statements.oldest();
     statements.remove(*oldest);
     if (FAULT(evicted_without_close)) continue;
-    std::string out;
-    wire::put_close_statement(out, oldest->name);
-    context->to_server.copy(out);
-    Request& request = requests.push();
-    request.kind = Request::Kind::kClose;
+    Request& request = inject_close('S', oldest->name);
     request.on_server = true;
     request.statement = oldest;
   }
   statements.add(statement);
 }
 
-void Server::inject_settings(std::string_view select) {
-  static constexpr std::string_view kName = "berth_set";
+static constexpr std::string_view kOwnName = "berth_set";  // of the broker's statement and its portal
+
+// A statement without parameters, whose rows nobody reads, up to its Execute; that one's entry in the queue is the
+// caller's. The portal stays.
+void Server::inject_statement(std::string_view sql, std::string_view portal) {
+  if (!portal.empty()) inject_close('P', portal);
+  inject_close('S', kOwnName);
   std::string out;
-  wire::put_close_statement(out, kName);
-  wire::put_parse(out, kName, select, std::string_view("\0\0", 2));
+  wire::put_parse(out, kOwnName, sql, std::string_view("\0\0", 2));
   {
     wire::Message bind(out, wire::kBind);
-    wire::put_cstring(out, kName);
-    wire::put_cstring(out, kName);
+    wire::put_cstring(out, portal);
+    wire::put_cstring(out, kOwnName);
     out.append(6, '\0');  // no parameter formats, no parameters, no result formats
   }
   {
     wire::Message execute(out, wire::kExecute);
-    wire::put_cstring(out, kName);
+    wire::put_cstring(out, portal);
     wire::put32(out, 0);
   }
-  {
-    wire::Message close(out, wire::kClose);
-    out += 'P';
-    wire::put_cstring(out, kName);
-  }
   context->to_server.copy(out);
-  for (Request::Kind kind : {Request::Kind::kClose, Request::Kind::kParse, Request::Kind::kBind,
-                             Request::Kind::kExecute, Request::Kind::kClose}) {
-    requests.push().kind = kind;
-  }
+  for (Request::Kind kind : {Request::Kind::kParse, Request::Kind::kBind}) requests.push().kind = kind;
+}
+
+void Server::inject_settings(std::string_view select) {
+  inject_statement(select, kOwnName);
+  requests.push().kind = Request::Kind::kExecute;
+  inject_close('P', kOwnName);
 }
 
 void Server::inject_parse(const pool::Statement& statement, bool as_unnamed) {
-  const pool::Params now = pool::plan_params(params);
-  const bool other = !(now == statement->plan) && status != 'E';
-  if (other) {
-    const std::string sql = pool::difference_sql(now, statement->plan);
-    if (!sql.empty()) inject_settings(sql);
+  std::string before, after;
+  if (status == 'E') {
+    // It is refused, whatever the settings.
+  } else if (executed) {  // what that has done to the settings is not known yet
+    before = pool::lend_settings_sql(statement->plan);
+    after = pool::return_settings_sql(statement->plan);
+  } else if (const pool::Params& now = pool::plan_params(params); !(now == statement->plan)) {
+    before = pool::difference_sql(now, statement->plan);
+    after = pool::difference_sql(statement->plan, now);
   }
+  if (!before.empty()) inject_settings(before);
   Request& request = requests.push();
   request.kind = Request::Kind::kParse;
   request.statement = statement;
@@ -129,21 +168,16 @@ void Server::inject_parse(const pool::Statement& statement, bool as_unnamed) {
   wire::put_parse(out, as_unnamed ? std::string_view() : std::string_view(statement->name), statement->sql,
                   statement->types);
   context->to_server.copy(out);
-  if (other) {
-    const std::string sql = pool::difference_sql(statement->plan, now);
-    if (!sql.empty()) inject_settings(sql);
-  }
+  if (!after.empty()) inject_settings(after);
 }
 
 void Server::inject_spare(uint16_t parameters) {
-  std::string out;
-  wire::put_close_statement(out, pool::kSpareName);
-  std::string types;
+  inject_close('S', pool::kSpareName);
+  std::string out, types;
   wire::put16(types, parameters);
   for (uint16_t i = 0; i < parameters; ++i) wire::put32(types, 25);  // text
   wire::put_parse(out, pool::kSpareName, "", types);
   context->to_server.copy(out);
-  requests.push().kind = Request::Kind::kClose;
   requests.push().kind = Request::Kind::kParse;
 }
 

@@ -51,9 +51,9 @@ class Tokens {
     if (rest_.empty()) return {};
     const char c = rest_[0];
     if (c == '"') return quoted_identifier(quoted);
-    if (c == ';') {
+    if (c == ';' || c == '=') {
       rest_.remove_prefix(1);
-      return ";";
+      return std::string(1, c);
     }
     if (!word_start(c)) return "?";
     std::string word;
@@ -123,30 +123,91 @@ class Tokens {
 
 }  // namespace
 
+namespace {
+
+using Kind = StatementCommand::Kind;
+
+// One token at a time of a statement that consists of words; see StatementCommand.
+class CommandParser {
+ public:
+  explicit CommandParser(std::string_view sql) : tokens_(sql) {
+    do next();
+    while (is(";"));
+  }
+
+  StatementCommand run() {
+    StatementCommand out;
+    if (take("deallocate")) {
+      take("prepare");
+      if (take("all")) {
+        out.kind = Kind::kDeallocateAll;
+      } else if (take_name(out.name)) {
+        out.kind = Kind::kDeallocate;
+      }
+    } else if (take("discard")) {
+      if (take("all")) out.kind = Kind::kDiscardAll;
+    } else if (take("reset")) {
+      reset(out);
+    } else if (take("set")) {
+      set_to_default(out);
+    }
+    while (take(";")) continue;
+    return at_end() && out.kind != Kind::kNone ? out : StatementCommand{};
+  }
+
+ private:
+  void reset(StatementCommand& out) {
+    if (take("all")) {
+      out.kind = Kind::kResetAll;
+    } else if (take_parameter(out.name)) {
+      out.kind = Kind::kReset;
+    }
+  }
+
+  void set_to_default(StatementCommand& out) {
+    take("session");
+    if (!take_parameter(out.name)) return;
+    const bool zone = zone_;
+    if (!zone && !take("to") && !take("=")) return;
+    if (take("default") || (zone && take("local"))) out.kind = Kind::kReset;
+  }
+
+  bool take_parameter(std::string& name) {
+    zone_ = false;
+    if (!take_name(name)) return false;
+    zone_ = name == "time" && take("zone");
+    if (zone_) name = "timezone";
+    return true;
+  }
+
+  bool take_name(std::string& name) {
+    if (!quoted_ && (word_.empty() || word_ == "?" || word_ == ";" || word_ == "=")) return false;
+    name = word_.substr(0, 63);  // NAMEDATALEN: PostgreSQL truncates identifiers
+    next();
+    return true;
+  }
+
+  bool take(std::string_view word) {
+    if (!is(word)) return false;
+    next();
+    return true;
+  }
+
+  bool is(std::string_view word) const { return !quoted_ && word_ == word; }
+  bool at_end() const { return !quoted_ && word_.empty(); }
+  void next() { word_ = tokens_.next(&quoted_); }
+
+  Tokens tokens_;
+  std::string word_;
+  bool quoted_ = false;
+  bool zone_ = false;  // the parameter was spelled TIME ZONE
+};
+
+}  // namespace
+
 StatementCommand parse_statement_command(std::string_view sql) {
   if (sql.size() > kStatementCommandMax) return {};
-  Tokens tokens(sql);
-  bool quoted = false;
-  std::string word = tokens.next(&quoted);
-  while (word == ";" && !quoted) word = tokens.next(&quoted);
-  if (quoted || (word != "deallocate" && word != "discard")) return {};
-  const bool discard = word == "discard";
-  std::string name = tokens.next(&quoted);
-  if (!discard && !quoted && name == "prepare") name = tokens.next(&quoted);
-  StatementCommand out;
-  if (!quoted && name == "all") {
-    out.kind = discard ? StatementCommand::Kind::kDiscardAll : StatementCommand::Kind::kDeallocateAll;
-  } else if (!discard && (quoted || (!name.empty() && name != "?" && name != ";"))) {
-    out.kind = StatementCommand::Kind::kDeallocate;
-    out.name = name.substr(0, 63);  // NAMEDATALEN: PostgreSQL truncates identifiers
-  } else {
-    return {};
-  }
-  for (;;) {  // nothing but semicolons may follow
-    word = tokens.next(&quoted);
-    if (word.empty() && !quoted) return out;
-    if (word != ";" || quoted) return {};
-  }
+  return CommandParser(sql).run();
 }
 
 // The next word of `sql`, which is taken off: up to white space, `=` or a semicolon; double quotes are taken off too.

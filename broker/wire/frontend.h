@@ -33,20 +33,32 @@ struct TargetMessage {
 // The body of a Describe or Close. False: malformed.
 bool parse_target(std::string_view body, TargetMessage& out);
 
-// A statement that is nothing but DEALLOCATE or DISCARD ALL.
+// A statement that is nothing but DEALLOCATE, DISCARD ALL, or one that puts settings back to the session's defaults:
+// RESET ALL, RESET name, SET name TO DEFAULT and their other spellings.
 struct StatementCommand {
-  enum class Kind { kNone, kDeallocate, kDeallocateAll, kDiscardAll };
+  enum class Kind { kNone, kDeallocate, kDeallocateAll, kDiscardAll, kReset, kResetAll };
   Kind kind = Kind::kNone;
-  std::string name;  // of kDeallocate: folded to lower case unless quoted, as PostgreSQL reads it
+  // Of kDeallocate the statement, of kReset the parameter: folded to lower case unless quoted, as PostgreSQL reads
+  // it.
+  std::string name;
 };
 inline constexpr size_t kStatementCommandMax = 512;  // longer texts are not looked at
 StatementCommand parse_statement_command(std::string_view sql);
-// A cheap filter: could `sql` be such a command? Looks at the first letter behind white space and comments.
+// A cheap filter: could `sql` be such a command? Looks at the first letters behind white space.
 inline bool may_be_statement_command(std::string_view sql) {
   if (sql.size() > kStatementCommandMax) return false;
   size_t at = 0;
   while (at < sql.size() && (sql[at] == ' ' || (sql[at] >= '\t' && sql[at] <= '\r'))) ++at;
-  return at < sql.size() && (sql[at] == 'd' || sql[at] == 'D' || sql[at] == '/' || sql[at] == '-' || sql[at] == ';');
+  if (at + 3 > sql.size()) return false;
+  switch (sql[at] | 0x20) {
+    case 'd': return true;
+    case 'r': return (sql[at + 2] | 0x20) == 's';  // not rollback, release, refresh
+    case 's': return (sql[at + 2] | 0x20) == 't';  // not select
+    case '/':
+    case '-':
+    case ';': return true;
+    default: return false;
+  }
 }
 
 // A cheap filter for set_parameter(): SELECT leaves here.

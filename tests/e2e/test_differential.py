@@ -204,7 +204,10 @@ def test_script_with_two_statements_per_server(broker, postgres, name):
 
 
 def random_script(seed):
-    """Batches of random messages over a few names; always ended by a Sync or a Query, so that every part has an end."""
+    """Batches of random messages over a few names; always ended by a Sync or a Query, so that every part has an end.
+
+    DEALLOCATE ALL only as a simple Query: as a prepared statement that is executed again it crashes PostgreSQL 15 itself.
+    """
     rng = random.Random(seed)
     names = ["", "s", "t", "s1"]
 
@@ -213,7 +216,7 @@ def random_script(seed):
         return rng.choice([
             lambda: P(name, rng.choice(["select 1", "select 's', 2", "selec", "select 1/0", "select n from generate_series(1, 4) n",
                                         "show datestyle", "set datestyle = 'SQL, MDY'", "begin", "commit", "rollback",
-                                        "savepoint x", "deallocate all", "select '01/02/2024'::date"])),
+                                        "savepoint x", "select '01/02/2024'::date"])),
             lambda: B("", name), lambda: B("p", name), lambda: E(), lambda: E("", 2), lambda: E("p"), lambda: E("p", 1),
             lambda: D("S", name), lambda: D("P"), lambda: C("S", name), lambda: C("P", "p"), lambda: AGAIN(name),
             lambda: AGAIN(name), lambda: RUN(f"select {rng.randrange(100)}", name=name), lambda: H])()

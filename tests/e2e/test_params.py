@@ -153,13 +153,11 @@ def test_clients_with_random_settings(broker):
 
 
 @pytest.mark.ours
-@pytest.mark.parametrize("command", ["reset all", "discard all", "reset datestyle"])
+@pytest.mark.parametrize("command", ["reset all", "discard all", "reset datestyle", "set datestyle to default",
+                                     "Set Session DateStyle = Default; ", "set time zone default", "/* x */ reset time zone"])
 @pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
 def test_reset_restores_the_startup_values(one, postgres, command, extended):
-    """PostgreSQL goes back to what the client's startup packet said, not to what the server was started with.
-
-    Not covered (docs/decisions/0005): a value that happens to be the server's own is not seen to be RESET.
-    """
+    """PostgreSQL goes back to what the client's startup packet said, not to what the server was started with."""
     startup = {"DateStyle": "SQL, DMY", "TimeZone": "Asia/Tokyo", "application_name": "mine",
                "IntervalStyle": "iso_8601", "extra_float_digits": "2", "search_path": "pg_catalog"}
     show = wire.query("select " + ", ".join(f"current_setting('{n}')" for n in startup))
@@ -175,8 +173,35 @@ def test_reset_restores_the_startup_values(one, postgres, command, extended):
         return out
 
     got = same(postgres.connect("app", **startup), one.connect(**startup), script)
-    assert wire.rows(got)[-1][0] == "SQL, DMY" and wire.rows(got)[-1] == wire.rows(got)[-2]
+    assert wire.rows(got)[-1] == wire.rows(got)[-2] != wire.rows(got)[-3]
     assert other.value("show datestyle") == "German, DMY"
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("mode", ["transaction", "session"])
+@pytest.mark.parametrize("command", ["reset all", "discard all", "reset timezone", "set timezone to default"])
+@pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
+def test_pipelined_behind_a_reset(one, postgres, mode, command, extended):
+    """What is sent ahead of the RESET's answer runs with the client's own settings too, also when the value that it had SET is
+    just the server's own; and ParameterStatus is PostgreSQL's, message by message."""
+    startup = {"TimeZone": "Asia/Tokyo", "DateStyle": "SQL, DMY"}
+    show = wire.query("select current_setting('TimeZone'), current_setting('DateStyle')")
+    own = postgres.connect("app").value("show timezone")
+    reset = wire.run(command) + wire.sync() if extended else wire.query(command)
+    parts = [(wire.query(f"set timezone = '{own}'"), 1), (reset + show + wire.query("begin") + show, 4),
+             (wire.query("set timezone = 'Europe/Paris'") + wire.query("select 1/0") + wire.query("rollback") + show, 4)]
+
+    def script(c):
+        out = []
+        for data, answers in parts:
+            c.send(data)
+            for _ in range(answers):
+                out += c.until("Z")
+        return out
+
+    port = one.session_port if mode == "session" else one.transaction_port
+    got = same(postgres.connect("app", **startup), one.connect(port, **startup), script)
+    assert [row[0] for row in wire.rows(got) if len(row) == 2] == ["Asia/Tokyo"] * 3
 
 
 @pytest.mark.ours

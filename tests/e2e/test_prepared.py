@@ -190,6 +190,41 @@ def test_redeclared_name(one, postgres):
 
 
 @pytest.mark.ours
+def test_redeclared_name_among_names_of_one_text(one, postgres):
+    """Two names of the client stand for one statement of the server: the error speaks of the one that was meant."""
+    data = wire.parse("s", "select 1") + wire.parse("t", "select 1") + wire.parse("t", "select 57") + SYNC
+    got = same(postgres.connect("app"), one.connect(), batches(data, wire.rerun("s") + SYNC))
+    assert wire.sqlstates(got) == ["42P05"]
+
+
+@pytest.mark.ours
+def test_parse_behind_the_end_of_a_failed_transaction(one, postgres):
+    """The ROLLBACK is in the same batch: what is parsed behind it is not refused, and no name is in use."""
+    end = wire.parse("", "rollback") + wire.bind("", "") + wire.execute()
+    twice = wire.parse("t", "select 'same'") + wire.parse("s", "select 'same'") + SYNC
+    got = same(postgres.connect("app"), one.connect(),
+               batches(wire.query("begin"), wire.query("select 1/0"), end + twice, wire.rerun("s") + SYNC,
+                       wire.rerun("t") + SYNC))
+    assert wire.sqlstates(got) == ["22012"] and wire.rows(got) == [["same"], ["same"]]
+
+
+@pytest.mark.ours
+def test_injected_parse_behind_a_set_of_the_same_batch(broker):
+    """Class 12: literals are folded at Parse. A server that lacks the statement gets its Parse behind a SET that is not
+    answered yet, and it must mean what it meant when it was prepared, for this client and for the next."""
+    b = broker(default_pool_size=1, max_prepared_statements=1)
+    a, c = b.connect(DateStyle="ISO, DMY"), b.connect(DateStyle="ISO, DMY")
+    text = "select '01/02/2024'::date"
+    prepare(a, "day", text)
+    prepare(c, "other", "select 1")  # takes the server's only place
+    got = a.ask(wire.run("set datestyle = 'ISO, MDY'") + wire.rerun("day") + SYNC)
+    assert wire.rows(got) == [["2024-02-01"]]
+    assert wire.rows(a.query("show datestyle")) == [["ISO, MDY"]]
+    prepare(c, "day", text)
+    assert wire.rows(c.ask(wire.rerun("day") + SYNC)) == [["2024-02-01"]]
+
+
+@pytest.mark.ours
 def test_redeclared_with_the_same_text(one, postgres):
     parse = wire.parse("s", "select 'same'") + SYNC
     got = same(postgres.connect("app"), one.connect(), batches(parse, parse, wire.rerun("s") + SYNC))

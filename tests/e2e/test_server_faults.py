@@ -654,3 +654,30 @@ def test_slow_server(broker, fake):
     c = b.connect()
     for _ in range(3):
         assert c.value("select 1") == "slow"
+
+
+def test_copy_that_is_cancelled_before_it_swallows_a_sync(broker, fake):
+    """class 8: PostgreSQL answers the Sync behind the COPY's Execute after all, so one ReadyForQuery comes more than was to
+    be expected. The server is not lost, and nobody gets it as an answer."""
+    syncs = []
+
+    def answer(session, message):
+        if message.tag == "E":
+            session.send(wire.frame("G", b"\0\0\0"))
+        elif message.tag == "S":
+            syncs.append(message)
+            if len(syncs) == 2:
+                cancelled = {"S": "ERROR", "V": "ERROR", "C": "57014", "M": "canceling statement"}
+                session.send(odd.error(cancelled) + odd.ready() + odd.ready())
+        elif message.tag not in "df":
+            session.answer_well(message)
+
+    server = fake(answer=answer)
+    b = broker(databases={"e2e": server.entry()}, default_pool_size=1)
+    with b.connect() as leaving:
+        leaving.send(wire.run("copy t from stdin") + wire.sync()).until("G")
+        leaving.send(wire.copy_data(b"1\n"))
+    for number in range(3):
+        sql = f"select {number}"
+        assert wire.rows(b.connect().query(sql)) == [[sql]]
+    assert len(server.sessions) == 1 and len(syncs) == 2

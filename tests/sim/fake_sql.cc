@@ -179,7 +179,8 @@ Backend::Outcome Backend::set(const std::string& name, const std::string* value,
   return std::nullopt;
 }
 
-// SELECT pg_catalog.set_config('name','value' or NULL,false),...: the broker's own way to set things.
+// SELECT pg_catalog.set_config('name',VALUE,false),...: the broker's own way to set things. VALUE is a literal, NULL,
+// or pg_catalog.current_setting('name').
 Backend::Outcome Backend::run_set_config(std::string_view text, std::vector<std::string>& rows) {
   static constexpr std::string_view kCall = "pg_catalog.set_config(";
   const auto literal = [&text](std::string& into) {
@@ -206,7 +207,15 @@ Backend::Outcome Backend::run_set_config(std::string_view text, std::vector<std:
     std::string name, value;
     literal(name);
     text.remove_prefix(1);
+    static constexpr std::string_view kCurrent = "pg_catalog.current_setting(";
+    const bool current = text.starts_with(kCurrent);
+    if (current) text.remove_prefix(kCurrent.size());
     const bool given = literal(value);
+    if (current) value = settings_.at(value);
+    if (name.starts_with("pgberth_saved.")) {
+      settings_[name] = value;
+      continue;
+    }
     if (const Outcome outcome = set(name, given ? &value : nullptr, false)) return outcome;
     row += value + ",";
   }
@@ -231,8 +240,10 @@ Backend::Outcome Backend::run_setting(std::string_view text, std::vector<std::st
     }
     return set(words[1], nullptr, false);
   }
-  const bool local = words.at(1) == "local";
+  const wire::StatementCommand command = wire::parse_statement_command(text);
   tag = "SET";
+  if (command.kind == wire::StatementCommand::Kind::kReset) return set(command.name, nullptr, false);
+  const bool local = words.at(1) == "local";
   if (local && !block_) {
     put_notice("25P01", "SET LOCAL can only be used in transaction blocks");
     return std::nullopt;

@@ -80,7 +80,7 @@ void SimClient::step() {
     world_.send_cancel(pid_, right ? key_ : std::string(key_.size(), 'z'));
   }
   if (copy_answer_due_ || out_.size() > 4096) return;
-  if (world_.now() < rests_until_ || (reset_ahead_ && !open_batch_)) return;
+  if (world_.now() < rests_until_) return;
   if (chance(habits_.rest_percent)) rests_until_ = world_.now() + static_cast<Micros>(random_.below(kSecond));
   if (batches_left_ > 0 || open_batch_) {
     if (pending_ready_ < habits_.pipeline && (pending_ready_ == 0 ? chance(60) : chance(10))) next_batch();
@@ -167,7 +167,7 @@ void SimClient::on_message(Message message) {
       status_ = message.bytes[5];
       if (--pending_ready_ < 0) violation("got a ReadyForQuery that it did not ask for (I2)");
       if (pending_ready_ == 0) {
-        if (!open_batch_) settings_in_flight_ = reset_ahead_ = false;
+        if (!open_batch_) settings_in_flight_ = false;
         copy_answer_due_ = copy_ahead_ = false;
       }
       break;

@@ -34,11 +34,7 @@ struct Habits {
   int slow_percent = 0;    // of steps in which it does not read
   int rest_percent = 0;    // of steps after which it says nothing for a while
   bool simple = true, extended = true, named = true, errors = true, blocks = true, copy = true, settings = true,
-       commands = true, functions = true, sleeps = true, large = false, flush = true;
-  // What the broker is known not to get right yet, and is said with SIM_GAPS=1 only: RESET and DISCARD ALL inside
-  // transactions or with more sent behind them before they are answered (what is told of settings); a COPY by the
-  // extended protocol whose data is sent ahead, in worlds where its client may leave meanwhile.
-  bool gaps = false, copy_ahead = false;
+       own_values = true, commands = true, functions = true, sleeps = true, large = false, flush = true;
 };
 
 class SimClient {
@@ -80,9 +76,8 @@ class SimClient {
 
   // sim_grammar.cc
   void next_batch();
-  bool may_reset();
   std::string next_tag() { return "c" + std::to_string(number_) + "." + std::to_string(++sequence_); }
-  std::string one_statement(bool simple, bool kept = false);
+  std::string one_statement(bool simple);
   void simple_batch();
   void extended_batch();
   void prepared_batch();
@@ -102,6 +97,7 @@ class SimClient {
   // oracle.cc
   void compare(bool complete);
   void check_settings();
+  std::string set_statement(const std::string& tag);
   bool was_cancelled(const std::string& tag) const;
   bool is_refusal(const Message& message) const;
 
@@ -124,9 +120,7 @@ class SimClient {
   bool copy_ahead_ = false;  // data and a second Sync were sent ahead
   bool leaving_ = false;
   Micros rests_until_ = 0;
-  bool begins_batch_ = false;  // no statement of it has been made yet
-  bool reset_ahead_ = false;   // says no more until it is answered
-  size_t leave_after_ = 0;     // bytes still to be written before it leaves
+  size_t leave_after_ = 0;  // bytes still to be written before it leaves
   char status_ = 'I';
   uint32_t pid_ = 0;
   std::string key_;

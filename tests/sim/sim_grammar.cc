@@ -66,17 +66,8 @@ void SimClient::put_sync() {
   ++pending_ready_;
 }
 
-// A RESET or DISCARD ALL may stand here; then it is the last for now.
-bool SimClient::may_reset() {
-  if (habits_.gaps) return true;
-  if (!begins_batch_ || open_batch_ || pending_ready_ > 0 || status_ != 'I') return false;
-  unnamed_is_barred_ = reset_ahead_ = true;
-  return true;
-}
-
 // A statement without parameters. What a transaction pooler must not be asked for is left to session clients.
-// `kept`: it may be run again later.
-std::string SimClient::one_statement(bool simple, bool kept) {
+std::string SimClient::one_statement(bool simple) {
   const std::string tag = next_tag();
   for (;;) {
     switch (random_.below(16)) {
@@ -100,18 +91,8 @@ std::string SimClient::one_statement(bool simple, bool kept) {
       case 9: return "get " + tag;
       case 10:
         if (!habits_.settings) continue;
-        // Not the server's own values: a RESET from those would not show.
         settings_in_flight_ = true;
-        switch (random_.below(5)) {
-          case 0: return "set TimeZone to " + pick({"'Asia/Tokyo'", "'Europe/Rome'"}) + " /*" + tag + "*/";
-          case 1:
-            return "set DateStyle to " + pick({"'ISO, YMD'", "'SQL, DMY'", "'German'", "'bad'"}) + " /*" + tag + "*/";
-          case 2: return "set application_name to 'x" + std::to_string(random_.below(3)) + "' /*" + tag + "*/";
-          case 3: return "set local work_mem to '1MB' /*" + tag + "*/";
-          default:
-            if ((kept && !habits_.gaps) || !may_reset()) continue;
-            return pick({"reset TimeZone /*", "reset all /*", "reset DateStyle /*"}) + tag + "*/";
-        }
+        return set_statement(tag);
       case 11:
         if (settings_in_flight_) continue;
         return "show " + pick({"TimeZone", "DateStyle", "application_name", "extra_float_digits"}) + " /*" + tag +
@@ -130,10 +111,27 @@ std::string SimClient::one_statement(bool simple, bool kept) {
   }
 }
 
+// With `own_values` a value may be just the server's own, and then only a RESET that stands alone is noticed by the
+// broker: command_batch() says those.
+std::string SimClient::set_statement(const std::string& tag) {
+  const bool own = habits_.own_values;
+  switch (random_.below(own ? 4 : 5)) {
+    case 0:
+      return "set TimeZone to " + pick({"'Asia/Tokyo'", own ? "'Etc/UTC'" : "'Europe/Rome'"}) + " /*" + tag + "*/";
+    case 1:
+      return "set DateStyle to " + pick({own ? "'ISO, MDY'" : "'ISO, YMD'", "'SQL, DMY'", "'German'", "'bad'"}) +
+             " /*" + tag + "*/";
+    case 2:
+      return "set application_name to '" + (own && chance(30) ? "" : "x" + std::to_string(random_.below(3))) +
+             "' /*" + tag + "*/";
+    case 3: return "set local work_mem to '1MB' /*" + tag + "*/";
+    default: return pick({"reset TimeZone /*", "reset all /*", "reset DateStyle /*"}) + tag + "*/";
+  }
+}
+
 void SimClient::next_batch() {
-  begins_batch_ = !open_batch_;
   if (open_batch_) {  // begun in an earlier step
-    if (chance(50) && !reset_ahead_) {
+    if (chance(50)) {
       extended_batch();
     } else {
       put_sync();
@@ -185,9 +183,8 @@ void SimClient::next_batch() {
 void SimClient::simple_batch() {
   std::string sql;
   const uint64_t count = chance(70) ? 1 : random_.below(4);
-  for (uint64_t i = 0; i < count && !reset_ahead_; ++i) {
+  for (uint64_t i = 0; i < count; ++i) {
     sql += (i ? "; " : "") + one_statement(true);
-    begins_batch_ = false;
   }
   std::string bytes;
   wire::put_query(bytes, sql);
@@ -197,11 +194,11 @@ void SimClient::simple_batch() {
 
 void SimClient::extended_batch() {
   const uint64_t count = 1 + random_.below(4);
-  for (uint64_t i = 0; i < count && !reset_ahead_; ++i) {
+  for (uint64_t i = 0; i < count; ++i) {
     const std::string name = habits_.named && chance(20) ? pick({"a", "b", "c"}) : "";
     const std::string portal = chance(20) ? pick({"p", "q"}) : "";
     if (chance(90) || (name.empty() && unnamed_is_barred_)) {
-      put_parse(name, one_statement(false, !name.empty()), false);
+      put_parse(name, one_statement(false), false);
     } else {
       settings_in_flight_ |= habits_.settings;  // it may be an old SET
     }
@@ -289,7 +286,7 @@ void SimClient::copy_data() {
 
 void SimClient::copy_batch() {
   const std::string sql = "copyin " + next_tag();
-  const bool simple = chance(50), ahead = chance(40) && (simple || habits_.copy_ahead);
+  const bool simple = chance(50), ahead = chance(40);
   if (simple) {
     sync_after_copy_ = false;
     std::string bytes;
@@ -314,17 +311,20 @@ void SimClient::copy_batch() {
 
 void SimClient::command_batch() {
   std::string sql;
-  switch (random_.below(4)) {
+  switch (random_.below(6)) {
     case 0: sql = "deallocate all"; break;
     case 1:
-      if (!habits_.settings || !may_reset()) return;
-      sql = "discard all";
+    case 2:
+    case 3:
+      if (!habits_.settings) return;
+      sql = pick({"discard all", "reset all", "reset TimeZone", "set DateStyle to default", "reset application_name",
+                  "set session extra_float_digits = default"});
       settings_in_flight_ = true;
       break;
     default: sql = "deallocate " + pick({"s0", "s1", "s2", "a", "b"}); break;
   }
   sql += " /*" + next_tag() + "*/";
-  names_.clear();
+  names_.clear();  // more than needed: what PostgreSQL still knows is refused by 42P05
   if (chance(60)) {
     std::string bytes;
     wire::put_query(bytes, sql);

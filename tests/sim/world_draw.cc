@@ -37,17 +37,14 @@ void World::draw_scenario() {
   h.leave_percent = chance(50) ? 0 : static_cast<int>(random_.below(15));
   h.cancel_percent = chance(60) ? 0 : 3;
   h.slow_percent = chance(60) ? 0 : static_cast<int>(random_.below(90));
-  for (bool* habit : {&h.simple, &h.extended, &h.named, &h.errors, &h.blocks, &h.copy, &h.settings, &h.commands,
-                      &h.functions, &h.sleeps, &h.flush}) {
+  for (bool* habit : {&h.simple, &h.extended, &h.named, &h.errors, &h.blocks, &h.copy, &h.settings, &h.own_values,
+                      &h.commands, &h.functions, &h.sleeps, &h.flush}) {
     *habit = chance(75);
   }
   if (s.statements && chance(60)) h.blocks = false;
   h.rest_percent = s.impatient ? 5 : 0;
   if (!h.extended) h.simple = true;
   h.large = chance(20);
-  h.gaps = std::getenv("SIM_GAPS") != nullptr;
-  const bool all_stay = h.leave_percent == 0 && !s.faults && !s.impatient && !s.statements && s.operators == 0;
-  h.copy_ahead = h.gaps || all_stay;
   NetProfile& net = network_.profile;
   net.chunk_most = chance(30) ? 8 : (chance(50) ? 200 : 65536);
   net.idle_percent = static_cast<int>(random_.below(60));

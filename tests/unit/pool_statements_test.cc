@@ -45,7 +45,7 @@ TEST(Statements, CommandsThatActOnStatements) {
   const Statement s2 = one->intern_command(Command::kDeallocate, "s2", "deallocate s2", kNoTypes, Params());
   EXPECT_NE(s1, s2);
   EXPECT_EQ(s1->sql, kDeallocateSpare) << "a shared statement is never dropped";
-  EXPECT_EQ(s1->deallocates, "s1");
+  EXPECT_EQ(s1->operand, "s1");
   EXPECT_EQ(one->intern_command(Command::kDeallocate, "s1", "DEALLOCATE  s1", kNoTypes, Params()), s1);
   EXPECT_NE(one->intern(kDeallocateSpare, kNoTypes, Params()), s1);
   const Statement all = one->intern_command(Command::kDeallocateAll, {}, "deallocate all", kNoTypes, Params());

@@ -86,6 +86,23 @@ TEST(StatementCommandTest, Examples) {
            {"discard \"all\"", Kind::kNone},
            {"\"discard\" all", Kind::kNone},
            {"deallocates all", Kind::kNone},
+           {"reset all", Kind::kResetAll},
+           {"RESET \"TimeZone\"", Kind::kReset, "TimeZone"},
+           {"reset time zone;", Kind::kReset, "timezone"},
+           {"reset DateStyle", Kind::kReset, "datestyle"},
+           {"set x to default", Kind::kReset, "x"},
+           {"/* a */ SET SESSION x=DEFAULT;", Kind::kReset, "x"},
+           {"set time zone local", Kind::kReset, "timezone"},
+           {"reset", Kind::kNone},
+           {"reset all; select 1", Kind::kNone},
+           {"reset session authorization", Kind::kNone},
+           {"set local x to default", Kind::kNone},
+           {"set x to 'default'", Kind::kNone},
+           {"set x to defaults", Kind::kNone},
+           {"set x to", Kind::kNone},
+           {"set x default", Kind::kNone},
+           {"set time zone to default", Kind::kNone},
+           {"select 1", Kind::kNone},
            {"delete from t", Kind::kNone},
            {"", Kind::kNone},
            {";;", Kind::kNone},
@@ -103,10 +120,12 @@ TEST(StatementCommandTest, Examples) {
 TEST(StatementCommandTest, AnyWords) {
   SEEDED(dice);
   static constexpr std::string_view kWords[] = {"deallocate", "Discard", "all",  "prepare", " ", "\n",   ";",
-                                                "/*",         "*/",      "--\n", "\"",      "a", "\"\"", " "};
+                                                "/*",         "*/",      "--\n", "\"",      "a", "\"\"", " ",
+                                                "reset",      "set",     "to",   "default", "=", "time", "zone"};
   int commands = 0;
   for (int round = 0; round < 100000; ++round) {
-    std::string sql = dice.below(2) ? "deallocate " : "";
+    const uint64_t first = dice.below(4);
+    std::string sql = first == 0 ? "deallocate " : first == 1 ? "reset " : first == 2 ? "set a to " : "";
     for (uint64_t words = dice.below(6); words > 0; --words) sql += kWords[dice.below(std::size(kWords))];
     commands += parse_statement_command(sql).kind != Kind::kNone;
     const char* broken = command_law(sql);

@@ -258,7 +258,7 @@ inline const char* command_law(std::string_view any) {
   if (command.kind == Kind::kNone) return nullptr;
   LAW(any.size() <= kStatementCommandMax && may_be_statement_command(exact.bytes()));
   LAW(command.name.size() <= 63);
-  LAW((command.kind == Kind::kDeallocate) || command.name.empty());
+  LAW(command.kind == Kind::kDeallocate || command.kind == Kind::kReset || command.name.empty());
   const std::string sql(any);
   for (const std::string& same :
        {" \n\t" + sql, ";" + sql, "/*a/*b*/c*/" + sql, "--c\n" + sql, sql + "\n;;", sql + "\n"}) {
