@@ -70,6 +70,19 @@ void World::watch_states(size_t index) {
       [&](const session::Server& server) { watch(server_states_, server, 'S'); });
 }
 
+// Some worlds end while a server travels, if one does soon: the moment is short.
+bool World::at_a_rare_moment() {
+  if (scenario_.workers == 1 || seed_ % 2 == 0 || end_waits_ == 0) return true;
+  --end_waits_;
+  bool travels = false;
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    each_node(
+        i, [](const session::Client&) {},
+        [&travels](const session::Server& server) { travels |= server.state == pool::ServerState::kTravelling; });
+  }
+  return travels;
+}
+
 // A command comes to everybody on this worker.
 void World::note_visit(int worker, const std::string& verb) {
   if (verb.empty()) return;

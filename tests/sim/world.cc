@@ -272,7 +272,7 @@ void World::turn() {
   network_.now += 20 + static_cast<Micros>(random_.below(steps_ % 64 == 0 ? 20000 : 300));
   if (!failed()) check();
   const bool drained = std::all_of(workers_.begin(), workers_.end(), [](const Worker& w) { return w.drained; });
-  if (!failed() && !ending_ && (stop_at_once_ || drained)) end_everything();
+  if (!failed() && !ending_ && (drained || (stop_at_once_ && at_a_rare_moment()))) end_everything();
 }
 
 // The end of the process, as in Worker::close_all.

@@ -85,6 +85,7 @@ class World final : public Observer {
   std::shared_ptr<const config::Config> running;  // as main has it
   std::shared_ptr<const config::Config> draw_reload();
   void request_shutdown(session::Shutdown how);
+  bool at_a_rare_moment();
   bool paused_all() const { return globals_.paused.load(); }
   // PAUSE was answered: nobody has a server of that database (empty: of any).
   void check_paused(const std::string& database);
@@ -171,6 +172,7 @@ class World final : public Observer {
   bool ending_ = false;   // close_everything was called
   bool tracing_ = false;
   bool stop_at_once_ = false;  // SHUTDOWN
+  int end_waits_ = 300;        // turns that it may still wait for a rare moment
   int resumes_ = 0;            // RESUMEs on their way from worker to worker
   size_t next_client_ = 0;
   std::map<const void*, int64_t> counted_, sessions_;       // servers of a pool or database, at the last step
