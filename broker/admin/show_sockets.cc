@@ -25,20 +25,6 @@ using session::Client;
 using session::Context;
 using session::Server;
 
-// A Unix socket has no port, so it is read off the path's end (.s.PGSQL.6432), as PgBouncer shows it.
-int shown_port(const net::Address& address) {
-  if (!address.valid() || !address.is_unix()) return address.valid() ? address.port() : 0;
-  const std::string path = address.text();
-  const size_t dot = path.rfind('.');
-  if (dot == std::string::npos) return 0;
-  int port = 0;
-  for (const char digit : path.substr(dot + 1)) {
-    if (digit < '0' || digit > '9' || port > 65535) return 0;
-    port = port * 10 + (digit - '0');
-  }
-  return port;
-}
-
 std::string_view replication_text(std::string_view value) {
   if (value.empty()) return "none";
   return value == "database" ? "logical" : "physical";
@@ -142,7 +128,7 @@ class ShowSockets final : public Show {
   // The columns from addr to link.
   void put_common(const Common& common, bool close_needed, std::string_view ptr, std::string_view link) {
     for (const net::Address* address : {&common.remote, &common.local}) {
-      rows_.text(address->valid() ? address->host() : std::string()).number(shown_port(*address));
+      rows_.text(address->valid() ? address->host() : std::string()).number(net::shown_port(*address));
     }
     rows_.time(common.connected_at + wall_offset_);
     rows_.time((common.request_at ? common.request_at : common.connected_at) + wall_offset_);

@@ -56,6 +56,49 @@ std::string Address::text() const {
   return fmt::format("{}:{}", host(), port());
 }
 
+int shown_port(const Address& address) {
+  if (!address.valid() || !address.is_unix()) return address.valid() ? address.port() : 0;
+  const std::string path = address.text();
+  const size_t dot = path.rfind('.');
+  if (dot == std::string::npos) return 0;
+  int port = 0;
+  for (const char digit : path.substr(dot + 1)) {
+    if (digit < '0' || digit > '9' || port > 65535) return 0;
+    port = port * 10 + (digit - '0');
+  }
+  return port;
+}
+
+ShortAddress shorten(const Address& address) {
+  ShortAddress out;
+  if (!address.valid()) return out;
+  out.port = static_cast<uint16_t>(shown_port(address));
+  switch (address.storage.ss_family) {
+    case AF_INET:
+      out.kind = ShortAddress::Kind::kIpv4;
+      std::memcpy(out.bytes.data(), &as<sockaddr_in>(address).sin_addr, 4);
+      break;
+    case AF_INET6:
+      out.kind = ShortAddress::Kind::kIpv6;
+      std::memcpy(out.bytes.data(), &as<sockaddr_in6>(address).sin6_addr, 16);
+      break;
+    case AF_UNIX: out.kind = ShortAddress::Kind::kUnix; break;
+    default: break;
+  }
+  return out;
+}
+
+std::string ShortAddress::host() const {
+  char text[INET6_ADDRSTRLEN] = "";
+  switch (kind) {
+    case Kind::kNone: return "";
+    case Kind::kIpv4: return inet_ntop(AF_INET, bytes.data(), text, sizeof text);
+    case Kind::kIpv6: return inet_ntop(AF_INET6, bytes.data(), text, sizeof text);
+    case Kind::kUnix: return "unix";
+  }
+  return "";
+}
+
 Result<Address> parse_ip(std::string_view host, int port) {
   if (port < 0 || port > 65535) return Error{fmt::format("invalid port number: {}", port)};
   const std::string text(host);

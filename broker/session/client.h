@@ -7,10 +7,12 @@
 #include <string>
 #include <string_view>
 
+#include "net/address.h"
 #include "net/engine.h"
 #include "pool/node.h"
 #include "pool/statements.h"
 #include "session/context.h"
+#include "stats/counters.h"
 #include "wire/startup.h"
 
 namespace berth::session {
@@ -57,6 +59,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   void close(ClientEnd why, std::string_view text = {});
   bool closing() const { return state == pool::ClientState::kClosing; }
   void notice(std::string_view text);
+  void count_error(std::string_view sqlstate);  // of the broker's own
 
   // ---- for the console and SHOW
   std::string label() const;  // C-0x...: db/user@addr:port
@@ -82,8 +85,10 @@ class Client final : public net::Handler, public pool::ClientNode {
   std::string user;  // its own name, where the servers' user is another (forced by the database entry)
   uint64_t serial;   // `id` in SHOW CLIENTS, and part of the cancel key
   Micros connected_at;
-  Micros request_at = 0;      // the first message of the transaction, or of the last one
-  Micros query_at = 0;        // the first message since the last ReadyForQuery
+  Micros request_at = 0;  // the first message of the transaction, or of the last one
+  Micros query_at = 0;    // the first message since the last ReadyForQuery
+  stats::ClientCounters counters;
+  net::ShortAddress peer;     // known once it is logged in
   uint64_t forward_left = 0;  // bytes of a message that are still to be passed on, or dropped if `dropping`
   uint32_t pid;               // as told in BackendKeyData
   config::PoolMode mode = config::PoolMode::kSession;

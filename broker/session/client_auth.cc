@@ -141,6 +141,8 @@ void Client::enter_pool() {
   if (!mode_fixed) mode = config.pool_mode(*login->entry, config.find_user(login->user));
   if (!login->replication.empty()) mode = config::PoolMode::kSession;
   session_mode = mode == config::PoolMode::kSession;
+  const int descriptor = context.engine.descriptor(conn);
+  peer = net::shorten(unix_socket ? net::local_address(descriptor) : net::peer_address(descriptor));
   if (!take_gates()) {
     slice = nullptr;
     return;

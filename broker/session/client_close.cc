@@ -36,12 +36,17 @@ void Client::notice(std::string_view text) {
   send(out);
 }
 
+void Client::count_error(std::string_view sqlstate) {
+  (slice ? slice->errors : context.errors).count(stats::ErrorSource::kBroker, sqlstate);
+}
+
 void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view text, std::string_view detail) {
   if (closing()) return;
   if (text.empty()) text = stats::words_of(why);
   std::string out;
   wire::put_error(out, wire::Severity::kFatal, sqlstate, text, detail);
   if (!server || !server->mid_message()) send(out);
+  count_error(sqlstate);
   if (context.options().log_pooler_errors) LOG_WARNING("{} pooler error: {}", label(), text);
   close(why, text);
 }

@@ -49,6 +49,7 @@ void Client::refuse(std::string_view sqlstate, std::string_view text, std::strin
   pool::watch_event(state, text);
   slice->pool.move(this, pool::ClientState::kIdle, context.now());
   in_transaction = false;
+  count_error(sqlstate);
   std::string out;
   wire::put_error(out, wire::Severity::kError, sqlstate, text, detail);
   send(out);

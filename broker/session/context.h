@@ -23,6 +23,8 @@
 #include "session/outbox.h"
 #include "stats/counters.h"
 #include "stats/disconnects.h"
+#include "stats/errors.h"
+#include "stats/histogram.h"
 
 namespace berth::session {
 
@@ -104,6 +106,8 @@ struct Slice {
   Slice(pool::SharedPool* shared, int worker, int workers, uint64_t seed) : pool(shared, worker, workers, seed) {}
   pool::Pool pool;
   stats::Counters counters;
+  stats::Latency latency;
+  stats::Errors errors;
   std::string database;     // the name that clients use
   std::string user;         // of the servers
   std::string replication;  // value of the startup parameter, of a pool of replication connections; else empty
@@ -141,6 +145,7 @@ struct Context {
   std::vector<uint32_t> free_indexes;
   std::vector<CancelConnection*> cancels;
   stats::Disconnects disconnects;
+  stats::Errors errors;  // told to clients that had no pool yet
 
   bool stopping = false;  // no slice opens or fills any more
 

@@ -10,6 +10,7 @@
 #include "pool/node.h"
 #include "pool/statements.h"
 #include "session/context.h"
+#include "session/owners.h"
 #include "session/requests.h"
 #include "wire/backend.h"
 
@@ -75,6 +76,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   Slice* slice;
   net::Conn* conn = nullptr;
   Client* client = nullptr;  // linked to; the requests name their owners themselves
+  Owners owners;             // the present one, if it is linked, and those before
   RequestQueue requests;
   pool::Params params;         // its settings now
   pool::Params before_resync;  // of a resync inside a transaction: what differed; a rollback brings it back

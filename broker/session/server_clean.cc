@@ -80,6 +80,7 @@ void Server::drop_client(ClientEnd why, std::string_view sqlstate) {
   const bool torn = mid_message();  // an ErrorResponse would be taken for the rest of it
   half_sent = had->forward_left > 0 && !had->dropping;
   client = nullptr;
+  owners.release(context->now());
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
   had->unlinked();
   if (torn) {
@@ -177,8 +178,10 @@ bool Server::other_identity() {
 }
 
 void Server::release() {
+  const Micros now = context->now();
   Client* of = client;
   client = nullptr;
+  owners.release(now);
   of->unlinked();
   if (context->engine.unsent(of->conn) > 0) {
     // It reads slowly: its next request waits until it has read the last answer. The server does not.
@@ -187,14 +190,14 @@ void Server::release() {
   }
   if (close_after) return close(ServerEnd::kNotUsable);
   if (slice->pool.stale(this)) return close(ServerEnd::kReconfigured);
-  if (expires_at && context->now() >= expires_at) return close(ServerEnd::kLifetime);
+  if (expires_at && now >= expires_at) return close(ServerEnd::kLifetime);
   if (other_identity() && !FAULT(identity_kept)) dirty = true;
   if ((!cancels.empty() && !FAULT(cancel_hits_the_next)) || dirty || context->options().server_reset_query_always) {
-    slice->pool.move(this, pool::ServerState::kCleaning, context->now());
-    deadline = context->now() + kDrainTime;
+    slice->pool.move(this, pool::ServerState::kCleaning, now);
+    deadline = now + kDrainTime;
     return clean_step();
   }
-  slice->pool.checkin(this, context->now());
+  slice->pool.checkin(this, now);
   if (!FAULT(waiter_not_woken)) run_slice(*context, *slice);
 }
 
@@ -203,6 +206,7 @@ void Server::abandon() {
   half_sent = of->forward_left > 0 && !of->dropping;
   const bool keep = of->session_mode;
   client = nullptr;
+  owners.release(context->now());
   of->server = nullptr;
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
   if (syncing_settings) {

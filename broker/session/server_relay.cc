@@ -35,6 +35,7 @@ net::Taken ServerRelay::run() {
   emit();
   if (client_) {
     server_.slice->counters.sent += static_cast<int64_t>(at_);
+    client_->counters.sent += static_cast<int64_t>(at_);
     if (out_.flush() > 0) context_.engine.pause(server_.conn, net::kPauseBackpressure);
   }
   if (transaction_refused_) client_->fatal(ClientEnd::kTransactionInStatementMode, "0A000");
@@ -250,18 +251,33 @@ bool ServerRelay::on_ready() {
   skip_silent();
   if (transaction_refused_) return false;
   if (!mine) return true;
-  const Micros now = context_.now();
-  stats::Counters& counters = server_.slice->counters;
-  counters.query_count++;
-  counters.query_time += now - client_->query_at;
+  count_query(context_.now());
+  return true;
+}
+
+// A query is over, and a transaction with it if the status says so: counted for the pool, the client, and the
+// server's owner.
+void ServerRelay::count_query(Micros now) {
+  Slice& slice = *server_.slice;
+  Owner& owner = server_.owners.latest();
+  const Micros query_time = now - client_->query_at;
+  slice.counters.query_count++;
+  slice.counters.query_time += query_time;
+  slice.latency.query.record(query_time);
+  client_->counters.queries++;
+  client_->counters.query_time += query_time;
+  owner.queries++;
   client_->query_at = now;
   server_.idle_in_transaction_since = now;
-  if (server_.status == 'I') {
-    counters.xact_count++;
-    counters.xact_time += now - client_->request_at;
-    client_->in_transaction = false;
-  }
-  return true;
+  if (server_.status != 'I') return;
+  const Micros xact_time = now - client_->request_at;
+  slice.counters.xact_count++;
+  slice.counters.xact_time += xact_time;
+  slice.latency.transaction.record(xact_time);
+  client_->counters.transactions++;
+  client_->counters.xact_time += xact_time;
+  owner.transactions++;
+  client_->in_transaction = false;
 }
 
 // RESET and DISCARD ALL have put the server's settings back to the server's; the client's go back to those it came
@@ -377,7 +393,9 @@ bool ServerRelay::on_error() {
   if (server_.reset_seen == ResetSeen::kDiscarded) server_.reset_seen = ResetSeen::kDiscardAll;
   if (queue().empty() || server_.fatal_seen) {  // FATAL is the client's even during a query of ours
     if (server_.fatal_seen) server_.close_after = true;
-    return client_ && !server_.may_release(*client_) ? keep() : drop();
+    if (!client_ || server_.may_release(*client_)) return drop();
+    count_error(error.sqlstate);
+    return keep();
   }
   if (error.sqlstate == "57014" && queue().size() > 1 && queue().at(1).kind == Request::Kind::kSwallowed) {
     server_.stray_ready = true;
@@ -385,6 +403,7 @@ bool ServerRelay::on_error() {
   }
   if (!queue().front().extended()) {
     if (queue().front().own) server_.note_failure(error);
+    if (wanted()) count_error(error.sqlstate);
     server_.undo(queue().front(), true, 1);
     return pass();
   }
@@ -400,6 +419,7 @@ bool ServerRelay::on_error() {
     server_.close_after = true;  // the server has lost a statement that we put there
   }
   server_.fail_batch();
+  if (client_) count_error(error.sqlstate);
   if (!client_) {
     drop();
   } else if (!too_long && error.message.find(pool::kStatementPrefix) != std::string_view::npos) {
@@ -408,6 +428,10 @@ bool ServerRelay::on_error() {
     keep();
   }
   return true;
+}
+
+void ServerRelay::count_error(std::string_view sqlstate) {
+  server_.slice->errors.count(stats::ErrorSource::kServer, sqlstate);
 }
 
 // The same error under the client's own name of the statement.

@@ -39,11 +39,13 @@ class ServerRelay {
   void note_feature(wire::CommandEffect effect);
   void tell_left_behind();
   bool on_ready();
+  void count_query(Micros now);
   bool on_parameter();
   const std::string* value_after_reset(std::string_view name, std::string_view value) const;
   const std::string* value_after_rollback(std::string_view name, std::string_view value) const;
   bool on_copy_in();
   bool on_error();
+  void count_error(std::string_view sqlstate);
   void forget_statements();
   void after_reset(bool mine);
   void put_renamed(std::string_view text, const wire::ErrorFields& error, const pool::Statement& statement,

@@ -43,6 +43,7 @@ void Server::prepare_for(Client* next) {
   client = next;
   next->server = this;
   slice->counters.server_assignment_count++;
+  owners.link(next->serial, next->peer, next->params, state_since);
   if (next->session_mode && slice->replication.empty()) {  // a replication connection knows no extended protocol
     // Its Binds go as they are: an unnamed statement that another client has left must not be there.
     std::string out;

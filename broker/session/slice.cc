@@ -86,7 +86,10 @@ static void carry_out(Context& context, Slice& slice, const pool::Decision& deci
     case Kind::kNone: return;
     case Kind::kAssign: {
       auto* client = static_cast<Client*>(decision.client);
-      slice.counters.wait_time += now - client->wait_since;
+      const Micros waited = now - client->wait_since;
+      slice.counters.wait_time += waited;
+      slice.latency.wait.record(waited);
+      client->counters.wait_time += waited;
       slice.pool.link(client, server, now);
       return server->prepare_for(client);
     }

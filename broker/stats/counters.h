@@ -1,4 +1,5 @@
-// Counters of one pool slice: plain numbers, since only the worker that owns the slice writes and reads them.
+// Counters of one pool slice, and of one client: plain numbers, since only the worker that owns it writes and reads
+// them.
 #pragma once
 
 #include <cstdint>
@@ -15,6 +16,17 @@ struct Counters {
 #include "stats/counters.def"
 #undef COUNTER
   }
+};
+
+// What one client has done, while it is there. Times are microseconds.
+struct ClientCounters {
+  int64_t transactions = 0;
+  int64_t queries = 0;
+  int64_t received = 0;  // bytes from it
+  int64_t sent = 0;      // bytes to it
+  int64_t wait_time = 0;
+  int64_t query_time = 0;
+  int64_t xact_time = 0;
 };
 
 }  // namespace berth::stats
