@@ -45,7 +45,8 @@ void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view te
   if (text.empty()) text = stats::words_of(why);
   std::string out;
   wire::put_error(out, wire::Severity::kFatal, sqlstate, text, detail);
-  if (!server || !server->mid_message()) send(out);
+  // Not into the middle of a message, and not behind PostgreSQL's own FATAL.
+  if (!server || !(server->mid_message() || server->fatal_seen)) send(out);
   count_error(sqlstate);
   if (context.options().log_pooler_errors) LOG_WARNING("{} pooler error: {}", label(), text);
   close(why, text);

@@ -227,6 +227,7 @@ bool ClientRelay::whole(uint64_t most, bool& stop) {
 // Replies that the broker owes by itself and that nothing stands before.
 void ClientRelay::answer_synthetic() {
   std::string replies;
+  if (server_->fatal_seen) return;  // nothing follows FATAL
   while (server_->pass_left == 0 && !server_->requests.empty() && server_->requests.front().synthetic()) {
     const bool parsed = server_->requests.front().kind == Request::Kind::kParsedAlready;
     wire::put_empty(replies, parsed ? wire::kParseComplete : wire::kCloseComplete);

@@ -43,6 +43,7 @@ class ClientRelay {
   Request& push(Request::Kind kind);
   // client_statements.cc
   bool parse();
+  bool depends_on_status(const wire::ParseMessage& message);
   bool parse_unnamed(pool::Statement statement);
   bool parse_again(const pool::Statement& there, const wire::ParseMessage& message);
   bool bind();

@@ -30,6 +30,13 @@ static bool ends_transaction(std::string_view sql) {
   return begins("commit") || begins("rollback") || begins("end") || begins("abort") || begins("prepare transaction");
 }
 
+// Is what the broker does with this Parse another thing in a failed transaction? It answers one that the server has
+// already, and injects one for a name in use that the server lacks.
+bool ClientRelay::depends_on_status(const wire::ParseMessage& message) {
+  const pool::Statement* there = client_.statements.find(message.name);
+  return there ? !server_->statements.has(**there) : server_->statements.has(*intern(message));
+}
+
 bool ClientRelay::parse() {
   bool stop;
   if (!whole(static_cast<uint64_t>(context_.options().max_parse_size), stop)) return false;
@@ -38,6 +45,7 @@ bool ClientRelay::parse() {
   if (message.name.size() > wire::kNameSizeMax) return fail("statement name is too long");
   const bool of_names = !message.name.empty() || wire::may_be_statement_command(message.sql);
   if (of_names && must_wait("names")) return wait();
+  if (!message.name.empty() && must_wait_for_all() && depends_on_status(message)) return wait();
   client_.in_batch = server_->unsynced = true;
   if (wire::may_be_set(message.sql)) note_set(message.sql);
   client_.slice->counters.client_parse_count++;
@@ -47,8 +55,6 @@ bool ClientRelay::parse() {
   }
   pool::Statement statement = intern(message);
   const bool known = server_->statements.touch(*statement);
-  if (known && server_->requests.pending(server_->batch_end) && !breaks_copy_)
-    return wait();  // is it in a failed transaction?
   server_->names_changed = true;
   const bool refused = server_->status == 'E' && !ends_transaction(message.sql);
   emit();
@@ -62,7 +68,11 @@ bool ClientRelay::parse() {
     const bool again = known && server_->executed;
     wire::ParseMessage sent = message;
     sent.sql = statement->sql;
-    if (again) server_->inject_close('S', statement->name);
+    if (again) {
+      Request& close = server_->inject_close('S', statement->name);
+      close.on_server = true;
+      close.statement = statement;
+    }
     if (!known) server_->remember(statement, context_.options().max_prepared_statements);
     Request& request = push(Request::Kind::kParse);
     request.statement = statement;

@@ -153,7 +153,7 @@ bool ServerRelay::whole(bool& too_long) {
 
 void ServerRelay::answer_synthetic() {
   const Request& request = queue().front();
-  if (client_ && request.owner == client_) {
+  if (client_ && request.owner == client_ && !server_.fatal_seen) {  // nothing follows FATAL
     emit();
     static constexpr std::string_view kParsed("1\0\0\0\4", 5), kClosed("3\0\0\0\4", 5);
     out_.lend(request.kind == Request::Kind::kParsedAlready ? kParsed : kClosed);

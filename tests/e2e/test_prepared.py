@@ -209,6 +209,40 @@ def test_parse_behind_the_end_of_a_failed_transaction(one, postgres):
 
 
 @pytest.mark.ours
+def test_name_in_use_behind_the_end_of_a_failed_transaction(broker, postgres):
+    """The server lacks the statement, and the ROLLBACK ahead in the pipeline is not answered yet: PostgreSQL says 42P05."""
+    b = broker(default_pool_size=1, max_prepared_statements=1)
+    with b.connect() as other:
+        a, direct = b.connect(), postgres.connect("app")
+        for c in (a, direct):
+            prepare(c, "s", "select 'first'")
+        prepare(other, "other", "select 1")  # takes the server's only place
+
+        def script(c):
+            out = c.query("begin") + c.query("select 1/0")
+            c.send(wire.run("rollback") + SYNC + wire.parse("s", "select 'second'") + SYNC + wire.rerun("s") + SYNC)
+            for _ in range(3):
+                out += c.until("Z")
+            return out
+
+        got = same(direct, a, script)
+        assert wire.sqlstates(got) == ["22012", "42P05"] and wire.rows(got) == [["first"]]
+
+
+@pytest.mark.ours
+def test_skipped_parse_of_a_shared_text_in_a_failed_transaction(one, postgres):
+    """What the broker puts before such a Parse is skipped with it: the server still has the statement."""
+    def script(c):
+        prepare(c, "s", "select 'shared'")
+        out = c.query("begin") + c.query("select 1/0")
+        out += c.ask(wire.run("rollback") + wire.rerun("never") + wire.parse("t", "select 'shared'") + SYNC)
+        return out + c.query("rollback") + c.ask(wire.describe("S", "s") + wire.rerun("s") + SYNC)
+
+    got = same(postgres.connect("app"), one.connect(), script)
+    assert wire.sqlstates(got) == ["22012", "26000"]
+
+
+@pytest.mark.ours
 def test_injected_parse_behind_a_set_of_the_same_batch(broker):
     """Class 12: literals are folded at Parse. A server that lacks the statement gets its Parse behind a SET that is not
     answered yet, and it must mean what it meant when it was prepared, for this client and for the next."""

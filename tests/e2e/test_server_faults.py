@@ -681,3 +681,22 @@ def test_copy_that_is_cancelled_before_it_swallows_a_sync(broker, fake):
         sql = f"select {number}"
         assert wire.rows(b.connect().query(sql)) == [[sql]]
     assert len(server.sessions) == 1 and len(syncs) == 2
+
+
+def test_nothing_follows_fatal(broker, fake):
+    """The broker owes the client a CloseComplete of its own when PostgreSQL ends the session."""
+    def answer(session, message):
+        if message.tag == "E":
+            session.send(odd.fatal("57P01", "terminating connection due to administrator command"))
+            raise odd.Gone()
+        session.answer_well(message)
+
+    b = broker(databases={"e2e": fake(answer=answer).entry()}, default_pool_size=1)
+    c = b.connect()
+    c.ask(wire.parse("s", "select 1") + wire.sync())
+    c.send(wire.rerun("s") + wire.close("S", "s") + wire.sync())
+    got = []
+    with pytest.raises(Closed):
+        while True:
+            got.append(c.recv())
+    assert wire.tags(got) == "2E" and wire.sqlstates(got) == ["57P01"]
