@@ -154,7 +154,7 @@ void EpollEngine::run_once(Micros deadline) {
   // No record is freed before the agenda, so an event of this batch never meets a record that has gone.
   for (int i = 0; i < count; ++i) dispatch(events_[i]);
   if (listeners_off_ > 0) retry_listeners();
-  if (!lingering_.empty()) expire_lingering();
+  if (!lingering_.empty()) expire_lingering(now_);
   run_agenda();
 }
 

@@ -49,6 +49,9 @@ class EpollEngine final : public Engine {
 
   EngineMemory memory() const override;
 
+  // For the end of the process: what is closed and still waits for its peer to read is given up in the next turn.
+  void end_lingering();
+
  private:
   struct Listener {
     int fd = -1;  // -1: a free place
@@ -96,7 +99,7 @@ class EpollEngine final : public Engine {
   void begin_close(EpollConn* conn);
   void finish_close(EpollConn* conn);
   void finish_detach(EpollConn* conn);
-  void expire_lingering();
+  void expire_lingering(Micros until);
 
   // epoll_accept.cc: listeners.
   bool watch(size_t place);

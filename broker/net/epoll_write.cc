@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <limits>
 
 #include "base/fault.h"
 #include "net/epoll_engine.h"
@@ -170,8 +171,12 @@ void EpollEngine::finish_detach(EpollConn* conn) {
   if (tail) blocks_.give(tail);
 }
 
-void EpollEngine::expire_lingering() {
-  for (EpollConn* conn = lingering_.front(); conn && conn->linger_until <= now_; conn = lingering_.front()) {
+void EpollEngine::end_lingering() {
+  expire_lingering(std::numeric_limits<Micros>::max());
+}
+
+void EpollEngine::expire_lingering(Micros until) {
+  for (EpollConn* conn = lingering_.front(); conn && conn->linger_until <= until; conn = lingering_.front()) {
     lingering_.remove(conn);
     drop_output(conn);
     conn->state = ConnState::kClosing;

@@ -103,6 +103,9 @@ void Worker::close_all() {
   while (context_.now() < until && session::anything_open(context_)) {
     engine_.run_once(context_.now() + 10 * kMillisecond);
   }
+  if (!session::anything_open(context_)) return;
+  engine_.end_lingering();  // of peers that do not read
+  engine_.run_once(context_.now());
 }
 
 // ---- what sessions ask of the fleet

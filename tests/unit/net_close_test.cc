@@ -254,6 +254,23 @@ TEST(Linger, Ends) {
   expect_empty(engine);
 }
 
+// At the end of the process nobody waits that long.
+TEST_P(CloseTest, EndLingering) {
+  const Pair sockets = pair();
+  Recorder recorder;
+  Conn* conn = engine_.attach(sockets.ours, &recorder);
+  fill(engine_, conn);
+  recorder.close_called = true;
+  engine_.close(conn);
+  turn_some(engine_);
+  EXPECT_FALSE(recorder.seen("closed"));
+  engine_.end_lingering();
+  engine_.run_once(engine_.now());
+  EXPECT_TRUE(recorder.seen("closed"));
+  close(sockets.theirs);
+  expect_empty(engine_);
+}
+
 TEST_P(CloseTest, PeerGoesWhileLingering) {
   const Pair sockets = pair();
   Recorder recorder;
