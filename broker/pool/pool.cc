@@ -195,14 +195,17 @@ bool Pool::may_open(Micros now) {
   return tokens_ >= 1;
 }
 
-bool Pool::acquire(bool reserve) {
+// `wish_at`: for a waiter, who may ask holders to give back; kNever: for nobody in particular.
+bool Pool::acquire(bool reserve, Micros wish_at) {
   shared_->servers.limit.store(limits_.pool_size, std::memory_order_relaxed);
   if (!shared_->servers.try_acquire(reserve ? limits_.reserve_pool_size : 0)) return false;
   if (!shared_->of_database->servers.try_acquire()) {
+    if (wish_at != kNever) shared_->of_database->servers.want(wish_at);
     shared_->servers.release();
     return false;
   }
   if (!shared_->of_user->servers.try_acquire()) {
+    if (wish_at != kNever) shared_->of_user->servers.want(wish_at);
     shared_->servers.release();
     shared_->of_database->servers.release();
     return false;
@@ -251,10 +254,10 @@ Decision Pool::want_more(Micros now) {
     }
   }
   if (!may_open(now)) return {};
-  if (acquire(false)) return {.kind = Decision::Kind::kOpen};
+  if (acquire(false, now)) return {.kind = Decision::Kind::kOpen};
   const ClientNode* oldest = first_eligible();
   if (limits_.reserve_pool_size > 0 && oldest && now - oldest->wait_since >= limits_.reserve_pool_timeout &&
-      acquire(true)) {
+      acquire(true, now)) {
     return {.kind = Decision::Kind::kOpen};
   }
   return {};
@@ -301,9 +304,9 @@ Decision Pool::trim(Micros now) {
     } else if (nobody && open > limits_.pool_size && server->in_reserve &&
                now - server->state_since >= limits_.reserve_pool_timeout) {
       why = CloseReason::kReserve;
-    } else if (nobody && database.wanted.exchange(false, std::memory_order_relaxed)) {
+    } else if (nobody && database.take_wish(now)) {
       why = CloseReason::kEvictedDatabase;
-    } else if (nobody && user.wanted.exchange(false, std::memory_order_relaxed)) {
+    } else if (nobody && user.take_wish(now)) {
       why = CloseReason::kEvictedUser;
     }
     if (why == CloseReason::kEvictedDatabase || why == CloseReason::kEvictedUser) evicted_at_ = now;
@@ -321,7 +324,7 @@ Decision Pool::tick(Micros now) {
   if (limits_.fill && !paused() && now - evicted_at_ >= kFillPause &&
       static_cast<int64_t>(server_count()) < fill_share() &&
       shared_->servers.used.load(std::memory_order_relaxed) < limits_.min_pool_size && may_open(now) &&
-      acquire(false)) {
+      acquire(false, kNever)) {
     return {.kind = Decision::Kind::kOpen};
   }
   publish();

@@ -131,7 +131,7 @@ class Pool {
   Decision lend_or_none(Micros now, const ClientNode* own);
   Decision want_more(Micros now);
   bool may_open(Micros now);
-  bool acquire(bool reserve);
+  bool acquire(bool reserve, Micros wish_at);
   void give_back(const ServerNode* server);
   Decision trim(Micros now);
   int64_t fill_share() const;

@@ -23,12 +23,14 @@ namespace berth::pool {
 inline constexpr int kWorkersMax = 64;
 inline constexpr Micros kNever = std::numeric_limits<Micros>::max();
 
+inline constexpr Micros kWantedFor = 150 * kMillisecond;  // a waiter is asked at each tick, ten times a second
+
 // A count with a limit (0: none), shared by all workers. `used` never exceeds the limit by acquiring; it may when the
 // limit is lowered, and then falls as holders give back.
 struct Gate {
-  std::atomic<int64_t> used{0};     // every worker adds and takes; relaxed: the number itself is all that is shared
-  std::atomic<int64_t> limit{0};    // written at reload
-  std::atomic<bool> wanted{false};  // somebody was refused: idle holders give back at their next tick
+  std::atomic<int64_t> used{0};   // every worker adds and takes; relaxed: the number itself is all that is shared
+  std::atomic<int64_t> limit{0};  // written at reload
+  std::atomic<Micros> wanted_at{-kWantedFor};  // a waiter was refused: idle holders give back at their next tick
 
   bool try_acquire(int64_t extra = 0) {
     const int64_t most = limit.load(std::memory_order_relaxed);
@@ -36,8 +38,14 @@ struct Gate {
     while (most <= 0 || now < most + extra + (FAULT(limit_off_by_one) ? 1 : 0)) {
       if (used.compare_exchange_weak(now, now + 1, std::memory_order_relaxed)) return true;
     }
-    wanted.store(true, std::memory_order_relaxed);
     return false;
+  }
+  // A waiter's wish lasts until an idle holder has given back, or until the waiter has been served otherwise and says
+  // it no more.
+  void want(Micros now) { wanted_at.store(now, std::memory_order_relaxed); }
+  bool take_wish(Micros now) {
+    if (now - wanted_at.load(std::memory_order_relaxed) >= kWantedFor) return false;
+    return now - wanted_at.exchange(now - kWantedFor, std::memory_order_relaxed) < kWantedFor;
   }
   void release() { used.fetch_sub(1, std::memory_order_relaxed); }
 };
