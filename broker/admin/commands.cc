@@ -6,7 +6,7 @@ namespace {
 
 constexpr Role STATS = Role::kStats, ADMIN = Role::kAdmin;
 constexpr Argument NONE = Argument::kNone, DATABASE_OPTIONAL = Argument::kDatabaseOptional,
-                   DATABASE = Argument::kDatabase, CLIENT = Argument::kClient,
+                   DATABASE_FOR = Argument::kDatabaseFor, DATABASE = Argument::kDatabase, CLIENT = Argument::kClient,
                    SHUTDOWN_MODE = Argument::kShutdownMode, SETTING = Argument::kSetting, TABLE = Argument::kTable;
 
 constexpr ShowInfo kShows[] = {
@@ -29,6 +29,7 @@ std::string_view form_of(Argument argument) {
   switch (argument) {
     case Argument::kNone: return "";
     case Argument::kDatabaseOptional: return " [<db>]";
+    case Argument::kDatabaseFor: return " [<db>] [FOR <ms>]";
     case Argument::kDatabase: return " <db>";
     case Argument::kClient: return " <client_id>";
     case Argument::kShutdownMode: return " [WAIT_FOR_SERVERS|WAIT_FOR_CLIENTS]";

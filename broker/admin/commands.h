@@ -33,7 +33,16 @@ enum class Verb : uint8_t {
 };
 
 enum class Role : uint8_t { kStats, kAdmin };
-enum class Argument : uint8_t { kNone, kDatabaseOptional, kDatabase, kClient, kShutdownMode, kSetting, kTable };
+enum class Argument : uint8_t {
+  kNone,
+  kDatabaseOptional,
+  kDatabaseFor,
+  kDatabase,
+  kClient,
+  kShutdownMode,
+  kSetting,
+  kTable
+};
 
 struct ShowInfo {
   ShowKind kind;
@@ -60,7 +69,7 @@ struct Command {
   ShowKind show = ShowKind::kHelp;
   std::string argument;  // database, client id, mode of SHUTDOWN; empty: none
   std::string key;       // of SET; see also Verb
-  std::string value;
+  std::string value;     // of SET; milliseconds of PAUSE
   // Which parameter ($1 is 1) stands for `argument` or `value`; 0: none. Only in the extended protocol.
   int argument_parameter = 0;
   int value_parameter = 0;

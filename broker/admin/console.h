@@ -36,7 +36,7 @@ class ConsoleImpl final : public session::Console {
 
   // ---- for commands that visit this worker
   // A RESUME: those who wait for a PAUSE of the same are told.
-  void end_pauses(const std::string& database);
+  void end_pauses(const std::string& database, std::string_view by);
   // Worker 0's is kept up to date; the others' are empty.
   const StatsHistory& history() const { return history_; }
   // What the console's own clients did.
@@ -88,6 +88,8 @@ class ConsoleImpl final : public session::Console {
   void begin_wait(Session& session, Wait::Kind kind, const std::string& database);
   void poll(Session& session);
   void close_paused();
+  void set_deadline(const std::string& database, Micros until);
+  void end_timed_pauses();
   // stats_history.cc
   void keep_history();
 
@@ -96,6 +98,7 @@ class ConsoleImpl final : public session::Console {
   std::unordered_map<uint64_t, std::unique_ptr<Session>> sessions_;  // by Client::serial
   std::vector<std::unique_ptr<Session>> closed_;  // freed at the next tick: a caller may still look at one
   uint64_t next_wait_ = 1;
+  std::vector<TimedPause> timed_pauses_;  // at most one for each database
   StatsHistory history_;
   Micros next_snapshot_ = 0;
   bool snapshot_under_way_ = false;

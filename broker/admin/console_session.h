@@ -53,6 +53,13 @@ struct Wait {
   bool polling = false;  // a count is under way
 };
 
+// A PAUSE ... FOR of a client of this worker. It outlives its session, and counts for nothing once its database's
+// paused_until says another moment.
+struct TimedPause {
+  std::string database;  // empty: all
+  Micros until = 0;
+};
+
 struct ConsoleSession {
   Client* client = nullptr;    // null once it has closed: then the session only waits to be freed
   bool busy = false;           // a command is under way: nothing is read meanwhile

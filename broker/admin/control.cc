@@ -135,9 +135,12 @@ void ConsoleImpl::reconnect(Session& session, const Command& command) {
 void ConsoleImpl::kill(Session& session, const Command& command) {
   if (command.argument.empty()) {
     if (context_.globals.paused.exchange(true)) return fail(session, "already suspended/paused");
+    context_.globals.paused_until.store(0, std::memory_order_relaxed);
   } else {
     if (!check_database(session, command, "kill")) return;
-    context_.globals.registry.database(command.argument)->paused.store(true, std::memory_order_relaxed);
+    pool::SharedDatabase* database = context_.globals.registry.database(command.argument);
+    database->paused.store(true, std::memory_order_relaxed);
+    database->paused_until.store(0, std::memory_order_relaxed);
   }
   LOG_INFO("{} KILL '{}' command issued", session.client->label(), one_line(command.argument));
   visit_all(

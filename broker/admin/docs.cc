@@ -21,6 +21,7 @@ std::string_view text_of(ColumnType type) {
     case ColumnType::kInt8: return "int8";
     case ColumnType::kNumeric: return "numeric";
     case ColumnType::kBytea: return "bytea";
+    case ColumnType::kBool: return "bool";
   }
   return "";
 }
@@ -29,6 +30,7 @@ std::string_view text_of(Argument argument) {
   switch (argument) {
     case Argument::kNone: return "";
     case Argument::kDatabaseOptional: return " [database]";
+    case Argument::kDatabaseFor: return " [database] [FOR milliseconds]";
     case Argument::kDatabase: return " database";
     case Argument::kClient: return " id";
     case Argument::kShutdownMode: return " [WAIT_FOR_SERVERS or WAIT_FOR_CLIENTS]";

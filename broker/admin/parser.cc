@@ -48,6 +48,8 @@ class StatementParser {
   bool set_driver(Command& command);
   bool value(Command& command);
   bool argument(const VerbInfo& verb, Command& command);
+  bool deadline(Command& command);
+  bool milliseconds(Command& command);
   bool driver(Command& command);
   bool parameter(int& number);
   bool fake(Command& command, std::string_view name) {
@@ -163,8 +165,13 @@ bool StatementParser::parameter(int& number) {
 bool StatementParser::argument(const VerbInfo& verb, Command& command) {
   if (tokens_.now().end()) return true;  // where one is needed, the command says so itself, to those who may run it
   if (verb.argument == Argument::kNone) return false;
-  if (tokens_.now().kind == Token::Kind::kParameter) return parameter(command.argument_parameter);
+  const bool timed = verb.argument == Argument::kDatabaseFor;
+  if (tokens_.now().kind == Token::Kind::kParameter)
+    return parameter(command.argument_parameter) && (!timed || deadline(command));
   const Token given = tokens_.take();
+  // "FOR 500" has no database before it; "FOR" alone is one.
+  const bool time_follows = tokens_.now().kind == Token::Kind::kParameter || is_number(tokens_.now().text);
+  if (timed && given.is("FOR") && time_follows) return milliseconds(command);
   if (given.kind != Token::Kind::kWord && given.kind != Token::Kind::kName && given.kind != Token::Kind::kString)
     return false;
   if (given.text.empty()) return false;
@@ -174,7 +181,18 @@ bool StatementParser::argument(const VerbInfo& verb, Command& command) {
   }
   command.argument = given.text;
   if (verb.argument == Argument::kShutdownMode) return given.is("WAIT_FOR_SERVERS") || given.is("WAIT_FOR_CLIENTS");
-  return true;
+  return !timed || deadline(command);
+}
+
+// [FOR milliseconds] behind a database.
+bool StatementParser::deadline(Command& command) {
+  return tokens_.now().end() || (tokens_.accept("FOR") && milliseconds(command));
+}
+
+bool StatementParser::milliseconds(Command& command) {
+  if (tokens_.now().kind == Token::Kind::kParameter) return parameter(command.value_parameter);
+  command.value = tokens_.take().text;
+  return is_number(command.value);
 }
 
 bool StatementParser::driver(Command& command) {

@@ -34,6 +34,11 @@ std::string_view text_of(ServerShown state) {
   return "";
 }
 
+std::string_view application_of(const pool::Params& params) {
+  const std::string* name = params ? params->find("application_name") : nullptr;
+  return name ? std::string_view(*name) : std::string_view();
+}
+
 std::string_view text_of(const session::Client& client) {
   using C = pool::ClientState;
   switch (client.state) {

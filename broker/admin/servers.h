@@ -14,6 +14,8 @@ inline constexpr int kServerShown = 6;
 // `used`: idle for so long that it is checked before it serves again.
 ServerShown shown_state(const session::Server& server, Micros now);
 std::string_view text_of(ServerShown state);
+// What a client or server calls itself; empty: nothing.
+std::string_view application_of(const pool::Params& params);
 // active, idle or waiting.
 std::string_view text_of(const session::Client& client);
 

@@ -10,7 +10,7 @@ namespace {
 constexpr Column kSelectOne[] = {{"?column?", ColumnType::kInt4}};
 constexpr Column kSelectVersion[] = {{"version"}};
 
-enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kConfig };
+enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kLatency, kOwners, kConfig };
 
 Family family_of(ShowKind kind) {
   switch (kind) {
@@ -32,6 +32,11 @@ Family family_of(ShowKind kind) {
     case ShowKind::kStatsAverages:
     case ShowKind::kDisconnects:
     case ShowKind::kTotals: return Family::kStats;
+    case ShowKind::kLatency:
+    case ShowKind::kErrors: return Family::kLatency;
+    case ShowKind::kServerHistory:
+    case ShowKind::kClientCounters:
+    case ShowKind::kQueue: return Family::kOwners;
     case ShowKind::kConfig:
     case ShowKind::kState:
     case ShowKind::kVersion:
@@ -49,6 +54,8 @@ std::span<const Column> columns_of(ShowKind kind) {
     case Family::kPools: return columns_of_pools(kind);
     case Family::kDatabases: return columns_of_databases(kind);
     case Family::kStats: return columns_of_stats(kind);
+    case Family::kLatency: return columns_of_latency(kind);
+    case Family::kOwners: return columns_of_owners(kind);
     case Family::kConfig: return columns_of_config(kind);
     case Family::kNone: break;
   }
@@ -61,6 +68,8 @@ std::shared_ptr<Show> make_show(ShowKind kind) {
     case Family::kPools: return make_show_pools(kind);
     case Family::kDatabases: return make_show_databases(kind);
     case Family::kStats: return make_show_stats(kind);
+    case Family::kLatency: return make_show_latency(kind);
+    case Family::kOwners: return make_show_owners(kind);
     case Family::kConfig: return make_show_config(kind);
     case Family::kNone: break;
   }

@@ -42,6 +42,11 @@ std::span<const Column> columns_of_stats(ShowKind kind);
 std::shared_ptr<Show> make_show_config(ShowKind kind);  // show_config.cc: CONFIG, STATE, VERSION, BERTH VERSION
 std::span<const Column> columns_of_config(ShowKind kind);
 
+std::shared_ptr<Show> make_show_latency(ShowKind kind);  // show_latency.cc: LATENCY, ERRORS
+std::span<const Column> columns_of_latency(ShowKind kind);
+std::shared_ptr<Show> make_show_owners(ShowKind kind);  // show_owners.cc: SERVER_HISTORY, CLIENT_COUNTERS, QUEUE
+std::span<const Column> columns_of_owners(ShowKind kind);
+
 // The console's own database and user, which are listed like any other.
 inline constexpr std::string_view kConsoleName = "pgbouncer";
 

@@ -30,11 +30,6 @@ std::string_view replication_text(std::string_view value) {
   return value == "database" ? "logical" : "physical";
 }
 
-std::string application_of(const pool::Params& params) {
-  const std::string* name = params ? params->find("application_name") : nullptr;
-  return name ? *name : std::string();
-}
-
 // What clients and servers have in common; the callers fill the rest.
 struct Common {
   net::Address remote, local;

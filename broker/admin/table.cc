@@ -1,5 +1,7 @@
 #include "admin/table.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <ctime>
 
@@ -16,6 +18,7 @@ int16_t type_size(ColumnType type) {
   switch (type) {
     case ColumnType::kInt4: return 4;
     case ColumnType::kInt8: return 8;
+    case ColumnType::kBool: return 1;
     case ColumnType::kText:
     case ColumnType::kNumeric:
     case ColumnType::kBytea: break;
@@ -63,6 +66,10 @@ void put_binary(std::string& out, ColumnType type, std::string_view text) {
     case ColumnType::kInt4: wire::put32(out, 4); return wire::put32(out, static_cast<uint32_t>(value));
     case ColumnType::kInt8: wire::put32(out, 8); return put64(out, static_cast<uint64_t>(value));
     case ColumnType::kNumeric: return put_numeric(out, value);
+    case ColumnType::kBool:
+      wire::put32(out, 1);
+      out += text == "t" ? '\1' : '\0';
+      return;
   }
 }
 
@@ -75,6 +82,7 @@ uint32_t type_oid(ColumnType type) {
     case ColumnType::kInt8: return 20;
     case ColumnType::kNumeric: return 1700;
     case ColumnType::kBytea: return 17;
+    case ColumnType::kBool: return 16;
   }
   return 0;
 }
@@ -126,6 +134,21 @@ Table& Table::time(Micros wall) {
   localtime_r(&seconds, &parts);
   char shown[64];
   cell({shown, strftime(shown, sizeof shown, "%Y-%m-%d %H:%M:%S %Z", &parts)});
+  return *this;
+}
+
+Table& Table::instant(Micros wall) {
+  const time_t seconds = wall / kSecond;
+  tm parts{};
+  gmtime_r(&seconds, &parts);
+  char shown[64];
+  strftime(shown, sizeof shown, "%Y-%m-%dT%H:%M:%S", &parts);
+  cell(fmt::format("{}.{:06}+00:00", shown, wall % kSecond));
+  return *this;
+}
+
+Table& Table::boolean(bool value) {
+  cell(value ? "t" : "f");
   return *this;
 }
 

@@ -12,7 +12,7 @@
 
 namespace berth::admin {
 
-enum class ColumnType : uint8_t { kText, kInt4, kInt8, kNumeric, kBytea };
+enum class ColumnType : uint8_t { kText, kInt4, kInt8, kNumeric, kBytea, kBool };
 uint32_t type_oid(ColumnType type);
 
 struct Column {
@@ -37,6 +37,9 @@ class Table {
   Table& null();
   // Wall-clock text of a moment; PgBouncer sends times as text.
   Table& time(Micros wall);
+  // The same as ISO 8601 with microseconds and offset, which PostgreSQL reads as a timestamptz: ours.
+  Table& instant(Micros wall);
+  Table& boolean(bool value);
   void end_row();
 
   // Takes over the rows of a table of the same columns.

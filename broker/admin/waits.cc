@@ -1,6 +1,9 @@
 // PAUSE, RESUME and WAIT_CLOSE: what has to wait for servers. Who waits is looked at on each tick, by a count over
 // all workers.
+#include <charconv>
+
 #include "admin/console.h"
+#include "admin/parser.h"
 #include "base/log.h"
 #include "session/server.h"
 
@@ -58,19 +61,43 @@ int64_t count_on(Context& context, Wait::Kind kind, const std::string& database)
 }
 
 // After a RESUME, on each worker: who waits for a server may have one again.
-void resume_on(Context& context, const std::string& database) {
+void resume_on(Context& context, const std::string& database, std::string_view by = "RESUME") {
   const bool paused = context.globals.paused.load(std::memory_order_relaxed);
   for (auto& [key, slice] : context.slices) {
     if (!concerns(*slice, database)) continue;
     slice->pool.set_paused(paused);
     session::run_slice(context, *slice);
   }
-  ConsoleImpl::of(context).end_pauses(database);
+  ConsoleImpl::of(context).end_pauses(database, by);
+}
+
+std::atomic<bool>& paused_of(session::Globals& globals, const std::string& database) {
+  return database.empty() ? globals.paused : globals.registry.database(database)->paused;
+}
+
+std::atomic<Micros>& paused_until_of(session::Globals& globals, const std::string& database) {
+  return database.empty() ? globals.paused_until : globals.registry.database(database)->paused_until;
+}
+
+constexpr int64_t kPauseMostMs = 999'999'999;  // eleven days
+
+// Of PAUSE FOR; 0: this is no time.
+Micros duration_of(std::string_view text) {
+  int64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  const bool fits = error == std::errc() && end == text.data() + text.size() && value > 0 && value <= kPauseMostMs;
+  return fits ? value * kMillisecond : 0;
 }
 
 }  // namespace
 
 void ConsoleImpl::pause(Session& session, const Command& command) {
+  const bool timed = !command.value.empty() || command.value_parameter > 0;
+  const Micros duration = timed ? duration_of(command.value) : 0;
+  if (timed && duration == 0) {
+    return fail(session, fmt::format("invalid time for PAUSE: '{}'", one_line(command.value.substr(0, kArgumentMax))),
+                "22023");
+  }
   if (command.argument.empty()) {
     if (context_.globals.paused.exchange(true)) return fail(session, "already suspended/paused");
     LOG_INFO("{} PAUSE command issued", session.client->label());
@@ -79,7 +106,35 @@ void ConsoleImpl::pause(Session& session, const Command& command) {
     LOG_INFO("{} PAUSE '{}' command issued", session.client->label(), one_line(command.argument));
     context_.globals.registry.database(command.argument)->paused.store(true, std::memory_order_relaxed);
   }
+  set_deadline(command.argument, timed ? context_.now() + duration : 0);
   begin_wait(session, Wait::Kind::kPause, command.argument);
+}
+
+void ConsoleImpl::set_deadline(const std::string& database, Micros until) {
+  paused_until_of(context_.globals, database).store(until, std::memory_order_relaxed);
+  std::erase_if(timed_pauses_, [&](const TimedPause& pause) { return pause.database == database; });
+  if (until > 0) timed_pauses_.push_back({database, until});
+}
+
+void ConsoleImpl::end_timed_pauses() {
+  for (size_t i = 0; i < timed_pauses_.size();) {
+    if (context_.now() < timed_pauses_[i].until) {
+      ++i;
+      continue;
+    }
+    const TimedPause pause = timed_pauses_[i];
+    timed_pauses_.erase(timed_pauses_.begin() + static_cast<ptrdiff_t>(i));
+    // Somebody has resumed it or paused it anew; a shutdown's pause has no end.
+    Micros expected = pause.until;
+    if (!paused_until_of(context_.globals, pause.database).compare_exchange_strong(expected, 0)) continue;
+    if (pause.database.empty() && context_.globals.shutdown.load() != session::Shutdown::kNo) continue;
+    if (!paused_of(context_.globals, pause.database).exchange(false)) continue;
+    LOG_INFO("PAUSE {} is over: resuming", one_line(pause.database));
+    dispatcher_.visit_all(
+        context_.worker,
+        [database = pause.database](Context& context) { resume_on(context, database, "its deadline"); },
+        [](Context&) {});
+  }
 }
 
 void ConsoleImpl::resume(Session& session, const Command& command) {
@@ -93,6 +148,7 @@ void ConsoleImpl::resume(Session& session, const Command& command) {
     }
     LOG_INFO("{} RESUME '{}' command issued", session.client->label(), one_line(command.argument));
   }
+  paused_until_of(context_.globals, command.argument).store(0, std::memory_order_relaxed);
   visit_all(
       session, [database = command.argument](Context& context) { resume_on(context, database); },
       [this, command](Session& of) { done(of, command); });
@@ -126,14 +182,15 @@ void ConsoleImpl::poll(Session& session) {
       });
 }
 
-void ConsoleImpl::end_pauses(const std::string& database) {
+void ConsoleImpl::end_pauses(const std::string& database, std::string_view by) {
   std::vector<uint64_t> ended;
   for (const auto& [serial, session] : sessions_) {
     if (session->wait && session->wait->kind == Wait::Kind::kPause && session->wait->database == database)
       ended.push_back(serial);
   }
   for (const uint64_t serial : ended) {
-    if (Session* session = find(serial)) fail(*session, "PAUSE was ended by RESUME before it was complete", "57014");
+    Session* session = find(serial);
+    if (session) fail(*session, fmt::format("PAUSE was ended by {} before it was complete", by), "57014");
   }
 }
 
@@ -145,11 +202,8 @@ void ConsoleImpl::on_cancel(Client* client) {
   fail(*session, "canceling statement due to user request", "57014");
   if (wait.kind != Wait::Kind::kPause) return;
   LOG_INFO("{} PAUSE was canceled: resuming", client->label());
-  if (wait.database.empty()) {
-    context_.globals.paused.store(false);
-  } else {
-    context_.globals.registry.database(wait.database)->paused.store(false);
-  }
+  paused_until_of(context_.globals, wait.database).store(0);
+  paused_of(context_.globals, wait.database).store(false);
   dispatcher_.visit_all(
       context_.worker, [database = wait.database](Context& context) { resume_on(context, database); },
       [](Context&) {});
@@ -163,6 +217,7 @@ void ConsoleImpl::close_paused() {
 
 void ConsoleImpl::on_tick() {
   closed_.clear();
+  end_timed_pauses();
   close_paused();
   std::vector<uint64_t> waiting;
   for (const auto& [serial, session] : sessions_) {
@@ -180,6 +235,7 @@ void ConsoleImpl::on_tick() {
 void pause_all(worker::Dispatcher&, session::Globals& globals) {
   // The workers see it at their next tick.
   if (globals.paused.exchange(true)) LOG_INFO("already suspended/paused");
+  globals.paused_until.store(0);  // a signal's has no end
 }
 
 void resume_all(worker::Dispatcher& dispatcher, session::Globals& globals) {
@@ -187,6 +243,7 @@ void resume_all(worker::Dispatcher& dispatcher, session::Globals& globals) {
     LOG_INFO("pooler is not paused/suspended");
     return;
   }
+  globals.paused_until.store(0);
   dispatcher.visit_all(
       0, [](Context& context) { resume_on(context, {}); }, [](Context&) {});
 }

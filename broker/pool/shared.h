@@ -53,10 +53,11 @@ struct Gate {
 // One configured database, whatever its users.
 struct SharedDatabase {
   std::string name;
-  Gate servers;                       // max_db_connections
-  Gate clients;                       // max_db_client_connections
-  std::atomic<bool> paused{false};    // PAUSE db or KILL db; each worker looks when it would assign
-  std::atomic<bool> disabled{false};  // DISABLE db
+  Gate servers;                         // max_db_connections
+  Gate clients;                         // max_db_client_connections
+  std::atomic<bool> paused{false};      // PAUSE db or KILL db; each worker looks when it would assign
+  std::atomic<Micros> paused_until{0};  // of PAUSE db FOR: it is resumed then; 0: it is not, by itself
+  std::atomic<bool> disabled{false};    // DISABLE db
 };
 
 struct SharedUser {

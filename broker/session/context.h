@@ -86,7 +86,8 @@ struct Globals {
   pool::Gate clients;                    // max_client_conn
   std::atomic<uint64_t> next_serial{1};  // of clients and servers: `id` in SHOW
   std::atomic<Shutdown> shutdown{Shutdown::kNo};
-  std::atomic<bool> paused{false};  // PAUSE of all
+  std::atomic<bool> paused{false};      // PAUSE of all
+  std::atomic<Micros> paused_until{0};  // as SharedDatabase's
   std::array<std::atomic<int>, pool::kWorkersMax>
       worker_clients{};  // whoever accepts adds, the owner takes; accept reads all
   std::mutex mutex;

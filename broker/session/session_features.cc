@@ -20,6 +20,17 @@ static std::string_view words_of(SessionFeature feature) {
   return {};
 }
 
+std::string feature_names(uint8_t features) {
+  constexpr std::string_view kNames[] = {"listen", "prepare", "hold_cursor", "set"};  // in the order of the bits
+  std::string out;
+  for (size_t bit = 0; bit < std::size(kNames); ++bit) {
+    if (!(features & 1u << bit)) continue;
+    if (!out.empty()) out += ',';
+    out += kNames[bit];
+  }
+  return out;
+}
+
 void tell_feature(Client& client, SessionFeature feature) {
   if (client.mode == config::PoolMode::kSession || (client.told_features & feature)) return;
   client.told_features = (client.told_features | feature) & 15;

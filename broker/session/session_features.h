@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 namespace berth::session {
 
@@ -17,6 +18,8 @@ enum SessionFeature : uint8_t {
   kFeatureSet = 8,         // SET of what PostgreSQL does not report, outside a transaction block
 };
 
+// "listen,set": for the console.
+std::string feature_names(uint8_t features);
 // Says it unless it has been said of this client. Nothing in session mode.
 void tell_feature(Client& client, SessionFeature feature);
 

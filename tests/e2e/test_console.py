@@ -9,7 +9,7 @@ from harness.broker import IS_PGBOUNCER
 from harness.raw import Raw, Refused, cancel
 from harness.system import eventually, in_threads
 
-OIDS = {"s": 25, "T": 25, "i": 23, "q": 20, "N": 1700}
+OIDS = {"b": 16, "s": 25, "T": 25, "i": 23, "q": 20, "N": 1700}
 
 _COUNTS = "server_assignment_count xact_count query_count"
 _TIMES = "xact_time query_time wait_time"
@@ -52,6 +52,14 @@ COLUMNS = {
 }
 if not IS_PGBOUNCER:
     COLUMNS["DISCONNECTS"] = ("sssN", "kind reason text count")
+    COLUMNS["LATENCY"] = ("sss" + "q" * 7, "database user kind count sum_us p50_us p95_us p99_us p999_us max_us")
+    COLUMNS["ERRORS"] = ("ssssq", "database user source sqlstate count")
+    COLUMNS["SERVER_HISTORY"] = ("iqssqsisssqq", "server_pid server_id database user client_id client_addr client_port "
+                                 "application_name linked_at released_at transactions queries")
+    COLUMNS["CLIENT_COUNTERS"] = ("qsssississ" + "q" * 7 + "s", "client_id database user client_addr client_port "
+                                  "application_name state server_pid connected_at transaction_started_at wait_us query_us "
+                                  "xact_us transactions queries bytes_in bytes_out features")
+    COLUMNS["QUEUE"] = ("qssssqq", "client_id database user client_addr application_name waiting_us position")
 EXTENDED = pytest.param("extended", marks=pytest.mark.ours)
 
 
@@ -87,7 +95,12 @@ def test_columns_and_types(broker, what, protocol):
     clients = [b.connect(), b.connect(database="e2e2", user="app2"), b.session()]
     for c in clients:
         c.query("select 1")
+    clients[0].query("select 1/0")
     clients[0].query("begin")
+    if what == "QUEUE":
+        b.console("pause e2e2")
+        clients[1].send(wire.query("select 1"))
+        eventually(lambda: b.pool("e2e2", "app2")["cl_waiting"] == 1)
     types, names = COLUMNS[what]
     answer = ask(b.console, "SHOW " + what, protocol)
     head = wire.find(answer, "T")

@@ -50,6 +50,7 @@ TEST(AdminConsole, T10RoleByCommand) {
   for (const VerbInfo& verb : all_verbs()) {
     std::string sql(verb.name);
     switch (verb.argument) {
+      case Argument::kDatabaseFor:
       case Argument::kDatabaseOptional:
       case Argument::kDatabase: sql += " shop"; break;
       case Argument::kClient: sql += " 4711"; break;

@@ -43,6 +43,7 @@ TEST(AdminParser, VerbsTakeTheArgumentThatTheyDeclare) {
     const bool alone = error_of(name).empty(), with = error_of(name + " shop").empty();
     switch (info.argument) {
       case Argument::kNone: EXPECT_TRUE(alone && !with) << name; break;
+      case Argument::kDatabaseFor:
       case Argument::kDatabaseOptional: EXPECT_TRUE(alone && with) << name; break;
       case Argument::kDatabase:
       case Argument::kClient: EXPECT_TRUE(alone && with) << name; break;
@@ -63,6 +64,28 @@ TEST(AdminParser, ArgumentsKeepTheirLetters) {
   EXPECT_EQ(one("PAUSE $1").argument_parameter, 1);
   EXPECT_EQ(error_of("PAUSE " + std::string(64, 'x')), "bad arguments");
   EXPECT_EQ(one("PAUSE " + std::string(63, 'x')).argument.size(), 63u);
+}
+
+TEST(AdminParser, PauseForATime) {
+  for (const char* sql : {"PAUSE shop FOR 500", "pause \"shop\" for 500;", "PAUSE 'shop' For 500"}) {
+    EXPECT_EQ(one(sql).argument, "shop") << sql;
+    EXPECT_EQ(one(sql).value, "500") << sql;
+    EXPECT_EQ(command_tag(one(sql)), "PAUSE");
+  }
+  EXPECT_EQ(one("PAUSE FOR 500").argument, "");
+  EXPECT_EQ(one("PAUSE FOR 500").value, "500");
+  EXPECT_EQ(one("PAUSE for").argument, "for");  // a database
+  EXPECT_EQ(one("PAUSE for FOR 5").argument, "for");
+  EXPECT_EQ(one("PAUSE for FOR 5").value, "5");
+  EXPECT_EQ(one("PAUSE $1 FOR $2").argument_parameter, 1);
+  EXPECT_EQ(one("PAUSE $1 FOR $2").value_parameter, 2);
+  EXPECT_EQ(one("PAUSE $1 FOR 7").value, "7");
+  EXPECT_EQ(one("PAUSE FOR $1").value_parameter, 1);
+  for (const char* sql :
+       {"PAUSE shop FOR", "PAUSE shop FOR ever", "PAUSE shop FOR 1 2", "PAUSE shop 5", "PAUSE FOR 1 s",
+        "PAUSE shop FOR 1234567890", "PAUSE shop FOR -1", "RESUME shop FOR 5", "KILL FOR 5"}) {
+    EXPECT_NE(error_of(sql), "") << sql;
+  }
 }
 
 TEST(AdminParser, SetInItsForms) {

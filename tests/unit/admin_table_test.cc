@@ -74,6 +74,22 @@ TEST(AdminTable, RowsAsBinary) {
   EXPECT_EQ(row_of(INT64_MIN, {1}).substr(26, 12), bytes({0, 0, 0, 18, 0, 5, 0, 4, 0x40, 0, 0, 0}));
 }
 
+TEST(AdminTable, InstantsAndBooleans) {
+  static constexpr Column kOurs[] = {{"at"}, {"yes", ColumnType::kBool}, {"no", ColumnType::kBool}};
+  Table table(kOurs);
+  table.instant(Micros{1'700'000'000} * kSecond + 42).boolean(true).boolean(false).end_row();
+  const std::string at = bytes({0, 0, 0, 32}) + "2023-11-14T22:13:20.000042+00:00";
+  for (const int16_t format : {0, 1}) {
+    std::string out;
+    table.put_row(out, 0, {format});
+    const std::string yes = format ? bytes({1}) : "t", no = format ? bytes({0}) : "f";
+    EXPECT_EQ(out.substr(7), at + bytes({0, 0, 0, 1}) + yes + bytes({0, 0, 0, 1}) + no);
+  }
+  std::string described;
+  put_description(described, kOurs, {});
+  EXPECT_NE(described.find(bytes({0, 0, 0, 16, 0, 1})), std::string::npos);  // type and size of bool
+}
+
 TEST(AdminTable, AppendTakesRowsOver) {
   Table all(kColumns), part(kColumns);
   part.text("x").number(1).number(2).number(3).end_row();
@@ -93,6 +109,7 @@ std::string shape(ShowKind kind) {
       case ColumnType::kInt4: out += ":i"; break;
       case ColumnType::kInt8: out += ":q"; break;
       case ColumnType::kNumeric: out += ":N"; break;
+      case ColumnType::kBool: out += ":B"; break;
       case ColumnType::kBytea: out += ":b"; break;
     }
   }
