@@ -1,4 +1,4 @@
-# pgberth: CMake builds the broker (broker/), PGXS the extension (extension/, as soon as it has a Makefile).
+# pgberth: CMake builds the broker (broker/), PGXS the extension (extension/).
 # `make help` lists the targets.
 
 PREFIX ?= /usr/local
@@ -30,7 +30,7 @@ define configure
 endef
 
 .PHONY: all
-all: build/pgberth extension ## build the broker and, where it exists, the extension
+all: build/pgberth extension ## build the broker and the extension
 
 .PHONY: FORCE
 FORCE:
@@ -47,7 +47,7 @@ build-%: FORCE
 
 .PHONY: extension
 extension:
-	@if [ -f extension/Makefile ]; then $(MAKE) -C extension; fi
+	@$(MAKE) --no-print-directory -C extension
 
 .PHONY: deps
 deps: ## install what building and testing needs (Debian 12; apt as root or by sudo)
@@ -67,7 +67,7 @@ install: all ## install to PREFIX (default /usr/local), below DESTDIR
 	  install -m 0640 etc/userlist.txt $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt; \
 	  if [ -z "$(DESTDIR)" ] && getent group postgres >/dev/null; then \
 	    chgrp postgres $(SYSCONFDIR)/pgberth/userlist.txt; fi; fi
-	if [ -f extension/Makefile ]; then $(MAKE) -C extension install DESTDIR=$(DESTDIR); fi
+	$(MAKE) -C extension install DESTDIR=$(DESTDIR)
 
 .PHONY: demo demo-up demo-down
 demo: deps ## from nothing to load through both ports: a private PostgreSQL, the broker, pgbench; leaves nothing running
@@ -84,6 +84,10 @@ demo-down: ## stop what demo-up started
 .PHONY: check
 check: deps ## run every test; ends with one line "N passed, N failed" (CHECK_STEPS=a,b for some of them)
 	@$(PYTHON) tests/check.py
+
+.PHONY: installcheck
+installcheck: all ## the tests of the extension alone (pgTAP, against a private PostgreSQL; nothing is installed)
+	@$(PYTHON) -B tests/sql/run.py
 
 .PHONY: check-drivers
 check-drivers: deps ## JDBC, node-postgres and postgres.js through both ports (installs a JDK and npm packages; not in check)
@@ -126,7 +130,7 @@ docs: build/pgberth ## write the generated pages of docs/ anew from the lists in
 .PHONY: clean
 clean: demo-down ## remove build/
 	rm -rf build
-	if [ -f extension/Makefile ]; then $(MAKE) -C extension clean; fi
+	$(MAKE) -C extension clean
 
 .PHONY: help
 help: ## this list

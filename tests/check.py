@@ -271,6 +271,10 @@ def demo(step):
     step.one([PYTHON, "-B", "tests/demo/demo.py", "run"])
 
 
+def sql(step):
+    step.counted([PYTHON, "-B", "tests/sql/run.py"], r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed")
+
+
 def fuzz(step):
     step.counted([PYTHON, "-B", "tests/fuzz/run.py", "--seconds", str(FUZZ_SECONDS)],
                  r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed")
@@ -292,6 +296,7 @@ STEPS = (
     ("simulation", "build", "tests/sim/*.cc", 5 * MINUTE, gtest_programs("release", simulation_names)),
     ("demo", "build", "broker/*.cc", 4 * MINUTE, demo),
     ("e2e", "build", "tests/e2e/test_*.py", 12 * MINUTE, e2e("build/pgberth")),
+    ("sql", "build", "tests/sql/run.py", 3 * MINUTE, sql),
     ("asan-build", None, "broker/*.cc", 25 * MINUTE, build("asan")),
     ("asan-unit", "asan-build", "tests/unit/*.cc", 4 * MINUTE, gtest_programs("asan", unit_names)),
     ("asan-simulation", "asan-build", "tests/sim/*.cc", 6 * MINUTE,

@@ -253,6 +253,8 @@ EXEMPT = {
     "tests/e2e/harness/broker.py": (no_skipped_test,),
     "docs/style.md": (todo_has_issue,),
     "CHANGELOG.md": (file_length,),
+    # An extension's script is one file, and a third of it says what each column means.
+    "sql/pgberth--0.1.0.sql": (file_length,),
 }
 
 

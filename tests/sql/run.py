@@ -1,0 +1,310 @@
+"""The tests of the extension: pgTAP against a private PostgreSQL with real brokers in front.
+
+Each scenario brings brokers and clients into a state and then runs one file of this directory by pg_prove, which looks at
+the state from inside PostgreSQL. Nothing is installed into the system: PostgreSQL finds its extensions by the place of
+its program, so a copy of the program in a tree of its own, with links to the rest, takes the extension from that tree.
+
+    tests/sql/run.py [SCENARIO ...]
+
+The last line is "N passed, N failed".
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
+sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+
+
+def pg_config(what):
+    return Path(subprocess.run([PG_CONFIG, "--" + what], check=True, capture_output=True, text=True).stdout.strip())
+
+
+SYSTEM_BIN = pg_config("bindir")
+
+
+def private_tree(root):
+    """A PostgreSQL below `root` with the extension installed; the directory of its programs."""
+    def link_all(source, target, skip=()):
+        target.mkdir(parents=True)
+        for entry in source.iterdir():
+            if entry.name not in skip and not entry.name.startswith("pgberth"):
+                (target / entry.name).symlink_to(entry)
+
+    below = lambda path: root / path.relative_to("/")
+    programs = below(SYSTEM_BIN)
+    link_all(SYSTEM_BIN, programs, ("postgres", "initdb"))
+    for program in ("postgres", "initdb"):
+        shutil.copy(SYSTEM_BIN / program, programs / program)
+    link_all(pg_config("pkglibdir"), below(pg_config("pkglibdir")))
+    share = pg_config("sharedir")
+    link_all(share, below(share), ("extension",))
+    link_all(share / "extension", below(share / "extension"))
+    subprocess.run(["make", "-s", "-C", str(ROOT / "extension"), f"PG_CONFIG={PG_CONFIG}", "install", f"DESTDIR={root}"],
+                   check=True, stdout=subprocess.DEVNULL)
+    return programs
+
+
+from harness import system  # noqa: E402
+
+system.PG_BIN = SYSTEM_BIN
+TREE = system.make_directory()
+os.umask(0o022)
+system.PG_BIN = private_tree(TREE)
+
+from harness import broker as brokers  # noqa: E402
+from harness import postgres as clusters  # noqa: E402
+from harness import wire  # noqa: E402
+
+SECRET = "the link's secret"
+PASSWORDS = {"pgberth_link": SECRET, "app": "app", "app2": "app2", "admin": "admin"}
+DATABASE = "e2e"
+
+
+class Place:
+    """PostgreSQL with the extension, two brokers, and what the scenarios do with them."""
+
+    def __init__(self):
+        self.postgres = clusters.Postgres()
+        self.directory = system.make_directory()
+        self.binary = brokers.install_binary(self.directory)
+        self.brokers, self.links, self.clients = {}, {}, []
+        for name in ("front", "back"):
+            self.start_broker(name)
+        for extension in ("pgtap", "pgberth"):
+            self.sql(f"create extension {extension}")
+        self.sql("create role monitor login in role pg_monitor")
+        self.sql("create role nobody_special login")
+        self.sql("create table account (id int primary key, amount int)")
+        self.sql("insert into account values (1, 10)")
+        self.sql("grant all on account to public")
+
+    def start_broker(self, name, **settings):
+        settings = {"auth_type": "scram-sha-256", "admin_users": "admin, pgberth_link", "default_pool_size": 2, **settings}
+        self.brokers[name] = brokers.Broker(self.postgres, self.binary, settings, userlist=PASSWORDS).start()
+        return self.brokers[name]
+
+    def sql(self, text, database=DATABASE, user="postgres"):
+        return self.postgres.sql(text, database, user)
+
+    def console_of(self, name):
+        return f"host=127.0.0.1 port={self.brokers[name].listen_port} dbname=pgberth user=pgberth_link"
+
+    def register(self, name, secret=SECRET, console=None, database=DATABASE):
+        """What a broker's link does: it registers, and stays connected."""
+        link = self.postgres.connect(database=database)
+        console = self.console_of(name) if console is None else console
+        answer = link.query("select berth.register_broker('id-%s', '%s', 'pgberth test', '%s', '%s', now())" %
+                            (name, name, console.replace("'", "''"), secret.replace("'", "''")))
+        assert not wire.errors(answer), [e.fields for e in wire.errors(answer)]
+        self.links[name] = link
+
+    def unregister(self):
+        for link in self.links.values():
+            link.terminate()
+        self.links.clear()
+        system.eventually(lambda: self.sql("select count(*) from berth.targets()") == [["0"]], "no registration is left")
+
+    def client(self, name, user="app", **params):
+        client = self.brokers[name].connect(user=user, password=PASSWORDS[user], **params)
+        self.clients.append(client)
+        return client
+
+    def leave(self):
+        """Ends the clients and registrations of a scenario."""
+        for client in self.clients:
+            client.close()
+        self.clients.clear()
+        self.unregister()
+
+    def prove(self, file, user="postgres", database=DATABASE, port=None, **variables):
+        """Runs one file; (passed, failed)."""
+        command = ["pg_prove", "--psql-bin", str(SYSTEM_BIN / "psql"), "-h", "127.0.0.1", "-p", str(port or self.postgres.port),
+                   "-U", user, "-d", database, "--ext", ".sql", "--verbose", "--timer"]
+        for key, value in variables.items():
+            command += ["--set", f"{key}={value}"]
+        done = subprocess.run([*command, str(HERE / file)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True, timeout=100, check=False)
+        passed = len(re.findall(r"^ok \d+", done.stdout, re.M))
+        failed = len(re.findall(r"^not ok \d+", done.stdout, re.M))
+        if done.returncode != 0 and failed == 0:
+            failed = 1  # a plan that was not kept, or a script that ended early
+        if failed:
+            print(re.sub(r"^ok \d.*\n", "", done.stdout, flags=re.M))
+        return passed, failed
+
+    def remove(self):
+        for link in self.links.values():
+            link.close()
+        for client in self.clients:
+            client.close()
+        for broker in self.brokers.values():
+            broker.remove()
+        self.postgres.remove()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+# Scenarios -----------------------------------------------------------------------------------------------------------
+
+
+def shape(place):
+    """What the extension consists of: views, columns, types, comments, versions."""
+    meta = json.loads((ROOT / "META.json").read_text(encoding="utf-8"))
+    return place.prove("shape.sql", meta=meta["version"], provided=meta["provides"]["pgberth"]["version"])
+
+
+def views(place):
+    """A client holds a row, a second one waits for it, a third one waits for a server: each view tells of it."""
+    place.register("front")
+    place.register("back")
+    holder, blocked, waiter = (place.client("front", application_name=name) for name in ("holder", "blocked", "waiter"))
+    place.client("front", application_name="idler", user="app2")
+    holder.query("begin")
+    holder.query("update account set amount = 11 where id = 1")
+    blocked.send(wire.query("update account set amount = 12 where id = 1"))
+    system.eventually(lambda: place.sql("select from pg_stat_activity where wait_event_type = 'Lock'"), "a client is blocked")
+    waiter.send(wire.query("select 1"))
+    system.eventually(lambda: place.brokers["front"].pool()["maxwait"] >= 1, "a client has waited for a second")
+    port = lambda client: client.sock.getsockname()[1]
+    result = place.prove("views.sql", holder=port(holder), blocked=port(blocked), waiter=port(waiter),
+                         front=place.brokers["front"].listen_port)
+    result = add(result, place.prove("own_rows.sql"))
+    return result
+
+
+def privileges(place):
+    """Who may do what."""
+    place.register("front")
+    return place.prove("privileges.sql")
+
+
+def advice(place):
+    """The rules, over facts that are made up."""
+    return place.prove("advice.sql")
+
+
+def control(place):
+    """Pause, resume, reconnect, reload, kill_client."""
+    place.register("front")
+    place.register("back")
+    victim = place.client("front", application_name="victim")
+    victim.query("select 1")
+    return place.prove("control.sql")
+
+
+def killed(place):
+    """A broker dies and takes its link along: no row is left. One whose link lives and whose console does not is told of."""
+    place.register("front")
+    place.register("gone", console="host=127.0.0.1 port=1 dbname=pgberth user=pgberth_link")
+    place.register("deaf", console="")
+    link = place.links.pop("dead", None) or place.postgres.connect(database=DATABASE)
+    link.query("select berth.register_broker('id-dead', 'dead', '1', '%s', 'x', now())" % place.console_of("back"))
+    link.close()  # as kill -9 does
+    system.eventually(lambda: place.sql("select from berth.targets() where broker = 'dead'") == [], "the link is gone")
+    return place.prove("killed.sql")
+
+
+def hung(place):
+    """A broker that does not answer any more, stopped by SIGSTOP, beside one that does."""
+    place.register("front")
+    place.register("back")
+    place.brokers["back"].signal(signal.SIGSTOP)
+    try:
+        return place.prove("hung.sql")
+    finally:
+        place.brokers["back"].signal(signal.SIGCONT)
+
+
+def wrong_secret(place):
+    """A console that refuses the secret, and one that lets in without asking for it."""
+    trusting = place.start_broker("trusting", auth_type="trust")
+    place.register("front", secret="wrong")
+    place.register("trusting")
+    place.register("sneaky", console=place.console_of("back") + " passfile=/etc/passwd")
+    result = place.prove("wrong_secret.sql")
+    trusting.stop()
+    place.brokers.pop("trusting").remove()
+    return result
+
+
+def setting(place):
+    """Brokers that are known by the setting alone."""
+    passfile = system.write(place.directory / "passfile", f"127.0.0.1:*:*:pgberth_link:{SECRET}\n")
+    passfile.chmod(0o600)
+    return place.prove("setting.sql", console=place.console_of("back") + f" passfile={passfile}",
+                       back=place.brokers["back"].listen_port)
+
+
+def leaks(place):
+    """Thousands of calls, interrupted ones among them, leave no memory, no descriptor and no connection."""
+    place.register("front")
+    result = place.prove("leaks.sql")
+    left = place.brokers["front"].clients(user="pgberth_link")
+    return add(result, (1, 0) if not left else fail(f"the console still has {left}"))
+
+
+def restored(place):
+    """A dump of a database with the extension is restored: registrations do not come along, grants do."""
+    place.register("front")
+    place.sql("select berth.grant_access('app2', 'control')")
+    place.sql("create database copy", "postgres")
+    connect = ["-h", "127.0.0.1", "-p", str(place.postgres.port), "-U", "postgres"]
+    dump = subprocess.run([SYSTEM_BIN / "pg_dump", *connect, DATABASE], stdin=subprocess.DEVNULL, capture_output=True, check=True)
+    subprocess.run([SYSTEM_BIN / "psql", *connect, "-q", "-v", "ON_ERROR_STOP=1", "-d", "copy"], input=dump.stdout, check=True,
+                   stdout=subprocess.DEVNULL)
+    result = place.prove("restored.sql", database="copy")
+    return add(result, (1, 0) if SECRET.encode() not in dump.stdout else fail("the secret is in the dump"))
+
+
+SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, leaks, restored)
+
+
+def add(one, other):
+    return one[0] + other[0], one[1] + other[1]
+
+
+def fail(why):
+    print(why)
+    return 0, 1
+
+
+def main():
+    wanted = sys.argv[1:]
+    unknown = set(wanted) - {scenario.__name__ for scenario in SCENARIOS}
+    if unknown:
+        sys.exit(f"no such scenario: {', '.join(unknown)}")
+    total = (0, 0)
+    place = Place()
+    try:
+        for scenario in SCENARIOS:
+            if wanted and scenario.__name__ not in wanted:
+                continue
+            started = time.monotonic()
+            try:
+                result = scenario(place)
+            except Exception as error:  # the next scenario is tried all the same
+                result = fail(f"{scenario.__name__}: {type(error).__name__}: {error}")
+            place.leave()
+            print(f"{scenario.__name__:<14} {result[0]:>4} passed {result[1]:>3} failed {time.monotonic() - started:6.1f} s",
+                  flush=True)
+            total = add(total, result)
+        for broker in place.brokers.values():
+            broker.stop()
+    finally:
+        place.remove()
+        shutil.rmtree(TREE, ignore_errors=True)
+    print(f"{total[0]} passed, {total[1]} failed")
+    sys.exit(1 if total[1] or not total[0] else 0)
+
+
+if __name__ == "__main__":
+    main()
