@@ -42,6 +42,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   mine timestamptz;
 BEGIN
+  IF pg_is_in_recovery() THEN
+    RAISE EXCEPTION 'brokers cannot register themselves on a hot standby' USING ERRCODE = 'read_only_sql_transaction';
+  END IF;
   IF coalesce(id, '') = '' OR coalesce(name, '') = '' OR coalesce(secret, '') = '' THEN
     RAISE EXCEPTION 'a broker has an id, a name and a secret' USING ERRCODE = 'invalid_parameter_value';
   END IF;
@@ -740,7 +743,7 @@ COMMENT ON COLUMN berth.clients.wait_time IS 'Time that it has waited for server
 COMMENT ON COLUMN berth.clients.query_time IS 'Time in its queries';
 COMMENT ON COLUMN berth.clients.xact_time IS 'Time in its transactions';
 COMMENT ON COLUMN berth.clients.prepared_statements IS 'Prepared statements that it has open';
-COMMENT ON COLUMN berth.clients.features IS 'What it used that its pool mode does not keep: listen, set, temp_table and so on';
+COMMENT ON COLUMN berth.clients.features IS 'What it used that its pool mode does not give: listen, prepare, hold_cursor, set';
 
 COMMENT ON VIEW berth.servers IS
   'Every server connection of every broker, to all PostgreSQL servers that it serves';

@@ -12,6 +12,22 @@ SELECT ok(message LIKE '%no"such%', 'and its name arrives as it is: ' || message
 SELECT results_eq($$ SELECT broker, ok FROM berth.resume('e2e') $$, $$ VALUES ('back', false), ('front', false) $$,
   'resume of what is not paused');
 
+SELECT results_eq($$ SELECT * FROM berth.pause('e2e', '1 min') $$, $$ VALUES ('back', true, 'PAUSE'), ('front', true, 'PAUSE') $$, 'pause');
+SELECT is((SELECT count(*) FROM berth.databases WHERE paused AND database = 'e2e'), 2::bigint, 'they are paused');
+SELECT results_eq($$ SELECT * FROM berth.resume('e2e') $$, $$ VALUES ('back', true, 'RESUME'), ('front', true, 'RESUME') $$, 'resume');
+SELECT is((SELECT count(*) FROM berth.databases WHERE paused), 0::bigint, 'they go on');
+SELECT results_eq($$ SELECT ok FROM berth.pause('e2e', '100 ms') $$, ARRAY[true, true], 'a short pause');
+CREATE FUNCTION pg_temp.wait_until_resumed() RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+  WHILE EXISTS (SELECT FROM berth.databases WHERE paused) LOOP
+    PERFORM pg_sleep(0.02);
+  END LOOP;
+  RETURN true;
+END $$;
+SET statement_timeout = '20s';
+SELECT ok(pg_temp.wait_until_resumed(), 'ends by itself');
+SET statement_timeout = 0;
+
 SELECT throws_ok($$ SELECT * FROM berth.pause('e2e', '0 s') $$, '22023');
 SELECT throws_ok($$ SELECT * FROM berth.pause('e2e', '11 min') $$, '22023');
 SELECT throws_ok($$ SELECT * FROM berth.pause('e2e', NULL) $$, '22023');

@@ -56,8 +56,23 @@ SELECT results_eq($$ SELECT blocked_application, blocked_port, blocked_query, bl
 SELECT results_eq($$ SELECT finding, broker, database, usename, evidence LIKE '1 clients wait, the first for %' FROM berth.advice
   WHERE finding = 'pool too small' $$, $$ VALUES ('pool too small', 'front', 'e2e', 'app', true) $$, 'advice');
 
-SELECT lives_ok('SELECT * FROM berth.' || name, name || ' can be asked whatever the broker''s version')
-  FROM unnest(ARRAY['latency', 'errors', 'backend_history', 'queue']) name;
+SELECT results_eq($$ SELECT severity, usename, evidence FROM berth.advice WHERE finding = 'needs session mode' $$,
+  $$ VALUES ('warning', 'app2', '1 clients used listen in a pool that lends servers for a transaction') $$, 'advice on features');
+
+SELECT results_eq($$ SELECT xact_start BETWEEN connected_at AND clock_timestamp(), query_count, bytes_in > 0, bytes_out > 0, features
+  FROM berth.clients WHERE application_name IN ('holder', 'idler') ORDER BY application_name $$,
+  $$ VALUES (true, 2::bigint, true, true, NULL::text[]), (NULL, 2, true, true, '{listen}') $$, 'what clients have done');
+SELECT results_eq($$ SELECT kind, count > 0, p50 <= p95 AND p95 <= p99 AND p99 <= p999 AND p999 <= max AND mean <= max FROM berth.latency
+  WHERE broker = 'front' AND usename = 'app2' ORDER BY kind $$,
+  $$ VALUES ('query', true, true), ('transaction', true, true), ('wait', true, true) $$, 'latency');
+SELECT results_eq($$ SELECT database, usename, source, count FROM berth.errors WHERE broker = 'front' AND sqlstate = '22012' $$,
+  $$ VALUES ('e2e', 'app2', 'server', 1::bigint) $$, 'errors');
+SELECT results_eq($$ SELECT h.application_name, h.client_addr, h.client_port, h.released_at IS NULL, h.linked_at <= a.xact_start
+  FROM berth.backend_history h JOIN pg_stat_activity a USING (pid) WHERE h.usename = 'app' AND a.state = 'idle in transaction'
+  ORDER BY h.linked_at DESC LIMIT 1 $$,
+  $$ VALUES ('holder', '127.0.0.1'::inet, $$ || :holder || $$, true, true) $$, 'backend_history');
+SELECT results_eq($$ SELECT broker, database, usename, position, application_name, waiting >= interval '1 s' FROM berth.queue $$,
+  $$ VALUES ('front', 'e2e', 'app', 1::bigint, 'waiter', true) $$, 'queue');
 
 -- console(): rows with the console's own names, all values text; by both brokers.
 SELECT results_eq($$ SELECT broker_id, broker_name, "row" ->> 'database', jsonb_typeof("row" -> 'cl_waiting') FROM
