@@ -157,16 +157,20 @@ COMMENT ON FUNCTION berth.ask(pg_catalog.text[], pg_catalog.int4, pg_catalog.int
 
 -- Which roles' rows the caller may see: NULL for all of them, as in pg_stat_activity.
 CREATE FUNCTION berth.visible_roles() RETURNS pg_catalog.text[]
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT CASE WHEN NOT pg_has_role(berth.caller(), 'pg_read_all_stats', 'USAGE')
-              THEN ARRAY(SELECT r.rolname::text FROM pg_roles r WHERE pg_has_role(berth.caller(), r.oid, 'USAGE')) END
-$$;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF pg_has_role(berth.caller(), 'pg_read_all_stats', 'USAGE') THEN
+    RETURN NULL;
+  END IF;
+  RETURN ARRAY(SELECT r.rolname FROM pg_roles r WHERE pg_has_role(berth.caller(), r.oid, 'USAGE'));
+END $$;
 COMMENT ON FUNCTION berth.visible_roles() IS 'Whose rows the caller may see; NULL for those of everybody';
 
--- Rows that belong to nobody and may be seen by whoever may use this schema.
+-- Whether a row belongs to one of these roles, or to nobody and is for whoever may use this schema. Asked for each row, so it has
+-- no settings of its own and becomes a part of its caller's query.
 CREATE FUNCTION berth.visible(command pg_catalog.text, "row" pg_catalog.jsonb, roles pg_catalog.text[])
 RETURNS pg_catalog.bool
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql IMMUTABLE AS $$
   SELECT $3 IS NULL OR coalesce($2 ->> 'user' = ANY ($3), false)
     OR ($2 ->> 'user' IS NULL AND upper(btrim($1)) IN ('SHOW BROKER', 'SHOW DATABASES', 'SHOW STATS', 'SHOW DISCONNECTS',
                                                       'SHOW LISTS', 'SHOW STATE', 'SHOW VERSION', 'SHOW BERTH VERSION'))

@@ -68,7 +68,7 @@ from harness import wire  # noqa: E402
 from harness.raw import Closed, Raw, Refused  # noqa: E402
 
 SECRET = "the link's secret"
-PASSWORDS = {"pgberth_link": SECRET, "app": "app", "app2": "app2", "admin": "admin"}
+PASSWORDS = {"consoler": SECRET, "app": "app", "app2": "app2", "admin": "admin"}
 DATABASE = "e2e"
 CROWD = 1000
 
@@ -92,7 +92,7 @@ class Place:
         self.sql("grant all on account to public")
 
     def start_broker(self, name, **settings):
-        settings = {"auth_type": "scram-sha-256", "admin_users": "admin, pgberth_link", "default_pool_size": 2, **settings}
+        settings = {"auth_type": "scram-sha-256", "admin_users": "admin, consoler", "default_pool_size": 2, **settings}
         self.brokers[name] = brokers.Broker(self.postgres, self.binary, settings, userlist=PASSWORDS).start()
         return self.brokers[name]
 
@@ -100,7 +100,7 @@ class Place:
         return self.postgres.sql(text, database, user)
 
     def console_of(self, name):
-        return f"host=127.0.0.1 port={self.brokers[name].listen_port} dbname=pgberth user=pgberth_link"
+        return f"host=127.0.0.1 port={self.brokers[name].listen_port} dbname=pgberth user=consoler"
 
     def register(self, name, secret=SECRET, console=None, database=DATABASE):
         """What a broker's link does: it registers, and stays connected."""
@@ -209,7 +209,7 @@ def control(place):
 def killed(place):
     """A broker dies and takes its link along: no row is left. One whose link lives and whose console does not is told of."""
     place.register("front")
-    place.register("gone", console="host=127.0.0.1 port=1 dbname=pgberth user=pgberth_link")
+    place.register("gone", console="host=127.0.0.1 port=1 dbname=pgberth user=consoler")
     place.register("deaf", console="")
     link = place.links.pop("dead", None) or place.postgres.connect(database=DATABASE)
     link.query("select berth.register_broker('id-dead', 'dead', '1', '%s', 'x', now())" % place.console_of("back"))
@@ -242,7 +242,7 @@ def wrong_secret(place):
 
 
 def passfile_of(place):
-    passfile = system.write(place.directory / "passfile", f"127.0.0.1:*:*:pgberth_link:{SECRET}\n")
+    passfile = system.write(place.directory / "passfile", f"127.0.0.1:*:*:consoler:{SECRET}\n")
     passfile.chmod(0o600)
     return passfile
 
@@ -307,7 +307,7 @@ def leaks(place):
     """Thousands of calls, interrupted ones among them, leave no memory, no descriptor and no connection."""
     place.register("front")
     result = place.prove("leaks.sql")
-    left = place.brokers["front"].clients(user="pgberth_link")
+    left = place.brokers["front"].clients(user="consoler")
     return add(result, (1, 0) if not left else fail(f"the console still has {left}"))
 
 

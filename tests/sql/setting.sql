@@ -10,7 +10,7 @@ SELECT results_eq('SELECT broker, source, reachable, version IS NULL FROM berth.
 SELECT isnt_empty('SELECT * FROM berth.databases', 'they are asked');
 
 -- The same broker registers: it is not asked twice.
-SELECT berth.register_broker('id', 'named', '1', 'host=127.0.0.1 port=' || :'back' || ' dbname=pgberth user=pgberth_link', 's', now());
+SELECT berth.register_broker('id', 'named', '1', 'host=127.0.0.1 port=' || :'back' || ' dbname=pgberth user=consoler', 's', now());
 SELECT results_eq('SELECT broker, source FROM berth.brokers ORDER BY broker',
   $$ VALUES ('127.0.0.1:1', 'setting'), ('named', 'registered') $$, 'a broker that registers itself counts once');
 SELECT berth.deregister_broker('id');

@@ -4,7 +4,7 @@ BEGIN;
 SELECT * FROM no_plan();
 
 SELECT is((SELECT count(*) FROM berth.brokers WHERE reachable), 0::bigint, 'none is asked');
-SELECT ok(problem LIKE '%password authentication failed for user "pgberth_link"', problem) FROM berth.brokers WHERE broker = 'front';
+SELECT ok(problem LIKE '%password authentication failed for user "consoler"', problem) FROM berth.brokers WHERE broker = 'front';
 SELECT is((SELECT problem FROM berth.brokers WHERE broker = 'trusting'), 'it did not ask for the secret that it registered');
 SELECT is((SELECT problem FROM berth.brokers WHERE broker = 'sneaky'), 'parameter passfile is not allowed here');
 SELECT is_empty('SELECT * FROM berth.databases', 'no rows');
