@@ -13,6 +13,7 @@
 #include "config/docs.h"
 #include "config/load.h"
 #include "config/show.h"
+#include "link/link_thread.h"
 #include "worker/dispatch.h"
 
 namespace berth {
@@ -49,7 +50,8 @@ class Process {
   std::unique_ptr<worker::FleetDispatcher> dispatcher_;
   std::vector<std::unique_ptr<worker::Worker>> workers_;
   std::vector<std::unique_ptr<admin::ConsoleImpl>> consoles_;
-  bool stop_ = false;
+  std::unique_ptr<link::LinkThread> link_;
+  bool stop_ = false;  // at once
 };
 
 LogTarget Process::log_target(const config::Config& config) const {
@@ -98,6 +100,7 @@ Result<bool> Process::start() {
   dispatcher_->on_set = [this](const std::string& key, const std::string& value) { return set(key, value); };
   dispatcher_->on_shutdown = [this](Shutdown how) { shut_down(how); };
   fleet_->globals.clients.limit = config_->options.max_client_conn;
+  session::make_identity(fleet_->globals.identity, admin::kBrokerNumber, config_->options.listen_port);
   set_dns_lifetimes();
   for (int index = 0; index < count; ++index) {
     uint64_t seed;
@@ -109,7 +112,14 @@ Result<bool> Process::start() {
     worker.context().console_peer = peer_is_own_user;
     worker.on_tick = [console = consoles_.back().get()](session::Context&) { console->on_tick(); };
   }
+  std::vector<net::Address> places;
+  for (const worker::Listener& listener : fleet_->listeners)
+    places.push_back(net::local_address(listener.descriptor));
+  uint64_t seed;
+  fill_secure(&seed, sizeof seed);
+  link_ = std::make_unique<link::LinkThread>(fleet_->globals, fleet_->resolver, std::move(places), seed);
   for (auto& worker : workers_) worker->start();
+  link_->start(config_);
   LOG_INFO("process up: {}, {} worker{}, max_client_conn {}", admin::kBrokerVersion, count, count == 1 ? "" : "s",
            config_->options.max_client_conn);
   return true;
@@ -161,6 +171,7 @@ void Process::put_in_place(std::shared_ptr<const config::Config> next) {
   config_ = std::move(next);
   set_dns_lifetimes();
   dispatcher_->spread(config_);
+  link_->reconfigure(config_);
 }
 
 void Process::shut_down(Shutdown how) {
@@ -256,8 +267,10 @@ int Process::run() {
   daemon_.ready();
   notify_systemd("READY=1");
   loop();
+  link_->leave(stop_);  // the databases are told while the workers close what is left
   for (auto& worker : workers_) worker->stop();
   for (auto& worker : workers_) worker->join();
+  link_->join();
   close_listeners(fleet_->listeners);
   LOG_INFO("done");
   return 0;

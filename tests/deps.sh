@@ -6,7 +6,7 @@ set -euo pipefail
 packages=(
   # build
   make g++ cmake ninja-build ccache pkg-config
-  libboost1.81-dev libspdlog-dev libfmt-dev libcli11-dev libssl-dev libsystemd-dev libidn-dev libutf8proc-dev
+  libboost1.81-dev libspdlog-dev libfmt-dev libcli11-dev libssl-dev libsystemd-dev libidn-dev libutf8proc-dev libpq-dev
   # tests: the frameworks, PostgreSQL (with pgbench and psql), and the drivers that talk through the broker
   libgtest-dev postgresql-15 postgresql-client-15
   python3 python3-pytest python3-psycopg python3-psycopg2 python3-asyncpg

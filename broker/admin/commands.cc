@@ -54,6 +54,11 @@ Role role_needed(const Command& command) {
   return index < std::size(kVerbs) ? kVerbs[index].role : Role::kStats;
 }
 
+bool extension_may(Verb verb) {
+  return verb == Verb::kPause || verb == Verb::kResume || verb == Verb::kReconnect || verb == Verb::kKillClient ||
+         verb == Verb::kReload;
+}
+
 std::string command_tag(const Command& command) {
   switch (command.verb) {
     case Verb::kSet: return "SET " + command.key + "=" + command.value;

@@ -77,6 +77,8 @@ struct Command {
 
 // What a user needs to run it.
 Role role_needed(const Command& command);
+// What the extension (the user pgberth_link) may run beyond SHOW: what its SQL functions do.
+bool extension_may(Verb verb);
 // As it stands in CommandComplete: the command's own name, as in PgBouncer.
 std::string command_tag(const Command& command);
 // Does it answer with rows?

@@ -53,7 +53,8 @@ void ConsoleImpl::on_login(Client* client) {
   }
   wire::put_ready(out, 'I');
   counters_.client_login_count++;
-  if (context_.options().log_connections) {
+  // The extension logs in for each question that somebody asks a view.
+  if (context_.options().log_connections && !client->extension) {
     LOG_INFO("{} login attempt: db={} user={} tls=no", client->label(), client->database_name(), client->user_name());
   }
   client->login->verifier.reset();  // what proved it, a password perhaps, is not kept
@@ -170,7 +171,8 @@ void ConsoleImpl::run_script(Session& session) {
 void ConsoleImpl::start(Session& session, const Command& command) {
   ASSERT(!session.busy);
   session.busy = true;
-  if (role_needed(command) == Role::kAdmin && !session.client->admin && !FAULT(stats_user_may_all))
+  const bool may = session.client->admin || (session.client->extension && extension_may(command.verb));
+  if (role_needed(command) == Role::kAdmin && !may && !FAULT(stats_user_may_all))
     return fail(session, "admin access needed", "42501");
   switch (command.verb) {
     case Verb::kShow: return show(session, command.show);

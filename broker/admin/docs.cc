@@ -61,14 +61,20 @@ constexpr std::string_view kHead =
     "## Who may do what\n\n"
     "Users of `stats_users` may run what is marked stats, users of `admin_users` everything. The user `pgbouncer` "
     "needs no "
-    "password on the Unix socket when it is the broker's own operating system user, and is an admin. Anything else "
-    "is refused "
-    "with SQLSTATE 42501.\n";
+    "password on the Unix socket when it is the broker's own operating system user, and is an admin. The user "
+    "`pgberth_link` is "
+    "the extension's: its password is a secret of this process that only the databases know with which the broker is "
+    "linked; it may "
+    "run what is marked stats, and {}. Anything else is refused with SQLSTATE 42501.\n";
 
 }  // namespace
 
 std::string admin_markdown() {
-  std::string out = fmt::format(fmt::runtime(kHead), kPgBouncerVersion);
+  std::string extension;
+  for (const VerbInfo& verb : all_verbs()) {
+    if (extension_may(verb.verb)) extension += fmt::format("{}{}", extension.empty() ? "" : ", ", verb.name);
+  }
+  std::string out = fmt::format(fmt::runtime(kHead), kPgBouncerVersion, extension);
   out += "\n## Commands\n\n| command | who | what it does |\n|---|---|---|\n";
   for (const VerbInfo& verb : all_verbs()) {
     out += fmt::format("| `{}{}` | {} | {} |\n", verb.name, text_of(verb.argument), text_of(verb.role), verb.help);

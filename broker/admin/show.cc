@@ -40,6 +40,7 @@ Family family_of(ShowKind kind) {
     case ShowKind::kConfig:
     case ShowKind::kState:
     case ShowKind::kVersion:
+    case ShowKind::kLinks:
     case ShowKind::kBerthVersion: return Family::kConfig;
     case ShowKind::kHelp: break;
   }

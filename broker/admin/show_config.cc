@@ -1,4 +1,4 @@
-// SHOW CONFIG, STATE and the versions: what every worker knows alike.
+// SHOW CONFIG, STATE, LINKS and the versions: what every worker knows alike.
 #include "admin/show.h"
 #include "admin/version.h"
 #include "config/show.h"
@@ -10,6 +10,9 @@ namespace {
 constexpr Column kConfig[] = {{"key"}, {"value"}, {"default"}, {"changeable"}};
 constexpr Column kState[] = {{"key"}, {"value"}};
 constexpr Column kVersion[] = {{"version"}};
+constexpr Column kLinks[] = {
+    {"database"}, {"host"},  {"port", ColumnType::kInt4}, {"server_database"}, {"user"}, {"state"},
+    {"since"},    {"error"}, {"registered_id"},           {"console"}};
 
 class ShowConfig final : public Show {
  public:
@@ -18,6 +21,7 @@ class ShowConfig final : public Show {
     if (kind_ == ShowKind::kVersion) return table.text(kPgBouncerVersion).end_row();
     if (kind_ == ShowKind::kBerthVersion) return table.text(kBrokerVersion).end_row();
     if (kind_ == ShowKind::kState) return state(context, table);
+    if (kind_ == ShowKind::kLinks) return links(context, table);
     for (const config::ShowRow& row : config::show_config(*context.config)) {
       table.text(row.key).text(row.value).text(row.preset).text(row.changeable ? "yes" : "no").end_row();
     }
@@ -31,6 +35,18 @@ class ShowConfig final : public Show {
     table.text("suspended").text("no").end_row();
   }
 
+  static void links(session::Context& context, Table& table) {
+    for (const session::LinkRow& row : context.globals.links.rows()) {
+      table.text(row.database)
+          .text(row.host)
+          .number(row.port)
+          .text(row.server_database)
+          .text(row.user)
+          .text(row.state);
+      table.time(row.since).text(row.error).text(row.registered_id).text(row.console).end_row();
+    }
+  }
+
   ShowKind kind_;
 };
 
@@ -42,6 +58,7 @@ std::shared_ptr<Show> make_show_config(ShowKind kind) {
 
 std::span<const Column> columns_of_config(ShowKind kind) {
   if (kind == ShowKind::kConfig) return kConfig;
+  if (kind == ShowKind::kLinks) return kLinks;
   return kind == ShowKind::kState ? std::span<const Column>(kState) : std::span<const Column>(kVersion);
 }
 

@@ -13,6 +13,9 @@
 
 namespace berth::config {
 
+// At the console this name is the extension's, with a secret of the process's own; no list of users gives it more.
+inline constexpr std::string_view kLinkUser = "pgberth_link";
+
 enum class PoolMode : uint8_t { kSession, kTransaction, kStatement };
 // The last four are doors: known names that refuse to start until they work.
 enum class AuthType : uint8_t { kTrust, kAny, kPlain, kMd5, kScramSha256, kCert, kHba, kPam, kLdap };

@@ -6,6 +6,8 @@
 #include <array>
 #include <string>
 
+#include "config/entries.h"
+
 namespace berth::config {
 
 namespace {
@@ -134,6 +136,29 @@ void check_syslog(Rules& rules) {
                                                rules.config.options.syslog_facility));
 }
 
+// A part of a connection string. What it holds is shown by SHOW CONFIG, so it holds no secret.
+void check_connection_string(Rules& rules, std::string_view key, const std::string& text) {
+  const Result<std::vector<Pair>> pairs = parse_pairs(text);
+  if (!pairs) return rules.mistake(key, pairs.error().text);
+  for (const Pair& pair : pairs.value()) {
+    if (pair.key != "password") continue;
+    return rules.mistake(key, "no password here, SHOW CONFIG would show it: put it into auth_file");
+  }
+}
+
+void check_link(Rules& rules) {
+  const Options& options = rules.config.options;
+  if (options.link != "auto" && options.link != "off") check_connection_string(rules, "link", options.link);
+  check_connection_string(rules, "link_console", options.link_console);
+  for (const std::string_view key : {"admin_users", "stats_users"}) {
+    for (const std::string& user : split_list(key[0] == 'a' ? options.admin_users : options.stats_users)) {
+      if (user != kLinkUser) continue;
+      rules.warn(key, fmt::format("\"{}\" is the extension's own name at the console: naming it here has no effect",
+                                  kLinkUser));
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Remark> check_rules(const Config& config, const WhereIs& where, std::vector<Remark>& warnings) {
@@ -142,6 +167,7 @@ std::vector<Remark> check_rules(const Config& config, const WhereIs& where, std:
   check_auth_type(rules);
   check_ports(rules);
   check_syslog(rules);
+  check_link(rules);
   return std::move(rules.mistakes);
 }
 

@@ -46,6 +46,10 @@ void take_line(std::string_view line, const std::string& file, int number, Userl
   for (const std::string_view text : both) {
     if (text.find('\0') != std::string_view::npos) return mistake("", "a zero byte in the line");
   }
+  if (*user == kLinkUser) {
+    out.warnings.push_back(
+        {file, number, *user, "at the console this name is the extension's: this secret does not count there"});
+  }
   const auto [entry, is_new] = out.secrets.insert_or_assign(*user, std::move(*secret));
   if (!is_new) out.warnings.push_back({file, number, *user, "named before, this line counts"});
 }

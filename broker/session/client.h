@@ -28,6 +28,7 @@ struct Login {
   bool database_missing = false;  // told only after authentication
   bool console = false;
   bool admin = false;
+  bool extension = false;  // pgberth_link at the console
 };
 
 class Client final : public net::Handler, public pool::ClientNode {
@@ -105,6 +106,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   bool counted : 1 = false;          // in Globals::clients
   bool counted_gates : 1 = false;    // in the database's and the user's client gates
   bool admin : 1 = false;            // console: may change things
+  bool extension : 1 = false;        // console: pgberth_link, may change what the extension's functions change
   uint8_t told_features : 4 = 0;     // SessionFeature: what of them the log has said
   bool untracked_set : 1 = false;    // it has sent a SET of what PostgreSQL does not report
   bool wait_told : 1 = false;        // query_wait_notify has been sent
@@ -121,6 +123,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   void negotiate(const wire::Startup& startup);
   // client_auth.cc
   void begin_auth();
+  void begin_extension_auth();
   void auth_on_step(auth::Step step);
   net::Taken auth_on_bytes(std::string_view bytes);
   void auth_succeeded();

@@ -49,6 +49,7 @@ void Client::begin_auth() {
     login->admin = true;  // the same operating system user as the broker's, over the Unix socket
     return auth_succeeded();
   }
+  if (login->console && login->user == config::kLinkUser) return begin_extension_auth();
   const auth::Method method = method_of(config.options.auth_type);
   const std::string* text = config.find_secret(login->user);
   if (method == auth::Method::kTrust && !text)
@@ -58,6 +59,17 @@ void Client::begin_auth() {
   login->verifier =
       auth::make_client_verifier(method, login->user, text ? &secret : nullptr,
                                  static_cast<int>(config.options.scram_iterations), context.mock_profile);
+  auth_on_step(login->verifier->start());
+}
+
+// The extension's views and functions log in with the secret that the link has given to the database, by SCRAM
+// whatever auth_type says. Without a secret of the process (link is off in tests) nobody is let in.
+void Client::begin_extension_auth() {
+  login->extension = true;
+  const auth::Secret& secret = context.globals.identity.secret;
+  login->verifier =
+      auth::make_client_verifier(auth::Method::kScramSha256, login->user, secret.empty() ? nullptr : &secret,
+                                 static_cast<int>(context.options().scram_iterations), context.mock_profile);
   auth_on_step(login->verifier->start());
 }
 
@@ -240,8 +252,9 @@ void Client::finish_login() {
 
 void Client::enter_console() {
   const config::Config& config = *login->config;
-  admin = login->admin || config.is_admin(login->user);
-  if (!admin && !config.is_stats(login->user)) {
+  extension = login->extension;
+  admin = !extension && (login->admin || config.is_admin(login->user));
+  if (!admin && !extension && !config.is_stats(login->user)) {
     return fatal(ClientEnd::kNotAllowed, "28000");
   }
   context.startup_clients.remove(this);

@@ -20,6 +20,7 @@
 #include "net/socket_options.h"
 #include "pool/pool.h"
 #include "pool/statements.h"
+#include "session/link_board.h"
 #include "session/outbox.h"
 #include "stats/counters.h"
 #include "stats/disconnects.h"
@@ -90,6 +91,8 @@ struct Globals {
   std::atomic<Micros> paused_until{0};  // as SharedDatabase's
   std::array<std::atomic<int>, pool::kWorkersMax>
       worker_clients{};  // whoever accepts adds, the owner takes; accept reads all
+  Identity identity;     // written before the workers start
+  LinkBoard links;
   std::mutex mutex;
   std::unordered_map<std::string, Learned> learned;  // by user name; guarded by mutex
 };

@@ -30,7 +30,8 @@ IS_PGBOUNCER = "pgbouncer" in BINARY.name
 IS_DIRECT = str(BINARY) == "direct"
 
 # Keys that PgBouncer does not know; it refuses to start with an unknown key.
-OURS_ONLY = {"workers", "transaction_port", "session_port", "transaction_reserve", "pool_idle_timeout"}
+OURS_ONLY = {"workers", "transaction_port", "session_port", "transaction_reserve", "pool_idle_timeout", "link",
+             "link_user", "link_console"}
 KNOWN_SINCE_1_18 = {"max_prepared_statements", "transaction_timeout", "query_wait_notify", "cancel_wait_timeout",
                     "track_extra_parameters", "max_db_client_connections", "max_user_client_connections",
                     "log_pooler_errors"}
@@ -118,6 +119,7 @@ class Broker:
             "max_client_conn": 1000,
             "server_login_retry": 1,
             "workers": WORKERS,
+            "link": "off",  # tests count backends; test_link.py turns it on
             **settings,
         }
         self.expected_exit = False

@@ -1,0 +1,215 @@
+#include "link/link_connection.h"
+
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace berth::link {
+
+namespace {
+
+// Names are written out, since nobody knows the search_path of that role there.
+constexpr const char* kAskSql =
+    "select case when p is null then 'absent' when pg_catalog.pg_is_in_recovery() then 'standby' "
+    "when not pg_catalog.has_function_privilege(p, 'execute') then 'denied' else 'ready' end "
+    "from pg_catalog.to_regprocedure('berth.register_broker(text,text,text,text,text,timestamptz)') as p";
+constexpr const char* kListenSql = "listen pgberth";
+// The secret is a parameter, so that neither pg_stat_activity nor pg_stat_statements shows it.
+constexpr const char* kRegisterSql = "select berth.register_broker($1, $2, $3, $4, $5, $6)";
+constexpr const char* kBeatSql = "select berth.heartbeat($1)";
+constexpr const char* kDeregisterSql = "select berth.deregister_broker($1)";
+constexpr std::string_view kNoPrivilege = "42501";
+
+// libpq's messages have lines and end in one.
+std::string one_line(std::string_view text) {
+  std::string out;
+  for (const char letter : text) {
+    const bool space = static_cast<unsigned char>(letter) <= ' ';
+    if (!space) {
+      out += letter;
+    } else if (!out.empty() && out.back() != ' ') {
+      out += ' ';
+    }
+  }
+  if (!out.empty() && out.back() == ' ') out.pop_back();
+  return out;
+}
+
+std::string iso_time(Micros wall) {
+  const time_t seconds = wall / kSecond;
+  return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:06}+00", fmt::gmtime(seconds), wall % kSecond);
+}
+
+// libpq tries each pair of these lists in turn.
+void put_hosts(std::vector<config::Pair>& pairs, const Target& target, const std::vector<net::Address>& addresses) {
+  std::string hosts, numbers;
+  for (const net::Address& address : addresses) {
+    hosts += (hosts.empty() ? "" : ",") + target.host;
+    numbers += (numbers.empty() ? "" : ",") + address.host();
+  }
+  pairs.push_back({"host", hosts.empty() ? target.host : hosts});
+  if (!numbers.empty()) pairs.push_back({"hostaddr", numbers});
+}
+
+std::vector<config::Pair> parameters(const Target& target, const config::Options& options,
+                                     const std::vector<net::Address>& addresses) {
+  std::vector<config::Pair> pairs;
+  put_hosts(pairs, target, addresses);
+  pairs.push_back({"port", std::to_string(target.port)});
+  pairs.push_back({"dbname", target.dbname});
+  pairs.push_back({"user", target.user});
+  if (!target.password.empty()) pairs.push_back({"password", target.password});
+  pairs.push_back({"application_name", "pgberth link"});
+  pairs.push_back({"gssencmode", "disable"});  // asking for tickets blocks
+  pairs.push_back({"sslmode", options.server_tls_sslmode});
+  if (!options.server_tls_ca_file.empty()) pairs.push_back({"sslrootcert", options.server_tls_ca_file});
+  if (!options.server_tls_cert_file.empty()) pairs.push_back({"sslcert", options.server_tls_cert_file});
+  if (!options.server_tls_key_file.empty()) pairs.push_back({"sslkey", options.server_tls_key_file});
+  pairs.insert(pairs.end(), target.more.begin(), target.more.end());  // the last word counts
+  return pairs;
+}
+
+}  // namespace
+
+void LinkConnection::connect(const Target& target, const config::Options& options,
+                             const std::vector<net::Address>& addresses) {
+  close();
+  const std::vector<config::Pair> pairs = parameters(target, options, addresses);
+  std::vector<const char*> keys, values;
+  for (const config::Pair& pair : pairs) {
+    keys.push_back(pair.key.c_str());
+    values.push_back(pair.value.c_str());
+  }
+  keys.push_back(nullptr);
+  values.push_back(nullptr);
+  connection_.reset(PQconnectStartParams(keys.data(), values.data(), 0));
+  polling_ = PGRES_POLLING_WRITING;
+  // The default writes what the server says to stderr.
+  if (connection_)
+    PQsetNoticeProcessor(
+        connection_.get(), [](void*, const char*) {}, nullptr);
+}
+
+void LinkConnection::close() {
+  connection_.reset();
+  connected_ = notified_ = send_failed_ = false;
+  asked_ = Asked::kNothing;
+  result_.reset();
+  registration_.clear();
+}
+
+void LinkConnection::send(Asked asked, const char* sql, const std::vector<std::string>& values) {
+  std::vector<const char*> texts;
+  for (const std::string& value : values) texts.push_back(value.c_str());
+  asked_ = asked;
+  send_failed_ = PQsendQueryParams(connection_.get(), sql, static_cast<int>(texts.size()), nullptr, texts.data(),
+                                   nullptr, nullptr, 0) != 1;
+}
+
+void LinkConnection::ask() {
+  send(Asked::kVerdict, kAskSql);
+}
+
+void LinkConnection::register_broker(const session::Identity& identity, const std::string& console) {
+  registration_ = {identity.id, identity.name,     identity.version,
+                   console,     identity.password, iso_time(identity.started_at)};
+  send(Asked::kListen, kListenSql);
+}
+
+void LinkConnection::send_registration() {
+  send(Asked::kRegister, kRegisterSql, registration_);
+  for (std::string& value : registration_) auth::scrub(value);
+  registration_.clear();
+}
+
+void LinkConnection::beat(const std::string& id) {
+  send(Asked::kBeat, kBeatSql, {id});
+}
+
+void LinkConnection::deregister(const std::string& id) {
+  send(Asked::kDeregister, kDeregisterSql, {id});
+}
+
+int LinkConnection::descriptor() const {
+  return connection_ ? PQsocket(connection_.get()) : -1;
+}
+
+short LinkConnection::events() const {
+  if (!connected_) return polling_ == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+  // PQflush leaves 1 when the kernel did not take everything.
+  return static_cast<short>(PQflush(connection_.get()) == 1 ? POLLIN | POLLOUT : POLLIN);
+}
+
+bool LinkConnection::take_notified() {
+  const bool notified = notified_;
+  notified_ = false;
+  return notified;
+}
+
+Happened LinkConnection::failed() const {
+  std::string text = connection_ ? one_line(PQerrorMessage(connection_.get())) : "out of memory";
+  if (text.empty()) text = "connection lost";
+  return {.kind = Happened::Kind::kFailed, .error = std::move(text)};
+}
+
+Happened LinkConnection::connecting() {
+  polling_ = PQconnectPoll(connection_.get());
+  if (polling_ == PGRES_POLLING_FAILED) return failed();
+  if (polling_ != PGRES_POLLING_OK) return {};
+  if (PQsetnonblocking(connection_.get(), 1) != 0) return failed();
+  connected_ = true;
+  return {.kind = Happened::Kind::kConnected};
+}
+
+Happened LinkConnection::on_ready() {
+  if (broken() || send_failed_) return failed();
+  if (!connected_) return connecting();
+  if (PQflush(connection_.get()) < 0 || PQconsumeInput(connection_.get()) != 1) return failed();
+  while (PGnotify* notification = PQnotifies(connection_.get())) {
+    notified_ = true;
+    PQfreemem(notification);
+  }
+  if (asked_ == Asked::kNothing) return {};
+  while (!PQisBusy(connection_.get())) {  // else PQgetResult would block
+    PGresult* next = PQgetResult(connection_.get());
+    if (!next) return result_ ? answer(std::exchange(result_, nullptr).get()) : failed();
+    result_.reset(next);
+  }
+  return {};
+}
+
+Happened LinkConnection::answer(const PGresult* result) {
+  using Kind = Happened::Kind;
+  const Asked asked = std::exchange(asked_, Asked::kNothing);
+  const ExecStatusType status = PQresultStatus(result);
+  if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+    const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
+    // The schema is there, and not for this role.
+    if (asked == Asked::kVerdict && sqlstate && sqlstate == kNoPrivilege) {
+      return {.kind = Kind::kVerdict, .verdict = Verdict::kDenied};
+    }
+    return {.kind = Kind::kFailed, .error = one_line(PQresultErrorMessage(result))};
+  }
+  const bool has_row = PQntuples(result) > 0 && PQnfields(result) > 0;
+  const std::string_view text = has_row ? PQgetvalue(result, 0, 0) : "";
+  switch (asked) {
+    case Asked::kVerdict: {
+      const Verdict verdict = text == "ready"     ? Verdict::kReady
+                              : text == "standby" ? Verdict::kStandby
+                              : text == "denied"  ? Verdict::kDenied
+                                                  : Verdict::kAbsent;
+      return {.kind = Kind::kVerdict, .verdict = verdict};
+    }
+    case Asked::kListen: send_registration(); return send_failed_ ? failed() : Happened{};
+    case Asked::kRegister: return {.kind = Kind::kRegistered};
+    case Asked::kBeat: return {.kind = Kind::kBeaten, .known = text != "f"};
+    case Asked::kDeregister: return {.kind = Kind::kDeregistered};
+    case Asked::kNothing: break;
+  }
+  return {};
+}
+
+}  // namespace berth::link

@@ -1,0 +1,75 @@
+// One connection of the link to PostgreSQL, over libpq and without ever blocking: the thread polls its descriptor and
+// calls on_ready(). It knows what to say to the extension, and not when.
+#pragma once
+
+#include <libpq-fe.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "config/config.h"
+#include "link/link_machine.h"
+#include "link/targets.h"
+#include "net/address.h"
+#include "session/link_board.h"
+
+namespace berth::link {
+
+// What came of on_ready().
+struct Happened {
+  enum class Kind { kNothing, kConnected, kVerdict, kRegistered, kBeaten, kDeregistered, kFailed };
+  Kind kind = Kind::kNothing;
+  Verdict verdict = Verdict::kAbsent;  // of kVerdict
+  bool known = true;                   // of kBeaten
+  std::string error;                   // of kFailed: one line
+};
+
+class LinkConnection {
+ public:
+  // `addresses` are those of the target's host if that is a name: libpq would block to look it up.
+  void connect(const Target& target, const config::Options& options, const std::vector<net::Address>& addresses);
+  // Each sends one query; its answer is a Happened. A failure to send is one, too.
+  void ask();
+  void register_broker(const session::Identity& identity, const std::string& console);
+  void beat(const std::string& id);
+  void deregister(const std::string& id);
+  void close();
+
+  // It has failed already; on_ready() says how.
+  bool broken() const { return !connection_ || PQstatus(connection_.get()) == CONNECTION_BAD; }
+  bool open() const { return connection_ != nullptr; }
+  // For poll(2). The descriptor may change while a connection is being made. -1: nothing to wait for.
+  int descriptor() const;
+  short events() const;
+  // To be called when poll says so, and once after each call above: what is known already is not told by poll.
+  Happened on_ready();
+  // Since the last call: a notification on the channel.
+  bool take_notified();
+
+ private:
+  enum class Asked : uint8_t { kNothing, kVerdict, kListen, kRegister, kBeat, kDeregister };
+
+  Happened connecting();
+  Happened answer(const PGresult* result);
+  Happened failed() const;
+  void send(Asked asked, const char* sql, const std::vector<std::string>& values = {});
+  void send_registration();
+
+  struct Finish {
+    void operator()(PGconn* connection) const { PQfinish(connection); }
+  };
+  struct Clear {
+    void operator()(PGresult* result) const { PQclear(result); }
+  };
+  std::unique_ptr<PGconn, Finish> connection_;
+  PostgresPollingStatusType polling_ = PGRES_POLLING_FAILED;  // of a connection that is being made
+  bool connected_ = false;
+  bool notified_ = false;
+  bool send_failed_ = false;
+  Asked asked_ = Asked::kNothing;
+  std::unique_ptr<PGresult, Clear> result_;  // of what was asked, until the server is ready again
+  std::vector<std::string> registration_;    // its parameters, while LISTEN goes ahead
+};
+
+}  // namespace berth::link

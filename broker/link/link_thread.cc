@@ -1,0 +1,372 @@
+#include "link/link_thread.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <filesystem>
+#include <limits>
+#include <set>
+
+#include "base/log.h"
+#include "link/console_address.h"
+
+namespace berth::link {
+
+struct LinkThread::Answer {
+  uint64_t attempt;
+  Result<std::vector<net::Address>> addresses;
+};
+
+struct LinkThread::Inbox {
+  Inbox() : wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { ASSERT(wake >= 0); }
+  ~Inbox() { ::close(wake); }
+  void ring() const {
+    const uint64_t one = 1;
+    (void)!write(wake, &one, sizeof one);  // fails only when it rings already
+  }
+
+  const int wake;
+  std::mutex mutex;  // guards the rest
+  std::shared_ptr<const config::Config> config;
+  std::vector<Answer> answers;
+  bool leave = false;
+  bool at_once = false;
+};
+
+namespace {
+
+// A link that is to be replaced by another one is soon gone.
+constexpr Micros kReplaceAgain = 50 * kMillisecond;
+
+std::string_view text_of(const LinkMachine& machine) {
+  if (machine.state() == LinkState::kLeaving) return "leaving";
+  if (machine.registered()) return "up";
+  switch (machine.condition()) {
+    case Condition::kNew:
+    case Condition::kNone: break;
+    case Condition::kFailed: return "waiting";
+    case Condition::kAbsent: return "absent";
+    case Condition::kStandby: return "standby";
+    case Condition::kDenied: return "denied";
+  }
+  return "connecting";
+}
+
+session::LinkRow row_of(const Target& target) {
+  return {.host = target.host, .port = target.port, .server_database = target.dbname, .user = target.user};
+}
+
+}  // namespace
+
+LinkThread::LinkThread(session::Globals& globals, net::Resolver& resolver, std::vector<net::Address> listeners,
+                       uint64_t seed)
+    : globals_(globals),
+      resolver_(resolver),
+      listeners_(std::move(listeners)),
+      random_(seed),
+      inbox_(std::make_shared<Inbox>()) {}
+
+LinkThread::~LinkThread() {
+  leave(true);
+  join();
+}
+
+void LinkThread::start(std::shared_ptr<const config::Config> config) {
+  config_ = std::move(config);
+  thread_ = std::thread([this] { run(); });
+}
+
+void LinkThread::reconfigure(std::shared_ptr<const config::Config> config) {
+  {
+    const std::lock_guard<std::mutex> guard(inbox_->mutex);
+    inbox_->config = std::move(config);
+  }
+  inbox_->ring();
+}
+
+void LinkThread::leave(bool at_once) {
+  {
+    const std::lock_guard<std::mutex> guard(inbox_->mutex);
+    inbox_->leave = true;
+    inbox_->at_once = inbox_->at_once || at_once;
+  }
+  inbox_->ring();
+}
+
+void LinkThread::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+// ---- the thread
+
+void LinkThread::run() {
+  now_ = monotonic_now();
+  while (!ended()) {
+    take_inbox();
+    if (!leaving_ && now_ >= look_at_) look_at_targets();
+    for (Managed& link : links_) {
+      perform(link, link.machine.on_time(now_));
+      tell(link);
+    }
+    links_.remove_if([](const Managed& link) { return link.machine.state() == LinkState::kGone; });
+    publish();
+    if (!ended()) wait();
+  }
+}
+
+bool LinkThread::ended() const {
+  return leaving_ && links_.empty();
+}
+
+void LinkThread::take_inbox() {
+  std::vector<Answer> answers;
+  std::shared_ptr<const config::Config> config;
+  bool leave, at_once;
+  {
+    const std::lock_guard<std::mutex> guard(inbox_->mutex);
+    answers.swap(inbox_->answers);
+    config.swap(inbox_->config);
+    leave = inbox_->leave;
+    at_once = inbox_->at_once;
+  }
+  if (config) {
+    config_ = std::move(config);
+    look_at_ = now_;
+    unreachable_told_ = false;
+    for (Managed& link : links_) link.machine.hurry(now_);
+  }
+  for (const Answer& answer : answers) on_resolved(answer);
+  if (leave && !leaving_) {
+    leaving_ = true;
+    for (Managed& link : links_) perform(link, link.machine.leave(now_));
+  }
+  if (leave && at_once) links_.clear();  // who hangs up is gone for the database, too
+}
+
+// Databases with open servers; one that has a link keeps it for as long as it has clients. (Clients alone prove
+// nothing: they may have asked for a database that is not there.)
+std::vector<std::string> LinkThread::in_use() const {
+  std::set<std::string_view> linked;
+  for (const Managed& link : links_) linked.insert(link.target.names.begin(), link.target.names.end());
+  std::vector<std::string> names;
+  globals_.registry.each_database([&](const pool::SharedDatabase& database) {
+    const bool has_servers = database.servers.used.load(std::memory_order_relaxed) > 0;
+    const bool has_clients = database.clients.used.load(std::memory_order_relaxed) > 0;
+    if (has_servers || (has_clients && linked.contains(database.name))) names.push_back(database.name);
+  });
+  return names;
+}
+
+// Links whose target is no longer wanted leave; a target that has none yet gets one as soon as an old link to the
+// same place is gone (else the old one would deregister the new one).
+void LinkThread::look_at_targets() {
+  const bool fallback = config_->find_database("*") != nullptr;
+  look_at_ = fallback && config_->options.link == "auto" ? now_ + kLookAgain : std::numeric_limits<Micros>::max();
+  std::vector<Target> targets = targets_of(*config_, fallback ? in_use() : std::vector<std::string>());
+  for (Managed& link : links_) {
+    const auto wanted = std::find(targets.begin(), targets.end(), link.target);
+    if (wanted == targets.end()) perform(link, link.machine.leave(now_));
+    const auto same = std::find_if(targets.begin(), targets.end(),
+                                   [&](const Target& target) { return target.same_place(link.target); });
+    if (same == targets.end()) continue;
+    if (link.machine.leaving()) look_at_ = std::min(look_at_, now_ + kReplaceAgain);
+    targets.erase(same);
+  }
+  nobody_.clear();
+  for (Target& target : targets) {
+    if (target.user.empty()) {
+      nobody_.push_back(std::move(target));
+      continue;
+    }
+    Managed& link = links_.emplace_back(random_.next());
+    link.target = std::move(target);
+  }
+  tell_nobody();
+}
+
+// One line for all of them: most who read it have never heard of the extension.
+void LinkThread::tell_nobody() {
+  std::string names;
+  for (const Target& target : nobody_) {
+    for (const std::string& name : target.names) names += (names.empty() ? "\"" : ", \"") + name + "\"";
+  }
+  if (!names.empty() && names != nobody_told_) {
+    LOG_INFO("link: set link_user (or link = off): there is no user to ask database {} for the extension pgberth",
+             names);
+  }
+  nobody_told_ = names;
+}
+
+void LinkThread::perform(Managed& link, Step step) {
+  const session::Identity& identity = globals_.identity;
+  switch (step) {
+    case Step::kNothing: return;
+    case Step::kConnect: return connect(link);
+    case Step::kAsk: link.connection.ask(); break;
+    case Step::kRegister:
+      link.console = console_of(link);
+      link.connection.register_broker(identity, link.console);
+      break;
+    case Step::kBeat: link.connection.beat(identity.id); break;
+    case Step::kDeregister: link.connection.deregister(identity.id); break;
+    case Step::kDrop:
+      link.connection.close();
+      link.attempt = 0;
+      return;
+  }
+  serve(link);  // sends, or finds out that it cannot
+}
+
+void LinkThread::connect(Managed& link) {
+  link.attempt = ++attempts_;
+  const std::string& host = link.target.host;
+  if (net::Resolver::literal(host, 1)) return open(link, {});
+  resolver_.resolve(host, static_cast<int>(link.target.port),
+                    [inbox = inbox_, attempt = link.attempt](Result<std::vector<net::Address>> found) {
+                      {
+                        const std::lock_guard<std::mutex> guard(inbox->mutex);
+                        inbox->answers.push_back({attempt, std::move(found)});
+                      }
+                      inbox->ring();
+                    });
+}
+
+void LinkThread::open(Managed& link, const std::vector<net::Address>& addresses) {
+  link.connection.connect(link.target, config_->options, addresses);
+  if (link.connection.broken()) serve(link);  // there is nothing to poll
+}
+
+void LinkThread::on_resolved(const Answer& answer) {
+  for (Managed& link : links_) {
+    if (link.attempt != answer.attempt || link.machine.state() != LinkState::kConnecting) continue;
+    if (answer.addresses && !answer.addresses.value().empty()) {
+      return open(link, answer.addresses.value());
+    }
+    const std::string why = answer.addresses ? "host has no address" : answer.addresses.error().text;
+    return perform(link, link.machine.on_failed(why, now_));
+  }
+}
+
+// Takes what has come for a link, until nothing more is known.
+void LinkThread::serve(Managed& link) {
+  const Happened happened = link.connection.on_ready();
+  if (link.connection.take_notified()) link.machine.on_notified(now_);
+  if (happened.kind != Happened::Kind::kNothing) perform(link, react(link, happened));
+}
+
+Step LinkThread::react(Managed& link, const Happened& happened) {
+  LinkMachine& machine = link.machine;
+  switch (happened.kind) {
+    case Happened::Kind::kNothing: break;
+    case Happened::Kind::kConnected: return machine.on_connected(now_);
+    case Happened::Kind::kVerdict: return machine.on_verdict(happened.verdict, now_);
+    case Happened::Kind::kRegistered: return machine.on_registered(now_);
+    case Happened::Kind::kBeaten: return machine.on_beaten(happened.known, now_);
+    case Happened::Kind::kDeregistered: return machine.on_left();
+    case Happened::Kind::kFailed: return machine.on_failed(happened.error, now_);
+  }
+  return Step::kNothing;
+}
+
+std::string LinkThread::console_of(const Managed& link) {
+  ConsolePlace place{.listeners = listeners_};
+  place.own = net::local_address(link.connection.descriptor());
+  place.server = net::peer_address(link.connection.descriptor());
+  place.directory = config_->options.unix_socket_dir;
+  if (!place.directory.empty() && place.directory[0] != '@') {
+    std::error_code ignored;
+    place.directory = std::filesystem::absolute(place.directory, ignored).string();
+  }
+  std::string console = console_address(*config_, place);
+  if (console.empty() && !unreachable_told_) {
+    unreachable_told_ = true;
+    LOG_WARNING(
+        "link: nothing listens where the server of database \"{}\" could reach the console: the views will say "
+        "unreachable (set listen_addr, unix_socket_dir or link_console)",
+        link.target.names.front());
+  }
+  return console;
+}
+
+// Lines of the log, one for each change.
+void LinkThread::tell(Managed& link) {
+  if (!link.machine.take_news()) return;
+  const std::string& name = link.target.names.front();
+  switch (link.machine.condition()) {
+    case Condition::kNew: return;
+    case Condition::kNone: return LOG_INFO("link: registered in database \"{}\"", name);
+    case Condition::kFailed: return LOG_WARNING("link: database \"{}\": {}", name, link.machine.error());
+    case Condition::kAbsent: return LOG_INFO("link: database \"{}\" does not have the extension pgberth", name);
+    case Condition::kStandby:
+      return LOG_INFO("link: database \"{}\" is a hot standby, where nothing can be registered", name);
+    case Condition::kDenied:
+      return LOG_WARNING("link: user \"{}\" may not register in database \"{}\" (SELECT berth.grant_access)",
+                         link.target.user, name);
+  }
+}
+
+// What SHOW LINKS says. The loop turns rarely, so it is made anew each time.
+void LinkThread::publish() {
+  std::vector<session::LinkRow> rows;
+  const auto add = [&](const Target& target, session::LinkRow row) {
+    for (const std::string& name : target.names) {
+      row.database = name;
+      rows.push_back(row);
+    }
+  };
+  for (Managed& link : links_) {
+    session::LinkRow row = row_of(link.target);
+    row.state = text_of(link.machine);
+    if (row.state != link.shown) {
+      link.shown = row.state;
+      link.since = wall_now();
+    }
+    row.since = link.since;
+    row.error = link.machine.error();
+    if (link.machine.registered()) {
+      row.registered_id = globals_.identity.id;
+      row.console = link.console;
+    }
+    add(link.target, std::move(row));
+  }
+  for (const Target& target : nobody_) {
+    session::LinkRow row = row_of(target);
+    row.state = "nobody";
+    row.since = globals_.identity.started_at;
+    row.error = "no user to log in as: set link_user";
+    add(target, std::move(row));
+  }
+  globals_.links.publish(std::move(rows), config_->options.link == "off");
+}
+
+// Sleeps until something is to be read, written or decided, and takes what has come.
+void LinkThread::wait() {
+  std::vector<pollfd> polled = {{inbox_->wake, POLLIN, 0}};
+  Micros until = leaving_ ? std::numeric_limits<Micros>::max() : look_at_;
+  for (Managed& link : links_) {
+    const bool open = link.connection.open();
+    polled.push_back({open ? link.connection.descriptor() : -1, open ? link.connection.events() : short{0}, 0});
+    until = std::min(until, link.machine.wake_at());
+  }
+  const Micros left = until - monotonic_now();
+  const Micros longest = Micros{INT_MAX} * kMillisecond;
+  const int timeout = until == std::numeric_limits<Micros>::max() || left > longest
+                          ? -1
+                          : static_cast<int>(std::max<Micros>(0, (left + kMillisecond - 1) / kMillisecond));
+  (void)poll(polled.data(), polled.size(), timeout);
+  now_ = monotonic_now();
+  if (polled[0].revents) {
+    uint64_t count;
+    (void)!read(inbox_->wake, &count, sizeof count);
+  }
+  size_t at = 1;
+  for (Managed& link : links_) {
+    if (polled[at++].revents) serve(link);
+  }
+}
+
+}  // namespace berth::link
