@@ -2,6 +2,7 @@
 
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <libpq-fe.h>
 #include <poll.h>
 
 #include <algorithm>
@@ -74,6 +75,18 @@ std::vector<config::Pair> parameters(const Target& target, const config::Options
 
 }  // namespace
 
+void LinkConnection::Finish::operator()(pg_conn* connection) const {
+  PQfinish(connection);
+}
+
+void LinkConnection::Clear::operator()(pg_result* result) const {
+  PQclear(result);
+}
+
+bool LinkConnection::broken() const {
+  return !connection_ || PQstatus(connection_.get()) == CONNECTION_BAD;
+}
+
 void LinkConnection::connect(const Target& target, const config::Options& options,
                              const std::vector<net::Address>& addresses) {
   close();
@@ -86,7 +99,7 @@ void LinkConnection::connect(const Target& target, const config::Options& option
   keys.push_back(nullptr);
   values.push_back(nullptr);
   connection_.reset(PQconnectStartParams(keys.data(), values.data(), 0));
-  polling_ = PGRES_POLLING_WRITING;
+  waits_to_read_ = false;
   // The default writes what the server says to stderr.
   if (connection_)
     PQsetNoticeProcessor(
@@ -138,7 +151,7 @@ int LinkConnection::descriptor() const {
 }
 
 short LinkConnection::events() const {
-  if (!connected_) return polling_ == PGRES_POLLING_READING ? POLLIN : POLLOUT;
+  if (!connected_) return waits_to_read_ ? POLLIN : POLLOUT;
   // PQflush leaves 1 when the kernel did not take everything.
   return static_cast<short>(PQflush(connection_.get()) == 1 ? POLLIN | POLLOUT : POLLIN);
 }
@@ -156,9 +169,10 @@ Happened LinkConnection::failed() const {
 }
 
 Happened LinkConnection::connecting() {
-  polling_ = PQconnectPoll(connection_.get());
-  if (polling_ == PGRES_POLLING_FAILED) return failed();
-  if (polling_ != PGRES_POLLING_OK) return {};
+  const PostgresPollingStatusType polling = PQconnectPoll(connection_.get());
+  waits_to_read_ = polling == PGRES_POLLING_READING;
+  if (polling == PGRES_POLLING_FAILED) return failed();
+  if (polling != PGRES_POLLING_OK) return {};
   if (PQsetnonblocking(connection_.get(), 1) != 0) return failed();
   connected_ = true;
   return {.kind = Happened::Kind::kConnected};

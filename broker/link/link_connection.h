@@ -2,8 +2,6 @@
 // calls on_ready(). It knows what to say to the extension, and not when.
 #pragma once
 
-#include <libpq-fe.h>
-
 #include <memory>
 #include <string>
 #include <vector>
@@ -13,6 +11,10 @@
 #include "link/targets.h"
 #include "net/address.h"
 #include "session/link_board.h"
+
+// libpq's own names for PGconn and PGresult: its header is for link_connection.cc only.
+struct pg_conn;
+struct pg_result;
 
 namespace berth::link {
 
@@ -37,7 +39,7 @@ class LinkConnection {
   void close();
 
   // It has failed already; on_ready() says how.
-  bool broken() const { return !connection_ || PQstatus(connection_.get()) == CONNECTION_BAD; }
+  bool broken() const;
   bool open() const { return connection_ != nullptr; }
   // For poll(2). The descriptor may change while a connection is being made. -1: nothing to wait for.
   int descriptor() const;
@@ -51,25 +53,25 @@ class LinkConnection {
   enum class Asked : uint8_t { kNothing, kVerdict, kListen, kRegister, kBeat, kDeregister };
 
   Happened connecting();
-  Happened answer(const PGresult* result);
+  Happened answer(const pg_result* result);
   Happened failed() const;
   void send(Asked asked, const char* sql, const std::vector<std::string>& values = {});
   void send_registration();
 
   struct Finish {
-    void operator()(PGconn* connection) const { PQfinish(connection); }
+    void operator()(pg_conn* connection) const;
   };
   struct Clear {
-    void operator()(PGresult* result) const { PQclear(result); }
+    void operator()(pg_result* result) const;
   };
-  std::unique_ptr<PGconn, Finish> connection_;
-  PostgresPollingStatusType polling_ = PGRES_POLLING_FAILED;  // of a connection that is being made
+  std::unique_ptr<pg_conn, Finish> connection_;
+  bool waits_to_read_ = false;  // a connection that is being made: else it waits to write
   bool connected_ = false;
   bool notified_ = false;
   bool send_failed_ = false;
   Asked asked_ = Asked::kNothing;
-  std::unique_ptr<PGresult, Clear> result_;  // of what was asked, until the server is ready again
-  std::vector<std::string> registration_;    // its parameters, while LISTEN goes ahead
+  std::unique_ptr<pg_result, Clear> result_;  // of what was asked, until the server is ready again
+  std::vector<std::string> registration_;     // its parameters, while LISTEN goes ahead
 };
 
 }  // namespace berth::link
