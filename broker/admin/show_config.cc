@@ -43,7 +43,7 @@ class ShowConfig final : public Show {
           .text(row.server_database)
           .text(row.user)
           .text(row.state);
-      table.time(row.since).text(row.error).text(row.registered_id).text(row.console).end_row();
+      table.instant(row.since).text(row.error).text(row.registered_id).text(row.console).end_row();
     }
   }
 
