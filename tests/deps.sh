@@ -10,8 +10,8 @@ packages=(
   # tests: the frameworks, PostgreSQL (with pgbench and psql), and the drivers that talk through the broker
   libgtest-dev postgresql-15 postgresql-client-15
   python3 python3-pytest python3-psycopg python3-psycopg2 python3-asyncpg
-  # the extension: PGXS, libpq, and pgTAP with its runner
-  postgresql-server-dev-15 libpq-dev postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl
+  # the extension: PGXS, and pgTAP with its runner
+  postgresql-server-dev-15 postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl
   # the second compiler with its fuzzer, and the checks of style
   clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
 )

@@ -124,10 +124,13 @@ class Place:
 
     def leave(self):
         """Ends the clients and registrations of a scenario."""
+        self.leave_clients()
+        self.unregister()
+
+    def leave_clients(self):
         for client in self.clients:
             client.close()
         self.clients.clear()
-        self.unregister()
 
     def prove(self, file, user="postgres", database=DATABASE, port=None, **variables):
         """Runs one file; (passed, failed)."""
@@ -229,6 +232,36 @@ def hung(place):
         place.brokers["back"].signal(signal.SIGCONT)
 
 
+def linked(place):
+    """A broker with its own link: what it registers is what the views and functions need, and no more than that."""
+    broker = place.start_broker("linked", link="auto", link_user="postgres")
+    ask = lambda text: place.sql(text)
+    system.eventually(lambda: ask("select from berth.brokers where reachable"), "the broker is there")
+    client = place.client("linked")
+    client.query("begin")
+    behind = ask("select count(*) from berth.activity where client_id is not null")
+    client.query("commit")
+    [[name, console, secret]] = ask("select name, console, secret from berth.broker_registration")
+    waiting = place.brokers["linked"].console("SHOW LINKS")
+    result = check(
+        ("the link is up", {row["database"]: row["state"] for row in waiting}, {"e2e": "up", "e2e2": "absent"}),
+        ("over the socket", console, f"host={broker.root} port={broker.listen_port} dbname=pgberth user=pgberth_link"),
+        ("activity", behind, [["1"]]),
+        ("control", ask("select count(*) from berth.pause('e2e', interval '1 min')"), [["1"]]),
+        ("and back", ask("select count(*) from berth.resume('e2e')"), [["1"]]),
+        ("the secret is in no log", secret in broker.all_text(), False))
+    ask("drop extension pgberth")
+    ask("create extension pgberth")
+    ask("notify pgberth")  # else the next heartbeat finds out
+    system.eventually(lambda: ask("select broker from berth.brokers where reachable") == [[name]], "the broker is there again")
+    place.leave_clients()
+    broker.signal(signal.SIGTERM)
+    result = add(result, check(("a graceful end", broker.wait_exit(), 0),
+                               ("leaves nothing", ask("select * from berth.broker_registration"), [])))
+    place.brokers.pop("linked").remove()
+    return result
+
+
 def wrong_secret(place):
     """A console that refuses the secret, and one that lets in without asking for it."""
     trusting = place.start_broker("trusting", auth_type="trust")
@@ -324,7 +357,7 @@ def restored(place):
     return add(result, (1, 0) if SECRET.encode() not in dump.stdout else fail("the secret is in the dump"))
 
 
-SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, crowd, leaks, restored)
+SCENARIOS = (shape, views, privileges, advice, control, killed, hung, linked, wrong_secret, setting, standby, crowd, leaks, restored)
 
 
 def add(one, other):
