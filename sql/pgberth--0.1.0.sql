@@ -678,6 +678,9 @@ REVOKE ALL ON FUNCTION berth.grant_access(pg_catalog.regrole, pg_catalog.text) F
 
 SELECT berth.grant_access('pg_read_all_stats', 'read');
 
+-- Links that know an extension that was dropped register anew.
+SELECT pg_catalog.pg_notify('pgberth', 'create');
+
 -- What the views and their columns mean ---------------------------------------------------------------------------------
 
 COMMENT ON VIEW berth.brokers IS

@@ -81,6 +81,8 @@ class Place:
         self.directory = system.make_directory()
         self.binary = brokers.install_binary(self.directory)
         self.brokers, self.links, self.clients = {}, {}, []
+
+    def prepare(self):
         for name in ("front", "back"):
             self.start_broker(name)
         for extension in ("pgtap", "pgberth"):
@@ -232,36 +234,6 @@ def hung(place):
         place.brokers["back"].signal(signal.SIGCONT)
 
 
-def linked(place):
-    """A broker with its own link: what it registers is what the views and functions need, and no more than that."""
-    broker = place.start_broker("linked", link="auto", link_user="postgres")
-    ask = lambda text: place.sql(text)
-    system.eventually(lambda: ask("select from berth.brokers where reachable"), "the broker is there")
-    client = place.client("linked")
-    client.query("begin")
-    behind = ask("select count(*) from berth.activity where client_id is not null")
-    client.query("commit")
-    [[name, console, secret]] = ask("select name, console, secret from berth.broker_registration")
-    waiting = place.brokers["linked"].console("SHOW LINKS")
-    result = check(
-        ("the link is up", {row["database"]: row["state"] for row in waiting}, {"e2e": "up", "e2e2": "absent"}),
-        ("over the socket", console, f"host={broker.root} port={broker.listen_port} dbname=pgberth user=pgberth_link"),
-        ("activity", behind, [["1"]]),
-        ("control", ask("select count(*) from berth.pause('e2e', interval '1 min')"), [["1"]]),
-        ("and back", ask("select count(*) from berth.resume('e2e')"), [["1"]]),
-        ("the secret is in no log", secret in broker.all_text(), False))
-    ask("drop extension pgberth")
-    ask("create extension pgberth")
-    ask("notify pgberth")  # else the next heartbeat finds out
-    system.eventually(lambda: ask("select broker from berth.brokers where reachable") == [[name]], "the broker is there again")
-    place.leave_clients()
-    broker.signal(signal.SIGTERM)
-    result = add(result, check(("a graceful end", broker.wait_exit(), 0),
-                               ("leaves nothing", ask("select * from berth.broker_registration"), [])))
-    place.brokers.pop("linked").remove()
-    return result
-
-
 def wrong_secret(place):
     """A console that refuses the secret, and one that lets in without asking for it."""
     trusting = place.start_broker("trusting", auth_type="trust")
@@ -336,6 +308,35 @@ def crowd(place):
     return result
 
 
+def linked(place):
+    """A broker that registers itself by its link; killed, it is gone, started again, it is back."""
+    place.sql("select berth.grant_access('app2', 'broker')")
+    known = lambda: place.sql("select broker_id from berth.targets()")
+    broker = place.start_broker("linked", link="auto", link_user="app2")
+    first = system.eventually(known, "the broker has registered itself")
+    place.client("linked").query("begin")
+    [[console, secret]] = place.sql("select console, secret from berth.broker_registration")
+    links = {row["database"]: row["state"] for row in broker.console("SHOW LINKS")}
+    result = place.prove("linked.sql")
+    place.leave_clients()
+    broker.signal(signal.SIGKILL)
+    broker.wait_exit()
+    system.eventually(lambda: not known(), "its registration ends with it")
+    broker.launch()
+    second = system.eventually(known, "it registers itself again")
+    place.sql("drop extension pgberth; create extension pgberth; select berth.grant_access('app2', 'broker')")
+    third = system.eventually(known, "it notices that the extension was made anew")
+    broker.signal(signal.SIGTERM)
+    result = add(result, check(
+        ("the links", links, {"e2e": "up", "e2e2": "absent"}),
+        ("the console is reached by the socket", console, f"host={broker.root} port={broker.listen_port} dbname=pgberth user=pgberth_link"),
+        ("another process is another broker", second != first, True), ("which stays itself", third, second),
+        ("the secret is in no log", secret in broker.all_text(), False),
+        ("a graceful end", broker.wait_exit(), 0), ("leaves nothing", place.sql("select from berth.broker_registration"), [])))
+    place.brokers.pop("linked").remove()
+    return result
+
+
 def leaks(place):
     """Thousands of calls, interrupted ones among them, leave no memory, no descriptor and no connection."""
     place.register("front")
@@ -357,7 +358,7 @@ def restored(place):
     return add(result, (1, 0) if SECRET.encode() not in dump.stdout else fail("the secret is in the dump"))
 
 
-SCENARIOS = (shape, views, privileges, advice, control, killed, hung, linked, wrong_secret, setting, standby, crowd, leaks, restored)
+SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, crowd, leaks, restored)
 
 
 def add(one, other):
@@ -385,6 +386,7 @@ def main():
     total = (0, 0)
     place = Place()
     try:
+        place.prepare()
         for scenario in SCENARIOS:
             if wanted and scenario.__name__ not in wanted:
                 continue
