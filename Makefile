@@ -47,7 +47,7 @@ build-%: FORCE
 
 .PHONY: extension
 extension:
-	@$(MAKE) --no-print-directory -C extension
+	@$(MAKE) --no-print-directory -C extension WERROR=1
 
 .PHONY: deps
 deps: ## install what building and testing needs (Debian 12; apt as root or by sudo)

@@ -229,7 +229,16 @@ def hung(place):
     place.register("back")
     place.brokers["back"].signal(signal.SIGSTOP)
     try:
-        return place.prove("hung.sql")
+        result = place.prove("hung.sql")
+        with place.postgres.connect(database=DATABASE) as asking:
+            asking.query("set berth.timeout = '10min'")
+            asking.send(wire.query("select * from berth.pools"))
+            waits = f"from pg_stat_activity where pid = {asking.pid} and wait_event_type = 'Extension'"
+            system.eventually(lambda: place.sql(f"select {waits}"), "a view waits for the broker")
+            place.sql(f"select pg_cancel_backend({asking.pid})")
+            answer = asking.until("Z")
+            return add(result, check(("a cancel ends it", [e.sqlstate for e in wire.errors(answer)], ["57014"]),
+                                     ("the session goes on", wire.rows(asking.query("select 1")), [["1"]])))
     finally:
         place.brokers["back"].signal(signal.SIGCONT)
 
