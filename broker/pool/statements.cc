@@ -22,10 +22,16 @@ static uint64_t next_id() {
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
-Statement StatementWindow::intern(std::string_view sql, std::string_view types, const Params& plan) {
+// Clients choose texts and types, so both need a hash that nobody can aim at.
+static uint64_t hash_of(std::string_view sql, std::string_view types, const Params& plan) {
   uint64_t hash = siphash(process_key(), sql);
   if (plan && !FAULT(statement_of_other_settings)) hash ^= plan->hash * 0x9e3779b97f4a7c15u;
-  for (char c : types) hash = hash * 31 + static_cast<unsigned char>(c);
+  if (types.size() > 2) hash ^= siphash(process_key(), types) * 5;  // 2: none are given
+  return hash;
+}
+
+Statement StatementWindow::intern(std::string_view sql, std::string_view types, const Params& plan) {
+  const uint64_t hash = hash_of(sql, types, plan);
   auto& set = sets_[hash % kSets];
   for (const Place& place : set) {
     const Statement& known = place.statement;
@@ -40,9 +46,12 @@ Statement StatementWindow::intern(std::string_view sql, std::string_view types, 
   data.hash = hash;
   data.id = next_id();
   data.name = std::string(kStatementPrefix) + std::to_string(data.id);
-  std::move_backward(set.begin(), set.end() - 1, set.end());
-  set.front() = {hash, Statement(table().intern(std::move(data)))};
-  return set.front().statement;
+  Statement statement(table().intern(std::move(data)));
+  if (sql.size() <= kTextMax) {
+    std::move_backward(set.begin(), set.end() - 1, set.end());
+    set.front() = {hash, statement};
+  }
+  return statement;
 }
 
 Statement StatementWindow::intern_command(StatementData::Command command, std::string_view operand,
@@ -53,7 +62,7 @@ Statement StatementWindow::intern_command(StatementData::Command command, std::s
   data.plan = plan;
   data.command = command;
   data.operand = operand;
-  data.hash = siphash(process_key(), data.sql) ^ siphash(process_key(), operand) * 3;
+  data.hash = hash_of(data.sql, types, plan) ^ siphash(process_key(), operand) * 3;
   data.id = next_id();
   data.name = std::string(kStatementPrefix) + std::to_string(data.id);
   return Statement(table().intern(std::move(data)));

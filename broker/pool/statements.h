@@ -42,7 +42,8 @@ inline constexpr std::string_view kMissingPrefix = "berth_none_";
 inline constexpr std::string_view kSpareName = "berth_spare";
 inline constexpr std::string_view kDeallocateSpare = "DEALLOCATE berth_spare";
 
-// One worker's window on the process's statements: finds a known one without a lock or an allocation.
+// One worker's window on the process's statements: finds a known one without a lock or an allocation. What stands in
+// it lives on when nobody uses it any more, so long texts (bulk INSERTs, mostly of one use) do not get in.
 class StatementWindow {
  public:
   Statement intern(std::string_view sql, std::string_view types, const Params& plan);
@@ -55,6 +56,7 @@ class StatementWindow {
   // Each hash has a set of places, the newest statement first: a few hundred that alternate all find room, where
   // with one place each a quarter of them would take turns in it, and every turn costs a lock and an allocation.
   static constexpr size_t kSets = 128, kPlaces = 8;
+  static constexpr size_t kTextMax = 16384;
   struct Place {
     uint64_t hash = 0;
     Statement statement;

@@ -1,6 +1,6 @@
 // A client session: one application's connection, from its first byte to its last. It owns no buffer; what it holds
 // while idle is this object. Its chapters: client_startup.cc, client_auth.cc, client_relay.cc, client_statements.cc,
-// client_wait.cc, client_close.cc.
+// client_commands.cc, client_wait.cc, client_close.cc.
 #pragma once
 
 #include <memory>

@@ -56,7 +56,7 @@ void ClientRelay::apply_command(Request& request, const pool::StatementData& com
   if (command.command == Command::kDeallocate) {
     const pool::Statement* there = client_.statements.find(command.operand);
     if (!there) return;
-    request.previous = *there;
+    request.undo->previous = *there;
     request.undo->name = command.operand;
     client_.statements.erase(command.operand);
     return;
@@ -84,7 +84,9 @@ bool ClientRelay::query_command(std::string_view sql, bool& done) {
   const pool::Statement statement = intern(message);
   if (statement->command == Command::kNone) return false;
   emit();
-  const std::string settings = settings_after(*statement);
+  // In the middle of a batch it stays a Query: should the batch have failed, PostgreSQL skips it, and answers
+  // nothing.
+  const std::string settings = client_.in_batch ? std::string() : settings_after(*statement);
   if (!settings.empty()) {
     query_then_settings(*statement, settings);
     done = consume(head_.size);
@@ -181,6 +183,7 @@ bool ClientRelay::own_parse() {
     request.unnamed = true;
     request.previous = std::move(client_.unnamed);
     client_.unnamed = command;
+    server_->unnamed.reset();
   } else if (command || client_.statements.size() > 0) {
     remember_own(request, message.name, command);
   }
@@ -191,7 +194,7 @@ bool ClientRelay::own_parse() {
 void ClientRelay::remember_own(Request& request, std::string_view name, const pool::Statement& command) {
   request.undo = std::make_unique<Request::Undo>();
   request.undo->name = name;
-  if (const pool::Statement* there = client_.statements.find(name)) request.previous = *there;
+  if (const pool::Statement* there = client_.statements.find(name)) request.undo->previous = *there;
   if (command) {
     client_.statements.set(name, command);
   } else {

@@ -52,6 +52,7 @@ class ClientRelay {
   void forward_parse(std::string_view name, const wire::ParseMessage& message);
   void ensure(const pool::Statement& statement);
   bool must_wait(std::string_view name) const;
+  bool names_unsettled() const;
   bool must_wait_for_all() const;
   bool wait();
   bool resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name);

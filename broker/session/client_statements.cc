@@ -44,7 +44,7 @@ bool ClientRelay::parse() {
   if (!wire::parse_parse(body(), message)) return fail("invalid Parse message");
   if (message.name.size() > wire::kNameSizeMax) return fail("statement name is too long");
   const bool of_names = !message.name.empty() || wire::may_be_statement_command(message.sql);
-  if (of_names && must_wait("names")) return wait();
+  if (of_names && names_unsettled()) return wait();
   if (!message.name.empty() && must_wait_for_all() && depends_on_status(message)) return wait();
   client_.in_batch = server_->unsynced = true;
   if (wire::may_be_set(message.sql)) note_set(message.sql);
@@ -113,8 +113,8 @@ bool ClientRelay::parse_again(const pool::Statement& there, const wire::ParseMes
   }
   Request& request = push(Request::Kind::kParse);
   request.statement = there;
-  request.previous = there;
   request.undo = std::make_unique<Request::Undo>();
+  request.undo->previous = there;
   request.undo->name = message.name;  // for the error's text; the name keeps its meaning
   forward_parse(there->name, message);
   return consume(head_.size);
@@ -141,7 +141,11 @@ bool ClientRelay::must_wait(std::string_view name) const {
     if (lacks) return true;
   }
   if (name.empty()) return !server_->unnamed_changed && server_->requests.pending(server_->unnamed_end);
-  return server_->requests.pending(server_->names_end);
+  return names_unsettled();
+}
+
+bool ClientRelay::names_unsettled() const {
+  return !breaks_copy_ && server_->requests.pending(server_->names_end);
 }
 
 // What takes a name away waits for all: an error about a statement is told under the name that it had.
@@ -294,8 +298,8 @@ bool ClientRelay::close() {
   // Others may use the statement: only the name goes. The server drops it when it is the least recently used.
   Request& request = push(Request::Kind::kClosedAlready);
   if (const pool::Statement* there = client_.statements.find(target.name)) {
-    request.previous = *there;
     request.undo = std::make_unique<Request::Undo>();
+    request.undo->previous = *there;
     request.undo->name = target.name;
     server_->names_changed = true;
     client_.statements.erase(target.name);

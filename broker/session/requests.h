@@ -33,6 +33,7 @@ struct Request {
   // What to put back when PostgreSQL skips or refuses the message. Rare, so apart.
   struct Undo {
     std::string name;             // the client's name of the statement
+    pool::Statement previous;     // what the client had under that name before
     bool all_statements = false;  // DISCARD ALL, DEALLOCATE ALL: both sides' statements
     pool::ClientStatements of_client;
     pool::ServerStatements of_server;
@@ -45,7 +46,7 @@ struct Request {
   bool unnamed = false;          // kParse, kClose: of the unnamed statement; kQuery, which drops it
   Client* owner = nullptr;       // null: the broker's own; the answer goes to nobody
   pool::Statement statement;     // the statement meant, if known
-  pool::Statement previous;      // what the client had under that name before
+  pool::Statement previous;      // if `unnamed`: what the client's unnamed statement was before
   std::unique_ptr<Undo> undo;
 
   bool extended() const { return kind != Kind::kQuery && kind != Kind::kFunction; }

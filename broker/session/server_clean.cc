@@ -13,12 +13,15 @@
 
 namespace berth::session {
 
-// PostgreSQL skips from the failed message to the next Sync. What those messages did to either side's statements is
-// taken back, the latest first.
+// PostgreSQL skips from the failed message to the next Sync, over Queries too. What those messages did to either
+// side's statements is taken back, the latest first.
 void Server::fail_batch() {
   size_t end = 0;
   while (end < requests.size() && requests.at(end).kind != Request::Kind::kSync) ++end;
-  if (end == requests.size() && client) client->skipping = true;
+  if (end == requests.size()) {  // a Query behind the failed message has not ended the batch, as it had seemed to
+    unsynced = true;
+    if (client) client->skipping = client->in_batch = true;
+  }
   for (size_t i = end; i-- > 0;) undo(requests.at(i), i == 0, end);
   for (size_t i = 0; i < end; ++i) requests.pop();
 }
@@ -39,14 +42,13 @@ void Server::undo(Request& request, bool failed, size_t after) {
     size_t later = after;
     while (later < requests.size() && !(requests.at(later).unnamed && requests.at(later).owner == owner)) ++later;
     (later < requests.size() ? requests.at(later).previous : owner->unnamed) = before;
-    return;
   }
   if (!request.undo) return;
   if (request.undo->all_statements) {
     owner->statements = std::move(request.undo->of_client);
     statements = std::move(request.undo->of_server);
-  } else if (request.previous) {
-    owner->statements.set(request.undo->name, request.previous);
+  } else if (request.undo->previous) {
+    owner->statements.set(request.undo->name, request.undo->previous);
   } else if (!FAULT(failed_name_kept)) {
     owner->statements.erase(request.undo->name);
   }

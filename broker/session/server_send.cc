@@ -50,6 +50,7 @@ void Server::prepare_for(Client* next) {
     wire::put_close_statement(out, "");
     net::write(context->engine, conn, out);
     requests.push().kind = Request::Kind::kClose;
+    next->query_at = context->now();  // its first query begins with that: the queue is not empty when it comes
     unsynced = true;
     unnamed.reset();
   }

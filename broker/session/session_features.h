@@ -1,7 +1,6 @@
 // What a client of transaction or statement mode asks of a session that it does not have: it is told to the log, once
-// per client and feature. Recognised by command tags (SET by
-// the statement's first words too), so temporary tables and advisory locks are not among
-// them.
+// per client and feature. Recognised by command tags (SET by the statement's first words too), so temporary tables
+// and advisory locks are not among them.
 #pragma once
 
 #include <cstdint>

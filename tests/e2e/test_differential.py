@@ -145,6 +145,12 @@ SCRIPTS = {
                          (Q("select count(*) from diff"), 1), (AGAIN("k") + S, 1), (Q("drop table diff"), 1)],
     "flush": [(RUN("select 1") + H, "12DC"), (RUN("select 2") + H, "12DC"), (S, 1), (P("", "selec") + H, "E"),
               (RUN("skipped") + H + Q("select 'skipped too'") + S, 1), (Q("select 'after'"), 1)],
+    "query behind an open batch": [
+        (RUN("select 1") + Q("select 2"), 1), (P("s", "select 's'") + P("t", "select 't'") + P("", "select 'unnamed'") + S, 1),
+        (P("", "selec") + Q("select 'skipped'") + S, 1), (P("u", "selec") + Q("deallocate all") + S, 1),
+        (AGAIN("s") + AGAIN("t") + S, 1), (P("", "select 'unnamed'") + S, 1), (P("u", "selec") + Q("deallocate s") + S, 1),
+        (AGAIN("s") + S, 1), (B() + E() + S, 1), (P("u", "selec") + Q("reset all") + S, 1), (Q("select 'after'"), 1),
+        (P("u", "select 'u'") + Q("reset all"), 1), (Q("show datestyle"), 1), (AGAIN("u") + S, 1)],
     "portals": [(P("", "select n from generate_series(1, 7) n") + B() + E("", 3) + H, "12DDDs"), (E("", 3) + H, "DDDs"),
                 (E("", 3) + S, 1), (E("", 3) + S, 1), (Q("begin"), 1),
                 (P("p", "select n from generate_series(1, 7) n") + B("x", "p") + E("x", 2) + S, 1), (E("x", 2) + S, 1),

@@ -51,6 +51,14 @@ def test_query_timeout_spares_idle_clients(broker):
     assert c.query("commit")[-1].status == "I"
 
 
+def test_query_timeout_begins_with_the_query(broker):
+    """The first query of a session, too."""
+    b = broker(query_timeout=60)
+    for port in (b.transaction_port, b.session_port):
+        with b.connect(port) as c:
+            assert c.value("select 'served' from pg_sleep(0.4)") == "served"
+
+
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_idle_transaction_timeout(broker, postgres, mode):
     b = broker(idle_transaction_timeout=1, default_pool_size=2)

@@ -109,6 +109,24 @@ def test_messages_without_sync_keep_the_server(one, batch, answer):
     assert wire.tags(assert_held(one, lambda: a.ask(wire.sync()))) == "Z"
 
 
+@pytest.mark.ours
+def test_failed_batch_with_a_query_behind_keeps_the_server(one):
+    """PostgreSQL skips the Query too and waits for the Sync: the next client's would be skipped like it."""
+    a = one.connect()
+    a.send(wire.parse("", "selec") + wire.query("select 'skipped'"))
+    assert a.recv().tag == "E"
+    assert wire.tags(assert_held(one, lambda: a.ask(wire.sync()))) == "Z"
+
+
+@pytest.mark.ours
+def test_leaving_a_failed_batch_with_a_query_behind(one):
+    a = one.connect()
+    a.send(wire.parse("", "selec") + wire.query("select 'skipped'"))
+    assert a.recv().tag == "E"
+    a.terminate()
+    assert_free(one)
+
+
 def test_flush_pipeline(one):
     """A client that reads each answer after a Flush, across several statements, before the one Sync."""
     a = one.connect()

@@ -68,6 +68,26 @@ TEST(Statements, AFullWindowIsOnlySlower) {
   EXPECT_EQ(statements_known(), before) << "what nobody holds is gone";
 }
 
+TEST(Statements, AWindowKeepsNoLongTexts) {
+  const size_t before = statements_known();
+  const auto one = window();
+  one->intern(std::string(100'000, 'x'), kNoTypes, Params());
+  one->intern("short", kNoTypes, Params());
+  EXPECT_EQ(statements_known(), before + 1);
+}
+
+// Types are the client's to choose: as little as its texts may they put statements into one place of the table.
+TEST(Statements, NobodyChoosesTheHash) {
+  const auto one = window();
+  const std::string_view types("\0\1\0\0\1\0", 6), others("\0\1\0\0\0\x1f", 6);  // 1 * 31 + 0 and 0 * 31 + 31
+  EXPECT_NE(one->intern("select $1", types, Params())->hash, one->intern("select $1", others, Params())->hash);
+  const auto discard = [&](std::string_view of) {
+    return one->intern_command(Command::kDiscardAll, {}, "discard all", of, Params());
+  };
+  EXPECT_NE(discard(types), discard(others));
+  EXPECT_NE(discard(types)->hash, discard(others)->hash);
+}
+
 // Where a few hundred statements alternate, each is found without the lock: a new one takes the next number, so the
 // numbers tell how often something was made.
 TEST(Statements, AWindowKeepsAFewHundred) {
