@@ -27,7 +27,7 @@ def pytest_configure():
 
 # `-m short` selects these files, without what is slow in them: for the builds with sanitizers.
 SHORT = {"test_basic", "test_transaction_mode", "test_prepared", "test_params", "test_startup", "test_cancel",
-         "test_differential", "test_crossing", "test_hostile", "test_workers"}
+         "test_differential", "test_crossing", "test_hostile", "test_workers", "test_link"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -5,6 +5,7 @@ tested with the extension.
 """
 
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,8 +14,8 @@ import pytest
 
 from harness import psql
 from harness.postgres import Postgres
-from harness.raw import Refused
-from harness.system import eventually
+from harness.raw import Closed, Raw, Refused
+from harness.system import PG_BIN, eventually, free_port, make_directory, run_checked, spawn
 
 pytestmark = pytest.mark.ours
 
@@ -252,6 +253,40 @@ def test_without_a_user_there_is_no_link(linked, server):
     assert row["state"] == "nobody" and "link_user" in row["error"]
     assert len(link_lines(broker)) == 1
     assert not server.backends("e2e", LINK_BACKENDS)
+
+
+@pytest.fixture
+def standby(server):
+    """A hot standby of `server`: (its directory, its port, ask)."""
+    directory, port = make_directory(), free_port()
+    run_checked([PG_BIN / "pg_basebackup", "-h", server.sockets, "-p", server.port, "-U", "postgres", "-D", directory / "data",
+                 "-R", "-X", "stream", "-c", "fast", "--no-sync"])
+    process = spawn([PG_BIN / "postgres", "-D", directory / "data", "-p", str(port), "-k", str(directory)], directory / "log")
+
+    def ask(text):
+        try:
+            with Raw(port) as connection:
+                return connection.login("postgres", "e2e").value(text)
+        except (OSError, Refused, Closed):
+            return None
+
+    eventually(lambda: ask("select pg_is_in_recovery()") == "t", "the standby answers")
+    yield directory, port, ask
+    process.send_signal(signal.SIGQUIT)
+    process.wait(30)
+    shutil.rmtree(directory)
+
+
+def test_a_standby_cannot_be_told_until_it_is_promoted(broker, server, standby):
+    directory, port, ask = standby
+    made = broker(server=server, link="auto", link_user="app", databases={"e2e": f"host={directory} port={port} dbname=e2e"})
+    eventually(lambda: links(made, database="e2e", state="standby"))
+    made.console("RELOAD")
+    assert ask("select pg_promote()") == "t"
+    made.console("RELOAD")  # else it is asked within a minute
+    eventually(lambda: links(made, database="e2e", state="up"))
+    assert ask("select count(*) from berth.broker_registration") == "1"
+    assert len(link_lines(made)) == 2  # a standby, then registered
 
 
 # Settings -------------------------------------------------------------------------------------------------------------
