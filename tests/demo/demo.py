@@ -176,6 +176,41 @@ class Demo:
         say(f"   {CLIENTS} clients connected, {count:,} transactions, {speed:,.0f}/s, no error; "
             f"PostgreSQL never saw more than {backends} backends.")
 
+    def in_sql(self):
+        """The extension's views, asked by a DBA through the broker while others work."""
+        heading("The same inside Postgres, under load: berth.activity and berth.advice")
+        process = self.pgbench_start(self.url("transaction"), "-S", "-M", "prepared", "-c", "100", "-T", "6")
+        try:
+            held = self.hold_transaction()
+            try:
+                time.sleep(2)
+                url = self.url("transaction", user="dba")
+                brokers = self.psql(url, "SELECT count(*) FROM berth.brokers WHERE reachable")
+                require(brokers == "1", f"berth.brokers shows {brokers} reachable brokers, not 1")
+                for sql, least in (
+                        ("SELECT pid, pool_user AS \"user\", client_id, origin_addr AS addr, origin_port AS port,"
+                         " origin_application AS application, state, transaction_age::interval(0) AS age"
+                         " FROM berth.activity WHERE client_id IS NOT NULL AND pid <> pg_backend_pid()"
+                         " ORDER BY xact_start NULLS LAST LIMIT 4", 1),
+                        ("SELECT kind, count, p50, p95, p99 FROM berth.latency WHERE usename = 'app' ORDER BY kind", 3),
+                        ("SELECT severity, finding, evidence FROM berth.advice", 1)):
+                    rows = list(csv.reader(io.StringIO(self.psql(url, sql, options=("-X", "-q", "--csv")))))
+                    require(len(rows) > least, f"no rows: {sql}")
+                    table(rows)
+                    say()
+            finally:
+                held.communicate("ROLLBACK;\n", timeout=20)
+        finally:
+            process.communicate(timeout=60)
+
+    def hold_transaction(self):
+        """A psql that sits in a transaction, and LISTENs where that does not last: the one that a DBA would look for."""
+        held = subprocess.Popen([f"{PG_BIN}/psql", "-XAtq", self.url("transaction") + "?application_name=forgotten"],
+                                stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=clean_environment())
+        held.stdin.write("LISTEN news; BEGIN; SELECT 1;\n")
+        held.stdin.flush()
+        return held
+
     def watch_storm(self, process):
         """(SHOW POOLS at the moment with most clients, the most backends that PostgreSQL saw) until pgbench ends."""
         peak, backends = self.pools(), 0
@@ -255,6 +290,7 @@ def run():
             demo.psql_through_both()
             demo.load_through_both()
             demo.storm()
+            demo.in_sql()
             demo.without_broker()
             demo.connect_per_query()
             heading("For an application's environment (here they end with the demo; `make demo-up` keeps them)")

@@ -14,8 +14,12 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from private_tree import private_tree  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PG_BIN = "/usr/lib/postgresql/15/bin"
@@ -36,6 +40,8 @@ unix_socket_dir = {broker_sockets}
 auth_type = scram-sha-256
 auth_file = {dir}/userlist.txt
 admin_users = dba
+; Where the extension is, the broker registers itself: then berth.activity, berth.advice and the other views answer.
+link_user = broker
 
 default_pool_size = 20
 min_pool_size = 20
@@ -165,9 +171,15 @@ class Place:
 
     # PostgreSQL ------------------------------------------------------------------------------------------------------
 
+    @property
+    def programs(self):
+        """Those of a PostgreSQL that has the extension, in a tree of its own."""
+        return os.path.join(self.dir, "tree") + PG_BIN
+
     def start_postgres(self):
+        private_tree(os.path.join(self.dir, "tree"))
         data = os.path.join(self.dir, "data")
-        self.run([f"{PG_BIN}/initdb", "-D", data, "-U", "postgres", "-A", "reject", "-E", "UTF8", "--locale=C.UTF-8",
+        self.run([f"{self.programs}/initdb", "-D", data, "-U", "postgres", "-A", "reject", "-E", "UTF8", "--locale=C.UTF-8",
                   "--no-sync", "--no-instructions"])
         system_user = self.user or pwd.getpwuid(os.geteuid()).pw_name
         self.write("data/pg_hba.conf", "local all postgres peer map=demo\nlocal all all scram-sha-256\n")
@@ -178,17 +190,20 @@ class Place:
                    "port = 5432\nmax_connections = 100\n"
                    "fsync = off\n"  # it is thrown away afterwards
                    "logging_collector = off\n")
-        self.run([f"{PG_BIN}/pg_ctl", "-D", data, "-l", os.path.join(self.dir, "postgres.log"), "-w", "-s", "start"])
+        self.run([f"{self.programs}/pg_ctl", "-D", data, "-l", os.path.join(self.dir, "postgres.log"), "-w", "-s", "start"])
 
     def create_database(self):
         """The database `app`, its owner, and the console's administrator; their secrets go to the broker's auth_file."""
-        self.passwords = {name: secrets.token_hex(8) for name in ("app", "dba")}
+        self.passwords = {name: secrets.token_hex(8) for name in ("app", "dba", "broker")}
         for name, password in self.passwords.items():
             self.superuser_sql(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
         self.superuser_sql("CREATE DATABASE app OWNER app")
         userlist = self.superuser_sql("SELECT format('\"%s\" \"%s\"', rolname, rolpassword) FROM pg_authid"
                                       " WHERE rolname IN ('app', 'dba')")
-        self.write("userlist.txt", userlist)
+        # The link logs in by libpq, which wants the password itself.
+        self.write("userlist.txt", userlist + f'"broker" "{self.passwords["broker"]}"\n')
+        self.superuser_sql("CREATE EXTENSION pgberth; SELECT berth.grant_access('broker', 'broker');"
+                           "GRANT pg_monitor TO dba", "app")
 
     def write(self, name, text):
         path = os.path.join(self.dir, name)
@@ -273,7 +288,7 @@ class Place:
     def stop_postgres(self):
         data = os.path.join(self.dir, "data")
         if os.path.exists(os.path.join(data, "postmaster.pid")):
-            self.run([f"{PG_BIN}/pg_ctl", "-D", data, "-m", "fast", "-w", "-s", "stop"])
+            self.run([f"{self.programs}/pg_ctl", "-D", data, "-m", "fast", "-w", "-s", "stop"])
 
     def keep_logs(self):
         """Copies the logs to build/demo/logs, before the place is removed."""

@@ -1,8 +1,7 @@
 """The tests of the extension: pgTAP against a private PostgreSQL with real brokers in front.
 
 Each scenario brings brokers and clients into a state and then runs one file of this directory by pg_prove, which looks at
-the state from inside PostgreSQL. Nothing is installed into the system: PostgreSQL finds its extensions by the place of
-its program, so a copy of the program in a tree of its own, with links to the rest, takes the extension from that tree.
+the state from inside PostgreSQL. Nothing is installed into the system (tests/private_tree.py).
 
     tests/sql/run.py [SCENARIO ...]
 
@@ -23,44 +22,19 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
-sys.path.insert(0, str(ROOT / "tests" / "e2e"))
+sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
 
 
-def pg_config(what):
-    return Path(subprocess.run([PG_CONFIG, "--" + what], check=True, capture_output=True, text=True).stdout.strip())
+from private_tree import pg_config, private_tree  # noqa: E402
 
-
-SYSTEM_BIN = pg_config("bindir")
-
-
-def private_tree(root):
-    """A PostgreSQL below `root` with the extension installed; the directory of its programs."""
-    def link_all(source, target, skip=()):
-        target.mkdir(parents=True)
-        for entry in source.iterdir():
-            if entry.name not in skip and not entry.name.startswith("pgberth"):
-                (target / entry.name).symlink_to(entry)
-
-    below = lambda path: root / path.relative_to("/")
-    programs = below(SYSTEM_BIN)
-    link_all(SYSTEM_BIN, programs, ("postgres", "initdb"))
-    for program in ("postgres", "initdb"):
-        shutil.copy(SYSTEM_BIN / program, programs / program)
-    link_all(pg_config("pkglibdir"), below(pg_config("pkglibdir")))
-    share = pg_config("sharedir")
-    link_all(share, below(share), ("extension",))
-    link_all(share / "extension", below(share / "extension"))
-    subprocess.run(["make", "-s", "-C", str(ROOT / "extension"), f"PG_CONFIG={PG_CONFIG}", "install", f"DESTDIR={root}"],
-                   check=True, stdout=subprocess.DEVNULL)
-    return programs
-
+SYSTEM_BIN = pg_config("bindir", PG_CONFIG)
 
 from harness import system  # noqa: E402
 
 system.PG_BIN = SYSTEM_BIN
 TREE = system.make_directory()
 os.umask(0o022)
-system.PG_BIN = private_tree(TREE)
+system.PG_BIN = private_tree(TREE, PG_CONFIG)
 
 from harness import broker as brokers  # noqa: E402
 from harness import postgres as clusters  # noqa: E402
