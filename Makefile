@@ -89,6 +89,11 @@ check: deps ## run every test; ends with one line "N passed, N failed" (CHECK_ST
 installcheck: all ## the tests of the extension alone (pgTAP, against a private PostgreSQL; nothing is installed)
 	@$(PYTHON) -B tests/sql/run.py
 
+.PHONY: check-postgresql
+check-postgresql: all ## the tests of the extension on PostgreSQL 17 and 18 (fetches a Debian trixie and a sid; root; not in check)
+	@bash tests/sql/other_version.sh 17 trixie
+	@bash tests/sql/other_version.sh 18 sid
+
 .PHONY: check-drivers
 check-drivers: deps ## JDBC, node-postgres and postgres.js through both ports (installs a JDK and npm packages; not in check)
 	@bash tests/e2e/optional/deps.sh
