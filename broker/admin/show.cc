@@ -10,7 +10,7 @@ namespace {
 constexpr Column kSelectOne[] = {{"?column?", ColumnType::kInt4}};
 constexpr Column kSelectVersion[] = {{"version"}};
 
-enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kLatency, kOwners, kConfig };
+enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kLatency, kOwners, kBroker, kConfig };
 
 Family family_of(ShowKind kind) {
   switch (kind) {
@@ -34,6 +34,7 @@ Family family_of(ShowKind kind) {
     case ShowKind::kTotals: return Family::kStats;
     case ShowKind::kLatency:
     case ShowKind::kErrors: return Family::kLatency;
+    case ShowKind::kBroker: return Family::kBroker;
     case ShowKind::kServerHistory:
     case ShowKind::kClientCounters:
     case ShowKind::kQueue: return Family::kOwners;
@@ -57,6 +58,7 @@ std::span<const Column> columns_of(ShowKind kind) {
     case Family::kStats: return columns_of_stats(kind);
     case Family::kLatency: return columns_of_latency(kind);
     case Family::kOwners: return columns_of_owners(kind);
+    case Family::kBroker: return columns_of_broker();
     case Family::kConfig: return columns_of_config(kind);
     case Family::kNone: break;
   }
@@ -71,6 +73,7 @@ std::shared_ptr<Show> make_show(ShowKind kind) {
     case Family::kStats: return make_show_stats(kind);
     case Family::kLatency: return make_show_latency(kind);
     case Family::kOwners: return make_show_owners(kind);
+    case Family::kBroker: return make_show_broker();
     case Family::kConfig: return make_show_config(kind);
     case Family::kNone: break;
   }

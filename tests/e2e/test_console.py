@@ -52,6 +52,8 @@ COLUMNS = {
 }
 if not IS_PGBOUNCER:
     COLUMNS["DISCONNECTS"] = ("sssN", "kind reason text count")
+    COLUMNS["BROKER"] = ("ssssss" + "q" * 7 + "sb", "id name version started_at now pool_mode workers clients clients_active "
+                         "clients_waiting servers servers_active max_client_conn link paused")
     COLUMNS["LATENCY"] = ("sss" + "q" * 7, "database user kind count sum_us p50_us p95_us p99_us p999_us max_us")
     COLUMNS["ERRORS"] = ("ssssq", "database user source sqlstate count")
     COLUMNS["SERVER_HISTORY"] = ("iqssqsisssqq", "server_pid server_id database user client_id client_addr client_port "

@@ -42,6 +42,35 @@ def history(b):
     return b.console("show server_history")
 
 
+# BROKER ---------------------------------------------------------------------------------------------------------------
+
+def test_broker_in_one_row(broker):
+    b = broker(default_pool_size=2, max_client_conn=321, pool_mode="session", workers=2)
+    before = b.console("show broker")[0]
+    assert [before[k] for k in ("clients", "clients_active", "clients_waiting", "servers", "servers_active")] == ["0"] * 5
+    clients = [b.connect() for _ in range(4)]
+    for c in clients[:2]:
+        c.query("begin")
+    clients[2].send(wire.query("select 1"))
+    eventually(lambda: b.console("show broker")[0]["clients_waiting"] == "1")
+    b.connect(database="e2e2").query("select 1")
+    row = b.console("show broker")[0]
+    assert [row[k] for k in ("clients", "clients_active", "servers", "servers_active")] == ["5", "2", "3", "2"]
+    assert (row["pool_mode"], row["workers"], row["max_client_conn"], row["paused"]) == ("session", "2", "321", "f")
+    assert row["id"] == before["id"] and row["name"] and row["version"] in b.console("show berth version")[0]["version"]
+    assert row["started_at"] == before["started_at"]
+    assert instant(row["started_at"]) <= instant(before["now"]) <= instant(row["now"])
+    for c in clients[:2]:
+        c.query("commit")
+    clients[2].until("Z")
+    b.console("pause")
+    assert b.console("show broker")[0]["paused"] == "t"
+
+
+def test_broker_has_an_id_of_its_own(broker):
+    assert len({broker().console("show broker")[0]["id"] for _ in range(3)}) == 3
+
+
 # LATENCY --------------------------------------------------------------------------------------------------------------
 
 def test_latency_counts_queries_and_transactions(broker):

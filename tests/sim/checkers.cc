@@ -150,6 +150,12 @@ void World::check_lists(size_t index) {
         if ((server->client != nullptr) != (state == S::kLinked)) {
           return violation(std::string("a server's client does not fit its state ") + name_of(state));
         }
+        server->owners.each([&](const session::Owner& owner) {
+          const bool latest = server->client && owner.client == server->client->serial && owner.released_at == 0;
+          if (!latest && owner.released_at < owner.linked_at) violation("a server's owner was never released");
+        });
+        if (server->client && server->owners.latest().client != server->client->serial)
+          return violation("a server's owner is another than its client");
         if (state == S::kIdle &&
             (!server->requests.empty() || server->status != 'I' || server->copy_in || server->unsynced)) {
           return violation("a server is free in the middle of something");
@@ -257,6 +263,12 @@ void World::check_end() {
     }
     for (auto& [key, slice] : worker.context->slices) {
       if (slice->pool.server_count() != 0) return violation("a server was not freed");
+      const stats::Counters& counters = slice->counters;
+      const auto agree = [](uint64_t recorded, int64_t counted) { return static_cast<int64_t>(recorded) == counted; };
+      if (!agree(slice->latency.query.count(), counters.query_count) ||
+          !agree(slice->latency.transaction.count(), counters.xact_count) ||
+          static_cast<int64_t>(slice->latency.wait.count()) > counters.server_assignment_count)
+        return violation("the histograms count otherwise than the counters");
     }
   }
   check_limits();
