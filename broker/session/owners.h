@@ -43,6 +43,7 @@ class Owners {
   }
   void release(Micros now) { ring_[at_].released_at = now; }
   Owner& latest() { return ring_[at_]; }
+  const Owner& latest() const { return ring_[at_]; }
 
   // From the oldest to the latest.
   template <typename F>

@@ -53,7 +53,8 @@ def test_broker_in_one_row(broker):
         c.query("begin")
     clients[2].send(wire.query("select 1"))
     eventually(lambda: b.console("show broker")[0]["clients_waiting"] == "1")
-    b.connect(database="e2e2").query("select 1")
+    other = b.connect(database="e2e2")
+    other.query("select 1")
     row = b.console("show broker")[0]
     assert [row[k] for k in ("clients", "clients_active", "servers", "servers_active")] == ["5", "2", "3", "2"]
     assert (row["pool_mode"], row["workers"], row["max_client_conn"], row["paused"]) == ("session", "2", "321", "f")
