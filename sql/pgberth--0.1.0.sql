@@ -96,13 +96,16 @@ CREATE FUNCTION berth.listed_brokers() RETURNS TABLE (name pg_catalog.text, conn
 LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pgberth_listed_brokers_0_1';
 COMMENT ON FUNCTION berth.listed_brokers() IS 'Internal: the entries of the setting berth.brokers';
 
+-- What every view calls keeps its plans (force_generic_plan): to make them anew each time costs more than it saves.
+
 -- Brokers whose link lives, and those of the setting that have not registered themselves.
 CREATE FUNCTION berth.targets(OUT broker_id pg_catalog.text, OUT broker pg_catalog.text, OUT version pg_catalog.text,
                               OUT console pg_catalog.text, OUT secret pg_catalog.text,
                               OUT started_at pg_catalog.timestamptz, OUT link_pid pg_catalog.int4,
                               OUT last_heartbeat pg_catalog.timestamptz, OUT source pg_catalog.text)
 RETURNS SETOF pg_catalog.record
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   known text[] := '{}';
@@ -129,7 +132,8 @@ CREATE FUNCTION berth.ask(commands pg_catalog.text[], required pg_catalog.int4, 
                           empty_as_null pg_catalog.bool, only_broker pg_catalog.text)
 RETURNS TABLE (broker_id pg_catalog.text, broker pg_catalog.text, command pg_catalog.text, "row" pg_catalog.jsonb,
                tag pg_catalog.text, problem pg_catalog.text, told_at pg_catalog.timestamptz)
-LANGUAGE plpgsql VOLATILE ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE ROWS 1000 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   ids text[];
@@ -181,7 +185,8 @@ COMMENT ON FUNCTION berth.visible(pg_catalog.text, pg_catalog.jsonb, pg_catalog.
 CREATE FUNCTION berth.show(commands pg_catalog.text[], optional pg_catalog.text[] DEFAULT '{}')
 RETURNS TABLE (broker_id pg_catalog.text, broker pg_catalog.text, command pg_catalog.text, "row" pg_catalog.jsonb,
                told_at pg_catalog.timestamptz)
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
   asked text[] := commands || optional;

@@ -10,7 +10,7 @@ SELECT is_empty($$ SELECT c.relname FROM pg_class c CROSS JOIN LATERAL aclexplod
   WHERE c.relnamespace = 'berth'::regnamespace AND a.grantee = 0 $$, 'nor read anything');
 SELECT ok(NOT has_schema_privilege('nobody_special', 'berth', 'USAGE'), 'nor use the schema');
 SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'berth'::regnamespace AND p.prosecdef
-  AND p.proconfig IS DISTINCT FROM '{"search_path=pg_catalog, pg_temp"}' $$, 'SECURITY DEFINER has a fixed search_path');
+  AND 'search_path=pg_catalog, pg_temp' <> ALL (coalesce(p.proconfig, '{}')) $$, 'SECURITY DEFINER has a fixed search_path');
 SELECT is_empty($$ SELECT p.oid::regprocedure FROM pg_proc p WHERE p.pronamespace = 'berth'::regnamespace AND NOT p.prosecdef
   AND p.proname IN ('register_broker', 'heartbeat', 'deregister_broker', 'show', 'console', 'broker_states', 'pause', 'resume',
                     'reconnect', 'reload', 'kill_client') $$, 'what is granted runs as its owner');

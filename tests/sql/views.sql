@@ -9,6 +9,9 @@ SELECT results_eq('SELECT broker, reachable, problem, source, broker_id FROM ber
   $$ VALUES ('back', true, NULL::text, 'registered', 'id-back'), ('front', true, NULL, 'registered', 'id-front') $$, 'brokers');
 SELECT ok(bool_and(uptime BETWEEN interval '0' AND interval '1 hour' AND console LIKE '%port=%' AND console NOT LIKE '%secret%'),
   'a broker has an uptime and an address without a secret') FROM berth.brokers;
+SELECT results_eq($$ SELECT version = berth.version(), pool_mode, clients, clients_active, clients_waiting, servers, servers_active, paused, link
+  FROM berth.brokers WHERE broker = 'front' $$,
+  $$ VALUES (true, 'transaction', 4::bigint, 2::bigint, 1::bigint, 3::bigint, 2::bigint, false, 'off') $$, 'what a broker says of itself');
 SELECT ok(bool_and(a.pid IS NOT NULL), 'link_pid is the backend of the link')
   FROM berth.brokers b LEFT JOIN pg_stat_activity a ON a.pid = b.link_pid;
 
