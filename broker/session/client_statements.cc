@@ -43,6 +43,8 @@ bool ClientRelay::parse() {
   wire::ParseMessage message;
   if (!wire::parse_parse(body(), message)) return fail("invalid Parse message");
   if (message.name.size() > wire::kNameSizeMax) return fail("statement name is too long");
+  if (client_.statements.size() >= kClientStatementsMax)
+    return fail("too many prepared statements", "54000", "Close or DEALLOCATE those that are not used any more.");
   const bool of_names = !message.name.empty() || wire::may_be_statement_command(message.sql);
   if (of_names && names_unsettled()) return wait();
   if (!message.name.empty() && must_wait_for_all() && depends_on_status(message)) return wait();

@@ -27,7 +27,8 @@ inline constexpr size_t kArena = 16 * 1024;  // rewritten heads of one write
 inline constexpr size_t kBindNameMax =
     kArena / 2 - 256;  // the portal's and the statement's name of a Bind: both must fit
 inline constexpr size_t kGatherMax =
-    4096;                                // pieces of this total are copied together: send() is cheaper than sendmsg()
+    4096;  // pieces of this total are copied together: send() is cheaper than sendmsg()
+inline constexpr size_t kClientStatementsMax = 65536;  // named statements of one client
 inline constexpr size_t kBoundMax = 16;  // portals at once of one client whose Execute acts on statements or settings
 inline constexpr size_t kIdleClientMax = 512;  // bytes of a client with its engine record
 

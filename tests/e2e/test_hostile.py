@@ -348,6 +348,22 @@ def test_10000_statements_are_bounded_by_what_the_client_sends(broker):
     healthy(b)
 
 
+@pytest.mark.ours
+def test_statements_without_end(one, control):
+    """I12: the named statements of a client have a limit, and it says what to do."""
+    c, prepared, got = one.connect(), 0, []
+    with pytest.raises(Closed):
+        while prepared < 70000:
+            c.send(b"".join(wire.parse(f"s{prepared + n}", "select 1") for n in range(1000)) + wire.sync())
+            while True:
+                got.append(c.recv())
+                if got[-1].tag == "Z":
+                    break
+            prepared += 1000
+    assert prepared == 65000 and wire.sqlstates(got) == ["54000"]
+    healthy(one, control)
+
+
 def test_terminate_and_then_more(one):
     """What follows a Terminate is not executed."""
     c = one.connect()
