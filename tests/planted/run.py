@@ -72,7 +72,7 @@ FAULTS = {
     "rollback_skipped": Simulation(100),
     "reset_skipped": Simulation(100),
     "settings_not_set": Simulation(20),
-    "reset_forgets_startup": Simulation(500),
+    "reset_forgets_startup": Simulation(2000),
     "cancel_hits_the_next": Simulation(4000),
     "cancel_key_unchecked": Simulation(300),
     "cancel_in_queue_lost": EndToEnd("test_cancel.py::test_while_waiting_in_the_queue"),
