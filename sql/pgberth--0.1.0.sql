@@ -500,7 +500,7 @@ LANGUAGE sql STABLE ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
                   AND (r ->> 'count')::int8 >= 100
   UNION ALL
   SELECT 'pool too large', 'info', f.broker, f.database, f.usename,
-         format('never more than %s servers were open since %s, pool_size is %s', r ->> 'value', b.started_at, e.pool_size),
+         format('never more than %s servers were in use since %s, pool_size is %s', r ->> 'value', b.started_at, e.pool_size),
          'less than half of a pool_size of 10 or more in an hour or more',
          'Lower pool_size: what is never used still counts when limits are added up.'
     FROM fact f JOIN entry e USING (broker, database) JOIN broker b USING (broker)

@@ -10,7 +10,7 @@ namespace {
 constexpr Column kSelectOne[] = {{"?column?", ColumnType::kInt4}};
 constexpr Column kSelectVersion[] = {{"version"}};
 
-enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kLatency, kOwners, kBroker, kConfig };
+enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kLatency, kOwners, kBroker, kFacts, kConfig };
 
 Family family_of(ShowKind kind) {
   switch (kind) {
@@ -35,6 +35,7 @@ Family family_of(ShowKind kind) {
     case ShowKind::kLatency:
     case ShowKind::kErrors: return Family::kLatency;
     case ShowKind::kBroker: return Family::kBroker;
+    case ShowKind::kAdviceFacts: return Family::kFacts;
     case ShowKind::kServerHistory:
     case ShowKind::kClientCounters:
     case ShowKind::kQueue: return Family::kOwners;
@@ -59,6 +60,7 @@ std::span<const Column> columns_of(ShowKind kind) {
     case Family::kLatency: return columns_of_latency(kind);
     case Family::kOwners: return columns_of_owners(kind);
     case Family::kBroker: return columns_of_broker();
+    case Family::kFacts: return columns_of_facts();
     case Family::kConfig: return columns_of_config(kind);
     case Family::kNone: break;
   }
@@ -74,6 +76,7 @@ std::shared_ptr<Show> make_show(ShowKind kind) {
     case Family::kLatency: return make_show_latency(kind);
     case Family::kOwners: return make_show_owners(kind);
     case Family::kBroker: return make_show_broker();
+    case Family::kFacts: return make_show_facts();
     case Family::kConfig: return make_show_config(kind);
     case Family::kNone: break;
   }

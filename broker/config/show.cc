@@ -13,8 +13,10 @@ namespace berth::config {
 std::vector<ShowRow> show_config(const Config& config) {
   std::vector<ShowRow> rows;
   for (const OptionInfo& info : all_options()) {
-    rows.push_back(
-        {std::string(info.name), option_value(config.options, info), std::string(info.preset), info.reloadable});
+    ShowRow row{std::string(info.name), option_value(config.options, info), std::string(info.preset),
+                info.reloadable};
+    row.ignored = info.effect == OptionClass::kNoEffectYet && row.value != option_value(Options{}, info);
+    rows.push_back(std::move(row));
   }
   std::sort(rows.begin(), rows.end(), [](const ShowRow& a, const ShowRow& b) { return a.key < b.key; });
   return rows;

@@ -16,6 +16,7 @@ struct ShowRow {
   std::string value;
   std::string preset;       // the column "default"
   bool changeable = false;  // "yes": by SET or a reload
+  bool ignored = false;     // accepted without effect, and set to something else than the default
 };
 
 // All options in alphabetical order, values as PgBouncer prints them (times in seconds, truth values as 0 or 1).

@@ -126,6 +126,7 @@ void Pool::move(ServerNode* server, ServerState to, Micros now) {
 void Pool::link(ClientNode* client, ServerNode* server, Micros now) {
   move(server, ServerState::kLinked, now);
   move(client, ClientState::kLinked, now);
+  linked_peak_ = std::max(linked_peak_, servers(ServerState::kLinked).size());
   if (client->session_mode) {
     server->held_by_session = true;
     shared_->session_held.fetch_add(1, std::memory_order_relaxed);

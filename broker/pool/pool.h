@@ -111,6 +111,8 @@ class Pool {
 
   const ClientList& clients(ClientState state) const { return clients_[static_cast<int>(state)]; }
   const ServerList& servers(ServerState state) const { return servers_[static_cast<int>(state)]; }
+  // The most servers of this slice that clients have had at once.
+  size_t linked_peak() const { return linked_peak_; }
   size_t server_count() const;
   bool empty() const;
   SharedPool* shared() const { return shared_; }
@@ -152,6 +154,7 @@ class Pool {
   Micros tokens_at_ = 0;
   bool reserve_opening_ = false;
   Micros asked_at_ = 0;
+  size_t linked_peak_ = 0;
   Micros evicted_at_ = -kFillPause;  // when a server was closed so that another pool could open one
 
  public:

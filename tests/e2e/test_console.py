@@ -61,6 +61,7 @@ if not IS_PGBOUNCER:
     COLUMNS["CLIENT_COUNTERS"] = ("qsssississ" + "q" * 7 + "s", "client_id database user client_addr client_port "
                                   "application_name state server_pid connected_at transaction_started_at wait_us query_us "
                                   "xact_us transactions queries bytes_in bytes_out features")
+    COLUMNS["ADVICE_FACTS"] = ("ssss", "name database user value")
     COLUMNS["QUEUE"] = ("qssssqq", "client_id database user client_addr application_name waiting_us position")
 EXTENDED = pytest.param("extended", marks=pytest.mark.ours)
 

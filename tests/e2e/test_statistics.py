@@ -327,3 +327,17 @@ def test_pause_for_no_time(broker):
     ask = wire.parse("", "pause $1 for $2") + wire.bind("", "", [b"e2e", b"200"]) + wire.execute() + wire.sync()
     assert wire.command_tags(b.console.connection.ask(ask)) == ["PAUSE"]
     assert b.connect().value("select 1") == "1"
+
+
+def test_advice_facts(broker):
+    """Most servers in use at once, and the settings of the file that do nothing."""
+    b = broker(default_pool_size=5, min_pool_size=5, job_name="mine", disable_pqexec=0)
+    with b.connect() as one, b.connect() as two:
+        one.query("begin")
+        two.query("begin")
+        two.query("rollback")
+        one.query("rollback")
+        two.query("select 1")
+    facts = [(r["name"], r["database"], r["user"], r["value"]) for r in b.console("show advice_facts")]
+    assert ("servers_peak", "e2e", "app", "2") in facts
+    assert [f for f in facts if f[0] == "ignored_setting"] == [("ignored_setting", "", "", "job_name")]
