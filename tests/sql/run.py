@@ -68,7 +68,7 @@ class Place:
         self.sql("grant all on account to public")
 
     def start_broker(self, name, **settings):
-        settings = {"auth_type": "scram-sha-256", "admin_users": "admin, consoler", "default_pool_size": 2, **settings}
+        settings = {"auth_type": "scram-sha-256", "admin_users": "admin, consoler", "default_pool_size": 2, "job_name": "sql", **settings}
         self.brokers[name] = brokers.Broker(self.postgres, self.binary, settings, userlist=PASSWORDS).start()
         return self.brokers[name]
 

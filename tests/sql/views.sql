@@ -82,5 +82,10 @@ SELECT results_eq($$ SELECT broker_id, broker_name, "row" ->> 'database', jsonb_
   berth.console('show pools;') WHERE "row" ->> 'user' = 'app' $$, $$ VALUES ('id-front', 'front', 'e2e', 'string') $$, 'console');
 SELECT is_empty($$ SELECT FROM berth.console('SHOW NOTHING') $$, 'a command that the console does not know costs a warning');
 
+SELECT is((SELECT string_agg(DISTINCT evidence, ', ') FROM berth.advice WHERE finding = 'setting without effect'),
+          'job_name is set', 'advice names the setting of the brokers'' files that does nothing');
+SELECT ok((SELECT count(*) > 0 FROM berth.console('SHOW ADVICE_FACTS') c WHERE c."row" ->> 'name' = 'servers_peak'),
+          'the brokers say how many servers were in use at once');
+
 SELECT * FROM finish();
 ROLLBACK;
