@@ -1,4 +1,4 @@
--- Thousands of calls, also refused, failed and interrupted ones, in one backend: no memory, descriptor or connection is left.
+-- Ten thousand calls, also refused, failed and interrupted ones, in one backend: no memory, descriptor or connection is left.
 \ir helpers.sql
 SELECT * FROM no_plan();
 
@@ -26,7 +26,7 @@ SELECT ok(true, 'a first test, so that pgTAP has its tables');
 SELECT pg_temp.ask(200), pg_temp.contexts(), pg_temp.descriptors(), pg_temp.resident_kb() \g /dev/null
 SELECT pg_temp.descriptors() AS descriptors, pg_temp.resident_kb() AS resident,
        pg_temp.contexts() AS contexts \gset
-SELECT pg_temp.ask(1800) \g /dev/null
+SELECT pg_temp.ask(9800) \g /dev/null
 SELECT is(pg_temp.descriptors(), :descriptors::bigint, 'descriptors');
 SELECT cmp_ok(pg_temp.resident_kb() - :resident, '<', 2000::bigint, 'resident memory of the process, in kilobytes');
 SELECT cmp_ok(pg_temp.contexts() - :contexts, '<', 100000::bigint, 'memory contexts, in bytes');
