@@ -296,7 +296,7 @@ STEPS = (
     ("simulation", "build", "tests/sim/*.cc", 5 * MINUTE, gtest_programs("release", simulation_names)),
     ("demo", "build", "broker/*.cc", 4 * MINUTE, demo),
     ("e2e", "build", "tests/e2e/test_*.py", 12 * MINUTE, e2e("build/pgberth")),
-    ("sql", "build", "tests/sql/run.py", 3 * MINUTE, sql),
+    ("sql", "build", "tests/sql/run.py", 5 * MINUTE, sql),
     ("asan-build", None, "broker/*.cc", 25 * MINUTE, build("asan")),
     ("asan-unit", "asan-build", "tests/unit/*.cc", 4 * MINUTE, gtest_programs("asan", unit_names)),
     ("asan-simulation", "asan-build", "tests/sim/*.cc", 6 * MINUTE,
