@@ -107,7 +107,8 @@ class ShowQueue final : public Show {
  public:
   void visit(Context& context) override {
     using C = pool::ClientState;
-    for (const auto& [key, slice] : context.slices) {
+    for (const auto& entry : context.slices) {
+      const session::Slice* slice = entry.second.get();
       each_client(*slice, [&](const Client& client) {
         if (client.state != C::kWaiting && client.state != C::kLoginWait) return;
         waiting_.push_back({context.now() - client.wait_since, client.serial, std::string(client.database_name()),
