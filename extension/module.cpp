@@ -19,6 +19,7 @@ PG_FUNCTION_INFO_V1(pgberth_version_0_1);
 PG_FUNCTION_INFO_V1(pgberth_caller_0_1);
 PG_FUNCTION_INFO_V1(pgberth_exchange_0_1);
 PG_FUNCTION_INFO_V1(pgberth_listed_brokers_0_1);
+PG_FUNCTION_INFO_V1(pgberth_in_transaction_block_0_2);
 }
 
 namespace {
@@ -163,6 +164,11 @@ Datum pgberth_version_0_1(PG_FUNCTION_ARGS) {
 // changed.
 Datum pgberth_caller_0_1(PG_FUNCTION_ARGS) {
   PG_RETURN_OID(GetOuterUserId());
+}
+
+// berth.in_transaction_block(): whether the transaction goes on after this statement.
+Datum pgberth_in_transaction_block_0_2(PG_FUNCTION_ARGS) {
+  PG_RETURN_BOOL(IsTransactionBlock());
 }
 
 // berth.exchange(names, conninfos, secrets, commands, required, timeout_ms, empty_as_null): see console_client.h.

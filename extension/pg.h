@@ -7,6 +7,7 @@ extern "C" {
 // clang-format off
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"

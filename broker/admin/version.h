@@ -5,7 +5,7 @@
 
 namespace berth::admin {
 
-inline constexpr std::string_view kBrokerVersion = "pgberth 0.1.0";
+inline constexpr std::string_view kBrokerVersion = "pgberth 0.2.0";
 inline constexpr std::string_view kBrokerNumber = kBrokerVersion.substr(8);
 // Dashboards, exporters and drivers look at these; they are PgBouncer's own forms.
 inline constexpr std::string_view kPgBouncerVersion = "PgBouncer 1.26.1";

@@ -94,7 +94,7 @@ def test_registers_and_says_so(linked, server):
     assert console == f"host={broker.root} port={broker.listen_port} dbname=pgberth user=pgberth_link"
     [[name, version, age]] = server.sql("select name, version, abs(extract(epoch from clock_timestamp() - started_at)) < 3600 "
                                         "from berth.broker_registration", database="e2e")
-    assert name == f"{socket.gethostname()}:{broker.listen_port}" and version == "0.1.0" and age == "t"
+    assert name == f"{socket.gethostname()}:{broker.listen_port}" and version == "0.2.0" and age == "t"
     [row] = links(broker, database="e2e")
     assert row["state"] == "up" and row["registered_id"] == identity and row["console"] == console and not row["error"]
     assert all(secret not in str(row) for row in broker.console("SHOW CONFIG") + broker.console("SHOW LINKS"))

@@ -22,10 +22,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
-sys.path[:0] = [str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
+sys.path[:0] = [str(HERE), str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
 
 
 from private_tree import pg_config, private_tree  # noqa: E402
+from results import add, check, fail  # noqa: E402
 
 SYSTEM_BIN = pg_config("bindir", PG_CONFIG)
 
@@ -40,6 +41,8 @@ from harness import broker as brokers  # noqa: E402
 from harness import postgres as clusters  # noqa: E402
 from harness import wire  # noqa: E402
 from harness.raw import Closed, Raw, Refused  # noqa: E402
+
+import migration_transactional  # noqa: E402
 
 SECRET = "the link's secret"
 PASSWORDS = {"consoler": SECRET, "app": "app", "app2": "app2", "admin": "admin"}
@@ -74,6 +77,14 @@ class Place:
 
     def sql(self, text, database=DATABASE, user="postgres"):
         return self.postgres.sql(text, database, user)
+
+    def fresh(self, name):
+        """A database of its own with pgTAP and the extension, for a scenario that writes a history."""
+        self.sql(f"drop database if exists {name} with (force)", "postgres")
+        self.sql(f"create database {name}", "postgres")
+        for extension in ("pgtap", "pgberth"):
+            self.sql(f"create extension {extension}", name)
+        return name
 
     def console_of(self, name):
         return f"host=127.0.0.1 port={self.brokers[name].listen_port} dbname=pgberth user=consoler"
@@ -341,24 +352,8 @@ def restored(place):
     return add(result, (1, 0) if SECRET.encode() not in dump.stdout else fail("the secret is in the dump"))
 
 
-SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, crowd, leaks, restored)
-
-
-def add(one, other):
-    return one[0] + other[0], one[1] + other[1]
-
-
-def check(*checks):
-    """(name, have, want) as tests, where pgTAP cannot be: it needs temporary tables."""
-    wrong = [(name, have, want) for name, have, want in checks if have != want]
-    for name, have, want in wrong:
-        print(f"not ok: {name}: have {have!r}, want {want!r}")
-    return len(checks) - len(wrong), len(wrong)
-
-
-def fail(why):
-    print(why)
-    return 0, 1
+SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, crowd, leaks, restored,
+             *migration_transactional.SCENARIOS)
 
 
 def main():

@@ -25,7 +25,7 @@ std::string log_in(Bench& bench, Client* client, const std::string& password) {
 }
 
 struct Extension : testing::Test {
-  Extension() { session::make_identity(bench.globals.identity, "0.1.0", 6432); }
+  Extension() { session::make_identity(bench.globals.identity, "0.2.0", 6432); }
   const std::string& password() const { return bench.globals.identity.password; }
   Bench bench;
 };
@@ -97,7 +97,7 @@ TEST_F(Extension, StandsInNoListButThatOfConnections) {
 
 TEST_F(Extension, TwoProcessesHaveNothingInCommon) {
   session::Identity other;
-  session::make_identity(other, "0.1.0", 6432);
+  session::make_identity(other, "0.2.0", 6432);
   EXPECT_NE(other.id, bench.globals.identity.id);
   EXPECT_NE(other.password, password());
   EXPECT_EQ(other.name, bench.globals.identity.name);

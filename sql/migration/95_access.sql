@@ -1,0 +1,66 @@
+-- Privileges -------------------------------------------------------------------------------------------------------------
+
+-- What each level may do; a level has those of the levels that it includes, too. read, control and broker are those of 0.1.0.
+CREATE FUNCTION berth.access_objects(level pg_catalog.text) RETURNS TABLE (kind pg_catalog.text, object pg_catalog.text)
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+  SELECT o.kind, o.object FROM (VALUES
+    ('read', 'FUNCTION', 'berth.show(text[], text[])'),
+    ('read', 'FUNCTION', 'berth.console(text, int4)'),
+    ('read', 'FUNCTION', 'berth.broker_states()'),
+    ('read', 'FUNCTION', 'berth.findings(jsonb)'),
+    ('read', 'FUNCTION', 'berth.facts()'),
+    ('read', 'TABLE', 'berth.brokers, berth.pools, berth.clients, berth.servers, berth.databases, berth.stats, berth.latency'),
+    ('read', 'TABLE', 'berth.errors, berth.disconnects, berth.settings, berth.activity, berth.blocking, berth.backend_history'),
+    ('read', 'TABLE', 'berth.queue, berth.advice'),
+    ('read', 'FUNCTION', 'berth.is_applied(text, text)'),
+    ('read', 'FUNCTION', 'berth.version_key(text)'),
+    ('read', 'FUNCTION', 'berth.normalise(text)'),
+    ('read', 'FUNCTION', 'berth.checksum(text)'),
+    ('read', 'FUNCTION', 'berth.policy(text, text)'),
+    ('control', 'FUNCTION', 'berth.pause(text, interval)'),
+    ('control', 'FUNCTION', 'berth.resume(text)'),
+    ('control', 'FUNCTION', 'berth.reconnect(text)'),
+    ('control', 'FUNCTION', 'berth.reload()'),
+    ('control', 'FUNCTION', 'berth.kill_client(text, int8)'),
+    ('broker', 'FUNCTION', 'berth.register_broker(text, text, text, text, text, timestamptz)'),
+    ('broker', 'FUNCTION', 'berth.heartbeat(text)'),
+    ('broker', 'FUNCTION', 'berth.deregister_broker(text)'),
+    ('runner', 'FUNCTION', 'berth.migrate_once(text, text, text, text[], text[], text, text, text, text, interval, jsonb)'),
+    ('runner', 'FUNCTION', 'berth.migrate_undo(text, text, interval, jsonb)'),
+    ('runner', 'FUNCTION', 'berth.migration_failed(text, text, text, text, text, text, text, jsonb)'),
+    ('runner', 'FUNCTION', 'berth.expect(text, text, text)'),
+    ('runner', 'FUNCTION', 'berth.answer(text, text)'),
+    ('runner', 'FUNCTION', 'berth.note_expected(text, text, interval)'),
+    ('runner', 'FUNCTION', 'berth.in_transaction_block()'),
+    ('admin', 'FUNCTION', 'berth.migration_baseline(text, text, text, bool)'),
+    ('admin', 'FUNCTION', 'berth.set_policy(text, text, text)')
+  ) o (level, kind, object) WHERE o.level = $1
+$$;
+COMMENT ON FUNCTION berth.access_objects(pg_catalog.text) IS 'Internal: what a level of berth.grant_access() consists of';
+
+CREATE OR REPLACE FUNCTION berth.grant_access(role pg_catalog.regrole, level pg_catalog.text) RETURNS pg_catalog.void
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  included text[] := CASE level
+    WHEN 'read' THEN '{read}' WHEN 'reader' THEN '{read}' WHEN 'control' THEN '{control,read}' WHEN 'broker' THEN '{broker}'
+    WHEN 'runner' THEN '{runner,read}' WHEN 'admin' THEN '{admin,runner,control,read}' END;
+  object record;
+BEGIN
+  IF role IS NULL OR included IS NULL THEN
+    RAISE EXCEPTION 'a role, and one of the levels read, control, broker, runner, admin' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  EXECUTE format('GRANT USAGE ON SCHEMA berth TO %s', role);
+  FOR object IN SELECT o.kind, o.object FROM unnest(included) l CROSS JOIN LATERAL berth.access_objects(l) o LOOP
+    EXECUTE format('GRANT %s ON %s %s TO %s', CASE object.kind WHEN 'TABLE' THEN 'SELECT' ELSE 'EXECUTE' END,
+                   object.kind, object.object, role);
+  END LOOP;
+END $$;
+COMMENT ON FUNCTION berth.grant_access(pg_catalog.regrole, pg_catalog.text) IS
+  'Gives a role the views and the history (read: its own rows, all of them with pg_read_all_stats), these and control of the brokers '
+  '(control), what a broker''s link needs (broker), what migration scripts need (runner), or all of it with repair and policy (admin)';
+
+REVOKE ALL ON ALL TABLES IN SCHEMA berth FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA berth FROM PUBLIC;
+REVOKE ALL ON ALL PROCEDURES IN SCHEMA berth FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION berth.version(), berth.to_inet(pg_catalog.text) TO PUBLIC;
+SELECT berth.grant_access('pg_read_all_stats', 'read');
