@@ -6,6 +6,17 @@
 -- This file is put together from sql/migration/*.sql, in the order of their names.
 \echo Use "ALTER EXTENSION pgberth UPDATE" or "CREATE EXTENSION pgberth" to load this file. \quit
 
+-- Numbers compare as numbers: 9 before 10, 1.9 before 1.10, 0194 before 0195_b.
+CREATE FUNCTION berth.version_key(version pg_catalog.text) RETURNS pg_catalog.text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT (pg_catalog.string_agg(CASE WHEN part[1] OPERATOR(pg_catalog.~) '^[0-9]' THEN
+             pg_catalog.lpad(pg_catalog.length(pg_catalog.ltrim(part[1], '0'))::pg_catalog.text, 3, '0')
+             OPERATOR(pg_catalog.||) pg_catalog.ltrim(part[1], '0') ELSE part[1] END, '' ORDER BY number)
+          OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) $1) COLLATE "C"
+    FROM pg_catalog.regexp_matches($1, '[0-9]+|[^0-9]+', 'g') WITH ORDINALITY parts (part, number)
+$$;
+COMMENT ON FUNCTION berth.version_key(pg_catalog.text) IS 'What versions are ordered by: numbers in them compare as numbers';
+
 -- Tables ----------------------------------------------------------------------------------------------------------------
 
 -- What holds now: one row for each version of each scope. Events are in migration_run.
@@ -26,8 +37,13 @@ CREATE TABLE berth.migration (
   applied_at    pg_catalog.timestamptz NOT NULL,
   applied_by    pg_catalog.name NOT NULL,
   last_run      pg_catalog.int8,
+  sort_key      pg_catalog.text COLLATE "C" NOT NULL GENERATED ALWAYS AS (berth.version_key(version)) STORED,
   PRIMARY KEY (scope, version)
 );
+CREATE INDEX migration_in_order ON berth.migration (scope, sort_key);
+CREATE INDEX migration_baselines ON berth.migration (scope, sort_key) WHERE kind = 'baseline' AND state = 'applied';
+CREATE INDEX migration_conflicting ON berth.migration (scope) WHERE conflicts <> '{}';
+CREATE INDEX migration_window ON berth.migration (scope) WHERE app_min IS NOT NULL OR app_max IS NOT NULL;
 COMMENT ON TABLE berth.migration IS 'What is applied to this database now: one row for each version of each scope';
 
 -- Every attempt. A row does not change once it is closed, but for its resolution.
@@ -56,7 +72,6 @@ CREATE TABLE berth.migration_run (
   source_ref       pg_catalog.text,
   info             pg_catalog.jsonb NOT NULL DEFAULT '{}',
   request          pg_catalog.jsonb NOT NULL DEFAULT '{}', -- the arguments, which finish() turns into the row of migration
-  checks           pg_catalog.bool NOT NULL DEFAULT false, -- whether checks are to be made at the end of the transaction
   lock_wait        pg_catalog.interval,
   hold_time        pg_catalog.interval,      -- from the first lock of lock_tables to the end of the transaction
   lock_attempts    pg_catalog.int4,
@@ -74,6 +89,7 @@ CREATE TABLE berth.migration_run (
 );
 CREATE INDEX migration_run_of_version ON berth.migration_run (scope, version, run_id);
 CREATE INDEX migration_run_open ON berth.migration_run (scope) WHERE status IN ('running', 'failed', 'interrupted');
+CREATE INDEX migration_run_undone ON berth.migration_run (scope, version) WHERE status = 'resolved' AND outcome = 'reverted';
 COMMENT ON TABLE berth.migration_run IS 'Every attempt to apply or to revert a migration';
 
 CREATE TABLE berth.migration_step (
@@ -118,7 +134,7 @@ CREATE TABLE berth.migration_check (
   phase         pg_catalog.text NOT NULL CHECK (phase IN ('pre', 'post')),
   name          pg_catalog.text NOT NULL,
   query         pg_catalog.text NOT NULL,
-  expect        pg_catalog.text NOT NULL,
+  expect        pg_catalog.text,             -- NULL can be expected
   severity      pg_catalog.text NOT NULL DEFAULT 'error' CHECK (severity IN ('error', 'warn')),
   registered_by pg_catalog.name NOT NULL,    -- it is run for this role only, and for nobody else's rights
   registered_at pg_catalog.timestamptz NOT NULL,
@@ -135,10 +151,16 @@ CREATE TABLE berth.migration_check_result (
   ok        pg_catalog.bool NOT NULL,
   got       pg_catalog.text,
   at        pg_catalog.timestamptz NOT NULL,
-  duration  pg_catalog.interval NOT NULL
+  duration  pg_catalog.interval NOT NULL,
+  asked_by  pg_catalog.name NOT NULL DEFAULT SESSION_USER
 );
 CREATE INDEX migration_check_result_of_run ON berth.migration_check_result (run_id);
-COMMENT ON TABLE berth.migration_check_result IS 'What checks and expect() found';
+CREATE INDEX migration_check_result_of_version ON berth.migration_check_result (scope, version, at);
+COMMENT ON TABLE berth.migration_check_result IS 'What checks, expect() and migration_verify() found';
+
+-- Runs of transactions that are not committed yet, whose checks are made by the commit. Always empty for everybody else.
+CREATE TABLE berth.migration_checks_due (run_id pg_catalog.int8 PRIMARY KEY);
+COMMENT ON TABLE berth.migration_checks_due IS 'Internal: whose checks the commit makes';
 
 -- What a release consists of, so that what is pending is visible in SQL.
 CREATE TABLE berth.migration_plan (
@@ -148,8 +170,10 @@ CREATE TABLE berth.migration_plan (
   description pg_catalog.text,
   checksum    pg_catalog.text,
   kind        pg_catalog.text NOT NULL DEFAULT 'versioned' CHECK (kind IN ('versioned', 'repeatable')),
+  sort_key    pg_catalog.text COLLATE "C" NOT NULL GENERATED ALWAYS AS (berth.version_key(version)) STORED,
   PRIMARY KEY (scope, version)
 );
+CREATE INDEX migration_plan_in_order ON berth.migration_plan (scope, sort_key);
 COMMENT ON TABLE berth.migration_plan IS 'What should be applied; what is not, is pending';
 
 -- Rules for a scope, or for all of them (*). What is not here has its default: berth.policy().

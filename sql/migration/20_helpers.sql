@@ -20,17 +20,6 @@ LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
 $$;
 COMMENT ON FUNCTION berth.checksum(pg_catalog.text) IS 'The checksum of a script, with the name of its formula before the colon';
 
--- Numbers compare as numbers: 9 before 10, 1.9 before 1.10, 0194 before 0195_b.
-CREATE FUNCTION berth.version_key(version pg_catalog.text) RETURNS pg_catalog.text
-LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT (pg_catalog.string_agg(CASE WHEN part[1] OPERATOR(pg_catalog.~) '^[0-9]' THEN
-             pg_catalog.lpad(pg_catalog.length(pg_catalog.ltrim(part[1], '0'))::pg_catalog.text, 3, '0')
-             OPERATOR(pg_catalog.||) pg_catalog.ltrim(part[1], '0') ELSE part[1] END, '' ORDER BY number)
-          OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) $1) COLLATE "C"
-    FROM pg_catalog.regexp_matches($1, '[0-9]+|[^0-9]+', 'g') WITH ORDINALITY parts (part, number)
-$$;
-COMMENT ON FUNCTION berth.version_key(pg_catalog.text) IS 'What versions are ordered by: numbers in them compare as numbers';
-
 -- This database in this cluster. A copy that was restored elsewhere has another one.
 CREATE FUNCTION berth.cluster() RETURNS pg_catalog.text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -80,13 +69,15 @@ COMMENT ON FUNCTION berth.broker_client(pg_catalog.int4) IS
   'The broker and its client behind a backend; NULL when no broker has this backend';
 
 -- A lease holds until it expires, and longer while its backend lives if that is the client's own, or while any backend is busy
--- with a statement that bears the number of its run (those of index_sql do).
+-- with a statement that bears the number of its run (those of index_sql do). A copy of a database does not believe in it.
 CREATE FUNCTION berth.lease_is_live(lease berth.migration_lease) RETURNS pg_catalog.bool
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT $1.expires_at > clock_timestamp()
+  SELECT NOT EXISTS (SELECT FROM berth.migration_run r WHERE r.run_id = $1.run_id AND r.cluster <> berth.cluster())
+     AND ($1.expires_at > clock_timestamp()
       OR (NOT $1.via_broker AND EXISTS (SELECT FROM pg_stat_get_activity($1.pid) a WHERE a.backend_start = $1.backend_start))
       OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
-                  WHERE a.state = 'active' AND a.query LIKE '%/* berth run ' || $1.run_id || ' %')
+                  WHERE a.datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+                    AND a.state = 'active' AND a.query LIKE '%/* berth run ' || $1.run_id || ' %'))
 $$;
 COMMENT ON FUNCTION berth.lease_is_live(berth.migration_lease) IS 'Internal: whether somebody is still at it';
 

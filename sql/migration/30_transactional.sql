@@ -12,7 +12,7 @@ DECLARE
   known berth.migration;
   stalled berth.migration_run;
   lacking text[];
-  higher text;
+  higher record;
   action text;
   message text;
   detail text;
@@ -28,8 +28,10 @@ BEGIN
         message := format('checksum of applied migration "%s" differs: stored %s, given %s (algorithm %s)', $2, known.checksum, $4,
                           known.checksum_algo);
         detail := format('It was applied at %s by %s.', known.applied_at, known.applied_by);
-        hint := format('Restore the file, or, if the change is harmless, SELECT berth.migration_resolve(%s, ''accept'', ''why'', checksum => %L).',
-                       coalesce(known.last_run::text, 'NULL'), $4);
+        hint := format('Restore the file, or, if the change is harmless, SELECT berth.migration_resolve(%s, ''accept'', ''why'', checksum => %L%s).',
+                       coalesce(known.last_run::text, 'NULL'), $4,
+                       -- A baseline has one run for many versions.
+                       CASE WHEN known.kind = 'baseline' THEN format(', version => %L', $2) END);
         PERFORM berth.irregular(berth.policy($1, 'checksum'), 'MG004', message, detail, hint);
       END IF;
     END IF;
@@ -41,7 +43,7 @@ BEGIN
     RETURN 'applied';
   END IF;
   IF known.version IS NULL AND EXISTS (SELECT FROM berth.migration m WHERE m.scope = $1 AND m.kind = 'baseline' AND m.state = 'applied'
-                                         AND berth.version_key(m.version) >= berth.version_key($2)) AND $3 <> 'repeatable' THEN
+                                         AND m.sort_key >= berth.version_key($2)) AND $3 <> 'repeatable' THEN
     RETURN 'applied';  -- the baseline contains it
   END IF;
 
@@ -65,22 +67,23 @@ BEGIN
             HINT = format('Apply first: %s.', array_to_string(lacking, ', '));
   END IF;
   SELECT array_agg(m.version ORDER BY m.seq) INTO lacking FROM berth.migration m
-   WHERE m.scope = $1 AND m.state NOT IN ('reverted', 'skipped') AND (m.version = ANY ($6) OR $2 = ANY (m.conflicts));
+   WHERE m.scope = $1 AND m.state NOT IN ('reverted', 'skipped')
+     AND (m.version = ANY ($6) OR m.version IN (SELECT c.version FROM berth.migration c WHERE c.scope = $1 AND c.conflicts <> '{}'
+                                                   AND $2 = ANY (c.conflicts)));
   IF lacking IS NOT NULL THEN
     RAISE EXCEPTION 'migration "%" conflicts with applied %', $2, array_to_string(lacking, ', ')
       USING ERRCODE = 'MG003', DETAIL = format('Scope "%s".', $1),
             HINT = format('Undo %s first, or leave this one out.', array_to_string(lacking, ', '));
   END IF;
   IF $3 = 'versioned' THEN
-    SELECT m.version INTO higher FROM berth.migration m
-     WHERE m.scope = $1 AND m.kind <> 'repeatable' AND m.state NOT IN ('reverted', 'skipped')
-     ORDER BY berth.version_key(m.version) DESC LIMIT 1;
-    IF berth.version_key(higher) > berth.version_key($2) THEN
+    SELECT m.version, m.sort_key INTO higher FROM berth.migration m
+     WHERE m.scope = $1 AND m.kind <> 'repeatable' AND m.state NOT IN ('reverted', 'skipped') ORDER BY m.sort_key DESC LIMIT 1;
+    IF higher.sort_key > berth.version_key($2) COLLATE "C" THEN
       action := coalesce($8, berth.policy($1, 'out_of_order'));
       IF action = 'skip' THEN
         RETURN 'skip';
       END IF;
-      message := format('version "%s" is lower than applied "%s"', $2, higher);
+      message := format('version "%s" is lower than applied "%s"', $2, higher.version);
       detail := format('Scope "%s".', $1);
       hint := 'Give it a higher version, or allow it: out_of_order => ''allow'', or berth.set_policy(''out_of_order'', ''warn'').';
       PERFORM berth.irregular(CASE action WHEN 'allow' THEN 'off' ELSE action END, 'MG005', message, detail, hint);
@@ -105,7 +108,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM berth.migration m WHERE m.scope = $1 AND m.version = $2 AND m.state NOT IN ('reverted', 'skipped'))
       OR (NOT EXISTS (SELECT FROM berth.migration m WHERE m.scope = $1 AND m.version = $2)
           AND EXISTS (SELECT FROM berth.migration m WHERE m.scope = $1 AND m.kind = 'baseline' AND m.state = 'applied'
-                         AND berth.version_key(m.version) >= berth.version_key($2)))
+                         AND m.sort_key >= berth.version_key($2)))
 $$;
 COMMENT ON FUNCTION berth.is_applied(pg_catalog.text, pg_catalog.text) IS 'Whether a version is applied, or is part of a baseline';
 
@@ -174,13 +177,12 @@ DECLARE
 BEGIN
   INSERT INTO berth.migration_run AS r
       (scope, version, direction, mode, status, attempt, resumed_from, started_at, xid, usename, role_name, application_name,
-       client_addr, broker_client, pid, backend_start, tool, tool_version, source_ref, info, request, cluster, checks)
+       client_addr, broker_client, pid, backend_start, tool, tool_version, source_ref, info, request, cluster)
     SELECT $1, $2, $3, $4, 'running', 1 + (SELECT count(*) FROM berth.migration_run o WHERE o.scope = $1 AND o.version = $2 AND
            o.direction = $3), $7, clock_timestamp(), pg_current_xact_id(), session_user, pg_get_userbyid(berth.caller()),
            current_setting('application_name'), inet_client_addr(), berth.broker_client(pg_backend_pid()), pg_backend_pid(),
            (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a), $5 ->> 'tool', $5 ->> 'tool_version',
-           $5 ->> 'source_ref', $5 - '{tool,tool_version,source_ref}'::text[], $6, berth.cluster(),
-           EXISTS (SELECT FROM berth.migration_check c WHERE c.scope = $1 AND c.version = $2)
+           $5 ->> 'source_ref', $5 - '{tool,tool_version,source_ref}'::text[], $6, berth.cluster()
     RETURNING r.run_id INTO id;
   RETURN id;
 END $$;
@@ -197,7 +199,7 @@ BEGIN
   SELECT * INTO STRICT r FROM berth.migration_run o WHERE o.run_id = $1;
   INSERT INTO berth.migration AS m (scope, version, kind, description, checksum, checksum_algo, requires, conflicts, out_of_order,
                                     app_min, app_max, state, applied_at, applied_by, last_run)
-    SELECT r.scope, r.version, q.kind, q.description, q.checksum, berth.checksum_algo(q.checksum), coalesce(q.requires, '{}'),
+    SELECT r.scope, r.version, coalesce(q.kind, 'versioned'), q.description, q.checksum, berth.checksum_algo(q.checksum), coalesce(q.requires, '{}'),
            coalesce(q.conflicts, '{}'), coalesce(q.out_of_order, false), r.info ->> 'app_min', r.info ->> 'app_max',
            CASE WHEN $2 = 'applied' AND r.info ->> 'phase' = 'expand' THEN 'expanded' ELSE $2 END,
            clock_timestamp(), r.usename, r.run_id
@@ -239,6 +241,42 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION berth.current_run() IS 'The run of the current transaction in transactional mode; NULL if there is none';
 
+-- The part of migrate_once() that writes. Gives the run whose body is to be executed, or NULL.
+CREATE FUNCTION berth.begin_once(version pg_catalog.text, description pg_catalog.text, checksum pg_catalog.text,
+                                 requires pg_catalog.text[], conflicts pg_catalog.text[], scope pg_catalog.text,
+                                 kind pg_catalog.text, on_applied pg_catalog.text, out_of_order pg_catalog.text,
+                                 wait pg_catalog.interval, info pg_catalog.jsonb, context pg_catalog.text)
+RETURNS pg_catalog.int8
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+  verdict text;
+  run int8;
+BEGIN
+  PERFORM berth.check_request($6, $1, $7, $3, $8, $9, $10, $11);
+  PERFORM berth.need_block('migrate_once', $12);
+  verdict := berth.admission($6, $1, $7, $3, $4, $5, $8, $9);
+  IF verdict = 'applied' THEN
+    RETURN NULL;
+  END IF;
+  PERFORM berth.enter_scope($6, $10);
+  verdict := berth.admission($6, $1, $7, $3, $4, $5, $8, $9);  -- another one may just have applied it
+  IF verdict = 'applied' THEN
+    RETURN NULL;
+  END IF;
+  PERFORM berth.supersede($6, $1);
+  run := berth.open_run($6, $1, 'apply', 'tx', $11, jsonb_build_object('kind', $7, 'description', $2, 'checksum', $3, 'requires', $4,
+                                                                      'conflicts', $5, 'out_of_order', verdict = 'run out of order'));
+  PERFORM berth.record_applied(run, CASE verdict WHEN 'skip' THEN 'skipped' ELSE 'applied' END);
+  PERFORM set_config('berth.run', run::text, true), set_config('berth.locked_at', '', true);
+  RETURN CASE WHEN verdict <> 'skip' THEN run END;
+END $$;
+COMMENT ON FUNCTION berth.begin_once(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.text[],
+                                     pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
+                                     pg_catalog.interval, pg_catalog.jsonb, pg_catalog.text) IS
+  'Internal: what migrate_once() writes';
+
+-- With the rights of the caller, because checks are.
 CREATE FUNCTION berth.migrate_once(version pg_catalog.text, description pg_catalog.text DEFAULT NULL,
                                    checksum pg_catalog.text DEFAULT NULL, requires pg_catalog.text[] DEFAULT '{}',
                                    conflicts pg_catalog.text[] DEFAULT '{}', scope pg_catalog.text DEFAULT 'default',
@@ -246,31 +284,21 @@ CREATE FUNCTION berth.migrate_once(version pg_catalog.text, description pg_catal
                                    out_of_order pg_catalog.text DEFAULT NULL, wait pg_catalog.interval DEFAULT '3s',
                                    info pg_catalog.jsonb DEFAULT '{}')
 RETURNS pg_catalog.bool
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-#variable_conflict use_column
+LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
-  context text;
-  verdict text;
-  run int8;
+  context pg_catalog.text;
+  run pg_catalog.int8;
 BEGIN
-  PERFORM berth.check_request($6, $1, $7, $3, $8, $9, $10, $11);
   GET DIAGNOSTICS context = PG_CONTEXT;
-  PERFORM berth.need_block('migrate_once', context);
-  verdict := berth.admission($6, $1, $7, $3, $4, $5, $8, $9);
-  IF verdict = 'applied' THEN
+  run := berth.begin_once($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, context);
+  IF run IS NULL THEN
     RETURN false;
   END IF;
-  PERFORM berth.enter_scope($6, $10);
-  verdict := berth.admission($6, $1, $7, $3, $4, $5, $8, $9);  -- another one may just have applied it
-  IF verdict = 'applied' THEN
-    RETURN false;
+  PERFORM berth.run_checks(run, 'pre');
+  IF berth.has_checks(run, 'post') THEN
+    INSERT INTO berth.migration_checks_due VALUES (run);
   END IF;
-  PERFORM berth.supersede($6, $1);
-  run := berth.open_run($6, $1, 'apply', 'tx', $11, jsonb_build_object('kind', $7, 'description', $2, 'checksum', $3, 'requires', $4,
-                                                                      'conflicts', $5, 'out_of_order', verdict = 'run out of order'));
-  PERFORM berth.record_applied(run, CASE verdict WHEN 'skip' THEN 'skipped' ELSE 'applied' END);
-  PERFORM set_config('berth.run', run::text, true), set_config('berth.locked_at', '', true);
-  RETURN verdict <> 'skip';
+  RETURN true;
 END $$;
 COMMENT ON FUNCTION berth.migrate_once(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text[], pg_catalog.text[],
                                        pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
@@ -442,7 +470,7 @@ BEGIN
   PERFORM set_config('berth.run', run::text, true);
   IF $4 THEN
     FOR planned IN SELECT p.* FROM berth.migration_plan p WHERE p.scope = $3 AND p.kind = 'versioned'
-                      AND berth.version_key(p.version) < berth.version_key($1) ORDER BY p.ord
+                      AND p.sort_key < berth.version_key($1) ORDER BY p.ord
     LOOP
       INSERT INTO berth.migration (scope, version, kind, description, checksum, checksum_algo, state, applied_at, applied_by, last_run)
         VALUES ($3, planned.version, 'baseline', planned.description, planned.checksum, berth.checksum_algo(planned.checksum),

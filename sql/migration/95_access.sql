@@ -32,6 +32,35 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     ('runner', 'FUNCTION', 'berth.answer(text, text)'),
     ('runner', 'FUNCTION', 'berth.note_expected(text, text, interval)'),
     ('runner', 'FUNCTION', 'berth.in_transaction_block()'),
+    ('read', 'TABLE', 'berth.invalid_index, berth.not_validated'),
+    ('read', 'FUNCTION', 'berth.is_trusted(name)'),
+    ('read', 'FUNCTION', 'berth.refusal(name, name)'),
+    ('read', 'FUNCTION', 'berth.migration_status(text)'),
+    ('read', 'FUNCTION', 'berth.migration_pending(text)'),
+    ('read', 'FUNCTION', 'berth.migration_exit_code(text)'),
+    ('read', 'FUNCTION', 'berth.assert_ready(text, text, text, text)'),
+    ('read', 'FUNCTION', 'berth.export(text)'),
+    ('runner', 'FUNCTION', 'berth.plan(text, text, text, text, text)'),
+    ('runner', 'FUNCTION', 'berth.unplan(text, text)'),
+    ('admin', 'FUNCTION', 'berth.migration_resolve(int8, text, text, text, text)'),
+    ('admin', 'FUNCTION', 'berth.import(jsonb)'),
+    ('admin', 'FUNCTION', 'berth.import_history(jsonb)'),
+    ('runner', 'FUNCTION', 'berth.begin_once(text, text, text, text[], text[], text, text, text, text, interval, jsonb, text)'),
+    ('runner', 'FUNCTION', 'berth.add_check(text, text, text, text, text, text, text)'),
+    ('runner', 'FUNCTION', 'berth.drop_check(text, text, text, text)'),
+    ('runner', 'FUNCTION', 'berth.run_checks(int8, text)'),
+    ('runner', 'FUNCTION', 'berth.ask_checks(text, text, text)'),
+    ('runner', 'FUNCTION', 'berth.checks_of(text, text, text, name)'),
+    ('runner', 'FUNCTION', 'berth.has_checks(int8, text)'),
+    ('runner', 'FUNCTION', 'berth.subject_of(int8)'),
+    ('runner', 'FUNCTION', 'berth.note_check(int8, text, bool, text, interval)'),
+    ('runner', 'FUNCTION', 'berth.run_in_progress(text, text)'),
+    ('runner', 'FUNCTION', 'berth.take_due(int8)'),
+    ('runner', 'FUNCTION', 'berth.migration_verify(text, text)'),
+    ('runner', 'FUNCTION', 'berth.applied_with_checks(text, text)'),
+    ('runner', 'FUNCTION', 'berth.facts_to_verify(text, text)'),
+    ('runner', 'FUNCTION', 'berth.note_verified(text, text, text, bool, text, interval)'),
+    ('runner', 'ROWS', 'berth.migration_check, berth.migration_checks_due'),
     ('admin', 'FUNCTION', 'berth.migration_baseline(text, text, text, bool)'),
     ('admin', 'FUNCTION', 'berth.set_policy(text, text, text)')
   ) o (level, kind, object) WHERE o.level = $1
@@ -51,8 +80,8 @@ BEGIN
   END IF;
   EXECUTE format('GRANT USAGE ON SCHEMA berth TO %s', role);
   FOR object IN SELECT o.kind, o.object FROM unnest(included) l CROSS JOIN LATERAL berth.access_objects(l) o LOOP
-    EXECUTE format('GRANT %s ON %s %s TO %s', CASE object.kind WHEN 'TABLE' THEN 'SELECT' ELSE 'EXECUTE' END,
-                   object.kind, object.object, role);
+    EXECUTE format('GRANT %s ON %s %s TO %s', CASE object.kind WHEN 'TABLE' THEN 'SELECT' WHEN 'ROWS' THEN 'SELECT, INSERT, UPDATE, DELETE'
+                   ELSE 'EXECUTE' END, replace(object.kind, 'ROWS', 'TABLE'), object.object, role);
   END LOOP;
 END $$;
 COMMENT ON FUNCTION berth.grant_access(pg_catalog.regrole, pg_catalog.text) IS

@@ -43,6 +43,7 @@ from harness import wire  # noqa: E402
 from harness.raw import Closed, Raw, Refused  # noqa: E402
 
 import migration_transactional  # noqa: E402
+import migration_verify  # noqa: E402
 
 SECRET = "the link's secret"
 PASSWORDS = {"consoler": SECRET, "app": "app", "app2": "app2", "admin": "admin"}
@@ -353,7 +354,7 @@ def restored(place):
 
 
 SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, crowd, leaks, restored,
-             *migration_transactional.SCENARIOS)
+             *migration_transactional.SCENARIOS, *migration_verify.SCENARIOS)
 
 
 def main():
