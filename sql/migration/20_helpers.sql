@@ -47,24 +47,33 @@ END $$;
 COMMENT ON FUNCTION berth.set_policy(pg_catalog.text, pg_catalog.text, pg_catalog.text) IS
   'Sets a rule (out_of_order, checksum, table_rewrite, unattributed_ddl, invalid_index) to off, log, warn or error';
 
--- The client behind a backend as its broker knows it. A broker that does not answer costs its warning and a short time.
-CREATE FUNCTION berth.broker_client(pid pg_catalog.int4) RETURNS pg_catalog.text
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+-- The clients behind backends as their broker knows them. A broker that does not answer costs its warning and a short time.
+CREATE FUNCTION berth.broker_clients(pids pg_catalog.int4[]) RETURNS TABLE (pid pg_catalog.int4, client pg_catalog.text)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
-  IF NOT EXISTS (SELECT FROM berth.targets()) THEN
-    RETURN NULL;
+  IF coalesce(cardinality($1), 0) = 0 OR NOT EXISTS (SELECT FROM berth.targets()) THEN
+    RETURN;
   END IF;
-  RETURN (
+  RETURN QUERY
     WITH told AS MATERIALIZED (
       SELECT a.broker_id, a.broker, a.command, a."row"
         FROM berth.ask('{SHOW SERVERS,SHOW CLIENTS}', 2, 0, true, NULL) a WHERE a."row" IS NOT NULL
     )
-    SELECT concat(s.broker, ' ', coalesce('client ' || (c."row" ->> 'id'), 'server ' || (s."row" ->> 'id')),
+    SELECT DISTINCT ON (p) p,
+           concat(s.broker, ' ', coalesce('client ' || (c."row" ->> 'id'), 'server ' || (s."row" ->> 'id')),
                   ' ' || (c."row" ->> 'addr') || ':' || (c."row" ->> 'port'), ' ' || (c."row" ->> 'application_name'))
-      FROM told s LEFT JOIN told c ON c.command = 'SHOW CLIENTS' AND c.broker_id = s.broker_id AND c."row" ->> 'ptr' = s."row" ->> 'link'
-     WHERE s.command = 'SHOW SERVERS' AND (s."row" ->> 'remote_pid')::int4 = $1
-     ORDER BY c."row" IS NULL LIMIT 1);
+      FROM unnest($1) p
+      JOIN told s ON s.command = 'SHOW SERVERS' AND (s."row" ->> 'remote_pid')::int4 = p
+      LEFT JOIN told c ON c.command = 'SHOW CLIENTS' AND c.broker_id = s.broker_id AND c."row" ->> 'ptr' = s."row" ->> 'link'
+     ORDER BY p, c."row" IS NULL;
 END $$;
+COMMENT ON FUNCTION berth.broker_clients(pg_catalog.int4[]) IS
+  'Internal: the broker and its client behind each of these backends; no row for those that no broker has';
+
+CREATE FUNCTION berth.broker_client(pid pg_catalog.int4) RETURNS pg_catalog.text
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT c.client FROM berth.broker_clients(ARRAY[$1]) c
+$$;
 COMMENT ON FUNCTION berth.broker_client(pg_catalog.int4) IS
   'The broker and its client behind a backend; NULL when no broker has this backend';
 

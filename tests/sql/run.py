@@ -42,6 +42,8 @@ from harness import postgres as clusters  # noqa: E402
 from harness import wire  # noqa: E402
 from harness.raw import Closed, Raw, Refused  # noqa: E402
 
+import migration_ddl  # noqa: E402
+import migration_locks  # noqa: E402
 import migration_transactional  # noqa: E402
 import migration_verify  # noqa: E402
 
@@ -354,7 +356,10 @@ def restored(place):
 
 
 SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, crowd, leaks, restored,
-             *migration_transactional.SCENARIOS, *migration_verify.SCENARIOS)
+             *migration_transactional.SCENARIOS,
+             *migration_locks.SCENARIOS,
+             *migration_ddl.SCENARIOS,
+             *migration_verify.SCENARIOS)
 
 
 def main():

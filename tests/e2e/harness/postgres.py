@@ -17,6 +17,7 @@ PASSWORDS = {"md5er": "md5", "scrammer": "scram-sha-256", "plainer": "password",
 SETTINGS = """
 listen_addresses = '127.0.0.1'
 max_connections = {max_connections}
+max_prepared_transactions = 10
 shared_buffers = 64MB
 fsync = off
 full_page_writes = off
