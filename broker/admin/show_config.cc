@@ -10,9 +10,18 @@ namespace {
 constexpr Column kConfig[] = {{"key"}, {"value"}, {"default"}, {"changeable"}};
 constexpr Column kState[] = {{"key"}, {"value"}};
 constexpr Column kVersion[] = {{"version"}};
-constexpr Column kLinks[] = {
-    {"database"}, {"host"},  {"port", ColumnType::kInt4}, {"server_database"}, {"user"}, {"state"},
-    {"since"},    {"error"}, {"registered_id"},           {"console"}};
+constexpr Column kLinks[] = {{"database"},
+                             {"host"},
+                             {"port", ColumnType::kInt4},
+                             {"server_database"},
+                             {"user"},
+                             {"state"},
+                             {"since"},
+                             {"error"},
+                             {"registered_id"},
+                             {"console"},
+                             {"server_started_at"},
+                             {"asked_at"}};
 
 class ShowConfig final : public Show {
  public:
@@ -43,7 +52,11 @@ class ShowConfig final : public Show {
           .text(row.server_database)
           .text(row.user)
           .text(row.state);
-      table.instant(row.since).text(row.error).text(row.registered_id).text(row.console).end_row();
+      table.instant(row.since).text(row.error).text(row.registered_id).text(row.console);
+      for (const Micros when : {row.server_started_at, row.asked_at}) {
+        when == 0 ? table.text("") : table.instant(when);
+      }
+      table.end_row();
     }
   }
 

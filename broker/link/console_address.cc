@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include "config/entries.h"
+#include "net/resolver.h"
+
 namespace berth::link {
 
 namespace {
@@ -62,6 +65,17 @@ std::string quoted(std::string_view value) {
     out += letter;
   }
   return out + "'";
+}
+
+std::string host_to_look_up(std::string_view conninfo) {
+  const Result<std::vector<config::Pair>> pairs = config::parse_pairs(conninfo);
+  if (!pairs) return {};
+  std::string host;
+  for (const config::Pair& pair : pairs.value()) {
+    if (pair.key == "hostaddr" && !pair.value.empty()) return {};
+    if (pair.key == "host") host = pair.value;
+  }
+  return host.empty() || net::Resolver::literal(host, 1) ? std::string() : host;
 }
 
 std::string console_address(const config::Config& config, const ConsolePlace& place) {

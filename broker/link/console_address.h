@@ -25,6 +25,9 @@ struct ConsolePlace {
 //   4. Any listener's address that is not of this machine alone.
 std::string console_address(const config::Config& config, const ConsolePlace& place);
 
+// The host of a connection string if that is a name whose address does not stand beside it (hostaddr); else empty.
+std::string host_to_look_up(std::string_view conninfo);
+
 // A value of a connection string, in quotes where it needs them.
 std::string quoted(std::string_view value);
 

@@ -6,6 +6,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 namespace berth::link {
@@ -15,7 +16,10 @@ namespace {
 // Names are written out, since nobody knows the search_path of that role there.
 constexpr const char* kAskSql =
     "select case when p is null then 'absent' when pg_catalog.pg_is_in_recovery() then 'standby' "
-    "when not pg_catalog.has_function_privilege(p, 'execute') then 'denied' else 'ready' end "
+    "when not pg_catalog.has_function_privilege(p, 'execute') then 'denied' else 'ready' end, "
+    "(extract(epoch from pg_catalog.pg_postmaster_start_time()) operator(pg_catalog.*) 1000000)::pg_catalog.int8, "
+    "(select d.oid from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) "
+    "pg_catalog.current_database()) "
     "from pg_catalog.to_regprocedure('berth.register_broker(text,text,text,text,text,timestamptz)') as p";
 constexpr const char* kListenSql = "listen pgberth";
 // The secret is a parameter, so that neither pg_stat_activity nor pg_stat_statements shows it.
@@ -42,6 +46,15 @@ std::string one_line(std::string_view text) {
 std::string iso_time(Micros wall) {
   const time_t seconds = wall / kSecond;
   return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:06}+00", fmt::gmtime(seconds), wall % kSecond);
+}
+
+Place place_of(const PGresult* result) {
+  Place place;
+  if (PQntuples(result) < 1 || PQnfields(result) < 3) return place;
+  const std::string_view started = PQgetvalue(result, 0, 1);
+  std::from_chars(started.data(), started.data() + started.size(), place.server_started_at);
+  place.database = PQgetvalue(result, 0, 2);
+  return place;
 }
 
 // libpq tries each pair of these lists in turn.
@@ -129,6 +142,10 @@ void LinkConnection::ask() {
 void LinkConnection::register_broker(const session::Identity& identity, const std::string& console) {
   registration_ = {identity.id, identity.name,     identity.version,
                    console,     identity.password, iso_time(identity.started_at)};
+  send(Asked::kListenFirst, kListenSql);
+}
+
+void LinkConnection::listen() {
   send(Asked::kListen, kListenSql);
 }
 
@@ -211,13 +228,15 @@ Happened LinkConnection::answer(const PGresult* result) {
   const std::string_view text = has_row ? PQgetvalue(result, 0, 0) : "";
   switch (asked) {
     case Asked::kVerdict: {
+      const Place place = place_of(result);
       const Verdict verdict = text == "ready"     ? Verdict::kReady
                               : text == "standby" ? Verdict::kStandby
                               : text == "denied"  ? Verdict::kDenied
                                                   : Verdict::kAbsent;
-      return {.kind = Kind::kVerdict, .verdict = verdict};
+      return {.kind = Kind::kVerdict, .verdict = verdict, .place = place};
     }
-    case Asked::kListen: send_registration(); return send_failed_ ? failed() : Happened{};
+    case Asked::kListen: return {.kind = Kind::kListening};
+    case Asked::kListenFirst: send_registration(); return send_failed_ ? failed() : Happened{};
     case Asked::kRegister: return {.kind = Kind::kRegistered};
     case Asked::kBeat: return {.kind = Kind::kBeaten, .known = text != "f"};
     case Asked::kDeregister: return {.kind = Kind::kDeregistered};

@@ -18,11 +18,20 @@ struct pg_result;
 
 namespace berth::link {
 
+// Which database the other side is, however its address is spelt: a server's start, to the microsecond, and the
+// database's oid. (A cluster's own identifier is that of its standbys and copies, too.)
+struct Place {
+  Micros server_started_at = 0;  // wall clock; 0: not known
+  std::string database;
+  bool operator==(const Place&) const = default;
+};
+
 // What came of on_ready().
 struct Happened {
-  enum class Kind { kNothing, kConnected, kVerdict, kRegistered, kBeaten, kDeregistered, kFailed };
+  enum class Kind { kNothing, kConnected, kVerdict, kListening, kRegistered, kBeaten, kDeregistered, kFailed };
   Kind kind = Kind::kNothing;
   Verdict verdict = Verdict::kAbsent;  // of kVerdict
+  Place place;                         // likewise
   bool known = true;                   // of kBeaten
   std::string error;                   // of kFailed: one line
 };
@@ -33,6 +42,7 @@ class LinkConnection {
   void connect(const Target& target, const config::Options& options, const std::vector<net::Address>& addresses);
   // Each sends one query; its answer is a Happened. A failure to send is one, too.
   void ask();
+  void listen();
   void register_broker(const session::Identity& identity, const std::string& console);
   void beat(const std::string& id);
   void deregister(const std::string& id);
@@ -50,7 +60,7 @@ class LinkConnection {
   bool take_notified();
 
  private:
-  enum class Asked : uint8_t { kNothing, kVerdict, kListen, kRegister, kBeat, kDeregister };
+  enum class Asked : uint8_t { kNothing, kVerdict, kListen, kListenFirst, kRegister, kBeat, kDeregister };
 
   Happened connecting();
   Happened answer(const pg_result* result);

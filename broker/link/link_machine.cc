@@ -47,6 +47,7 @@ Step LinkMachine::on_time(Micros now) {
   if (now < wake_at_) return Step::kNothing;
   switch (state_) {
     case LinkState::kResting: enter(LinkState::kConnecting, now + kConnectWithin); return Step::kConnect;
+    case LinkState::kListening: return ask(LinkState::kAsking, Step::kAsk, now);
     case LinkState::kUp: return ask(LinkState::kBeating, Step::kBeat, now);
     case LinkState::kConnecting: return on_failed("connect timed out", now);
     case LinkState::kAsking:
@@ -60,24 +61,49 @@ Step LinkMachine::on_time(Micros now) {
 
 Step LinkMachine::on_connected(Micros now) {
   ASSERT(state_ == LinkState::kConnecting);
+  listens_ = again_ = false;
   return ask(LinkState::kAsking, Step::kAsk, now);
 }
 
 Step LinkMachine::on_verdict(Verdict verdict, Micros now) {
   ASSERT(state_ == LinkState::kAsking);
+  bool worth_a_connection = false;
   switch (verdict) {
     case Verdict::kReady: return ask(LinkState::kRegistering, Step::kRegister, now);
-    case Verdict::kAbsent: become(Condition::kAbsent, {}); break;
+    case Verdict::kAbsent:
+      become(Condition::kAbsent, {});
+      worth_a_connection = was_up_;
+      break;
     case Verdict::kStandby: become(Condition::kStandby, {}); break;
-    case Verdict::kDenied: become(Condition::kDenied, {}); break;
+    case Verdict::kDenied:
+      become(Condition::kDenied, {});
+      worth_a_connection = true;
+      break;
+    case Verdict::kShared: become(Condition::kShared, {}); break;
   }
   backoff_ = kBackoffFirst;  // the server answers: a failure after this is a new one
-  return rest(now, kAskAgain);
+  return worth_a_connection ? stay(now) : rest(now, kAskAgain);
+}
+
+// Asks once more when it listens: what came in between has told nobody.
+Step LinkMachine::stay(Micros now) {
+  if (!listens_) return ask(LinkState::kAsking, Step::kListen, now);
+  if (again_) return on_listening(now);
+  enter(LinkState::kListening, now + with_jitter(kAskSoon));
+  return Step::kNothing;
+}
+
+Step LinkMachine::on_listening(Micros now) {
+  ASSERT(state_ == LinkState::kAsking);
+  listens_ = true;
+  again_ = false;
+  return ask(LinkState::kAsking, Step::kAsk, now);
 }
 
 Step LinkMachine::on_registered(Micros now) {
   ASSERT(state_ == LinkState::kRegistering);
   backoff_ = kBackoffFirst;
+  was_up_ = true;
   become(Condition::kNone, {});
   enter(LinkState::kUp, now + kHeartbeat);
   return leaving_ ? leave(now) : Step::kNothing;
@@ -91,7 +117,8 @@ Step LinkMachine::on_beaten(bool known, Micros now) {
 }
 
 void LinkMachine::on_notified(Micros now) {
-  if (state_ == LinkState::kUp) wake_at_ = now;
+  if (state_ == LinkState::kUp || state_ == LinkState::kListening) wake_at_ = now;
+  again_ = again_ || state_ == LinkState::kAsking;
 }
 
 Step LinkMachine::on_failed(std::string_view why, Micros now) {
@@ -104,7 +131,7 @@ Step LinkMachine::on_failed(std::string_view why, Micros now) {
 }
 
 void LinkMachine::hurry(Micros now) {
-  if (state_ != LinkState::kResting) return;
+  if (state_ != LinkState::kResting && state_ != LinkState::kListening) return;
   wake_at_ = now;
   backoff_ = kBackoffFirst;
 }
@@ -119,6 +146,7 @@ Step LinkMachine::leave(Micros now) {
     case LinkState::kBeating: wake_at_ = std::min(wake_at_, leave_by_); return Step::kNothing;
     case LinkState::kResting:
     case LinkState::kConnecting:
+    case LinkState::kListening:
     case LinkState::kAsking: return on_left();
     case LinkState::kLeaving:
     case LinkState::kGone: break;

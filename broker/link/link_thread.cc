@@ -52,6 +52,7 @@ std::string_view text_of(const LinkMachine& machine) {
     case Condition::kAbsent: return "absent";
     case Condition::kStandby: return "standby";
     case Condition::kDenied: return "denied";
+    case Condition::kShared: return "shared";
   }
   return "connecting";
 }
@@ -108,6 +109,7 @@ void LinkThread::run() {
   while (!ended()) {
     take_inbox();
     if (!leaving_ && now_ >= look_at_) look_at_targets();
+    take_over();
     for (Managed& link : links_) {
       perform(link, link.machine.on_time(now_));
       tell(link);
@@ -207,10 +209,8 @@ void LinkThread::perform(Managed& link, Step step) {
     case Step::kNothing: return;
     case Step::kConnect: return connect(link);
     case Step::kAsk: link.connection.ask(); break;
-    case Step::kRegister:
-      link.console = console_of(link);
-      link.connection.register_broker(identity, link.console);
-      break;
+    case Step::kListen: link.connection.listen(); break;
+    case Step::kRegister: return register_at(link);
     case Step::kBeat: link.connection.beat(identity.id); break;
     case Step::kDeregister: link.connection.deregister(identity.id); break;
     case Step::kDrop:
@@ -225,14 +225,30 @@ void LinkThread::connect(Managed& link) {
   link.attempt = ++attempts_;
   const std::string& host = link.target.host;
   if (net::Resolver::literal(host, 1)) return open(link, {});
-  resolver_.resolve(host, static_cast<int>(link.target.port),
-                    [inbox = inbox_, attempt = link.attempt](Result<std::vector<net::Address>> found) {
-                      {
-                        const std::lock_guard<std::mutex> guard(inbox->mutex);
-                        inbox->answers.push_back({attempt, std::move(found)});
-                      }
-                      inbox->ring();
-                    });
+  look_up(link.attempt, host, static_cast<int>(link.target.port));
+}
+
+// The database is told of numbers: its backends would block to look a name up. A name that link_console says is
+// looked up here, each time that it registers.
+void LinkThread::register_at(Managed& link) {
+  link.console = console_of(link);
+  const std::string name = host_to_look_up(link.console);
+  if (name.empty()) {
+    link.connection.register_broker(globals_.identity, link.console);
+    return serve(link);
+  }
+  link.attempt = ++attempts_;
+  look_up(link.attempt, name, 0);
+}
+
+void LinkThread::look_up(uint64_t attempt, const std::string& name, int port) {
+  resolver_.resolve(name, port, [inbox = inbox_, attempt](Result<std::vector<net::Address>> found) {
+    {
+      const std::lock_guard<std::mutex> guard(inbox->mutex);
+      inbox->answers.push_back({attempt, std::move(found)});
+    }
+    inbox->ring();
+  });
 }
 
 void LinkThread::open(Managed& link, const std::vector<net::Address>& addresses) {
@@ -242,12 +258,18 @@ void LinkThread::open(Managed& link, const std::vector<net::Address>& addresses)
 
 void LinkThread::on_resolved(const Answer& answer) {
   for (Managed& link : links_) {
-    if (link.attempt != answer.attempt || link.machine.state() != LinkState::kConnecting) continue;
-    if (answer.addresses && !answer.addresses.value().empty()) {
-      return open(link, answer.addresses.value());
+    const LinkState state = link.machine.state();
+    if (link.attempt != answer.attempt) continue;
+    if (state != LinkState::kConnecting && state != LinkState::kRegistering) continue;
+    if (!answer.addresses || answer.addresses.value().empty()) {
+      const std::string why = answer.addresses ? "host has no address" : answer.addresses.error().text;
+      return perform(link,
+                     link.machine.on_failed(state == LinkState::kConnecting ? why : "link_console: " + why, now_));
     }
-    const std::string why = answer.addresses ? "host has no address" : answer.addresses.error().text;
-    return perform(link, link.machine.on_failed(why, now_));
+    if (state == LinkState::kConnecting) return open(link, answer.addresses.value());
+    link.console += " hostaddr=" + answer.addresses.value().front().host();
+    link.connection.register_broker(globals_.identity, link.console);
+    return serve(link);
   }
 }
 
@@ -263,13 +285,35 @@ Step LinkThread::react(Managed& link, const Happened& happened) {
   switch (happened.kind) {
     case Happened::Kind::kNothing: break;
     case Happened::Kind::kConnected: return machine.on_connected(now_);
-    case Happened::Kind::kVerdict: return machine.on_verdict(happened.verdict, now_);
+    case Happened::Kind::kVerdict: {
+      link.place = happened.place;
+      link.asked_at = wall_now();
+      const bool shared = happened.verdict == Verdict::kReady && has_twin(link);
+      return machine.on_verdict(shared ? Verdict::kShared : happened.verdict, now_);
+    }
+    case Happened::Kind::kListening: return machine.on_listening(now_);
     case Happened::Kind::kRegistered: return machine.on_registered(now_);
     case Happened::Kind::kBeaten: return machine.on_beaten(happened.known, now_);
     case Happened::Kind::kDeregistered: return machine.on_left();
     case Happened::Kind::kFailed: return machine.on_failed(happened.error, now_);
   }
   return Step::kNothing;
+}
+
+// Whether another link has registered, or is about to, in the very database that this one leads to. Two would take
+// the registration from one another for ever: it is the broker's, and bears the backend of one of them.
+bool LinkThread::has_twin(const Managed& link) const {
+  return std::any_of(links_.begin(), links_.end(), [&](const Managed& other) {
+    return &other != &link && other.place == link.place && link.place.server_started_at != 0 &&
+           (other.machine.registered() || other.machine.state() == LinkState::kRegistering);
+  });
+}
+
+// Links that stand by, when the one that they left it to is gone.
+void LinkThread::take_over() {
+  for (Managed& link : links_) {
+    if (link.machine.condition() == Condition::kShared && !has_twin(link)) link.machine.hurry(now_);
+  }
 }
 
 std::string LinkThread::console_of(const Managed& link) {
@@ -303,6 +347,8 @@ void LinkThread::tell(Managed& link) {
     case Condition::kAbsent: return LOG_INFO("link: database \"{}\" does not have the extension pgberth", name);
     case Condition::kStandby:
       return LOG_INFO("link: database \"{}\" is a hot standby, where nothing can be registered", name);
+    case Condition::kShared:
+      return LOG_INFO("link: database \"{}\" is one that another link has registered in already", name);
     case Condition::kDenied:
       return LOG_WARNING("link: user \"{}\" may not register in database \"{}\" (SELECT berth.grant_access)",
                          link.target.user, name);
@@ -327,6 +373,8 @@ void LinkThread::publish() {
     }
     row.since = link.since;
     row.error = link.machine.error();
+    row.server_started_at = link.place.server_started_at;
+    row.asked_at = link.asked_at;
     if (link.machine.registered()) {
       row.registered_id = globals_.identity.id;
       row.console = link.console;

@@ -45,6 +45,8 @@ class LinkThread {
     LinkMachine machine;
     LinkConnection connection;
     uint64_t attempt = 0;  // of connecting: an address that comes later than the next attempt is dropped
+    Place place;           // as it answered last, at asked_at
+    Micros asked_at = 0;   // wall clock
     std::string console;
     std::string shown;  // the state in SHOW LINKS, which `since` belongs to
     Micros since = 0;   // wall clock
@@ -63,6 +65,10 @@ class LinkThread {
   void on_resolved(const Answer& answer);
   void serve(Managed& link);
   Step react(Managed& link, const Happened& happened);
+  bool has_twin(const Managed& link) const;
+  void take_over();
+  void register_at(Managed& link);
+  void look_up(uint64_t attempt, const std::string& name, int port);
   std::string console_of(const Managed& link);
   void tell(Managed& link);
   void tell_nobody();

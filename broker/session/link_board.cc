@@ -62,7 +62,7 @@ std::string LinkBoard::summary() const {
   if (off_) return "off";
   std::string up;
   for (const LinkRow& row : rows_) {
-    if (row.state == "up") up += (up.empty() ? "up: " : ", ") + row.database;
+    if (row.state == "up" || row.state == "shared") up += (up.empty() ? "up: " : ", ") + row.database;
   }
   return up.empty() ? "none" : up;
 }

@@ -38,6 +38,9 @@ struct LinkRow {
   std::string error;
   std::string registered_id;  // empty: not registered
   std::string console;        // as registered, without a secret
+  // When the server that it leads to started, and when it said so (wall clock; 0: it has not).
+  Micros server_started_at = 0;
+  Micros asked_at = 0;
 };
 
 // The rows, written by the link's thread, read by the console's. Rare on both sides, so a lock does.
@@ -45,7 +48,8 @@ class LinkBoard {
  public:
   void publish(std::vector<LinkRow> rows, bool off);
   std::vector<LinkRow> rows() const;
-  // "off", "none" or "up: a, b": one column of SHOW BROKER.
+  // "off", "none" or "up: a, b": one column of SHOW BROKER. Up is a database whose registration is another link's,
+  // too.
   std::string summary() const;
 
  private:

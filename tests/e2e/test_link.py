@@ -40,6 +40,8 @@ revoke execute on all functions in schema berth from public;
 GRANT = "grant usage on schema berth to app; grant execute on all functions in schema berth to app"
 ALIVE = ("from berth.broker_registration r join pg_stat_activity a on a.pid = r.pid and a.backend_start = r.backend_start")
 LINK_BACKENDS = "application_name = 'pgberth link'"
+# Its last question was asked after LISTEN, so nothing will be missed. (query is the last one.)
+LISTENS = LINK_BACKENDS + " and state = 'idle' and query like 'select case%' and xact_start is null"
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +226,28 @@ def test_a_registration_that_is_lost_is_made_again(linked, server):
     comes_up(server)
 
 
+def test_an_extension_that_was_dropped_is_awaited(linked, server):
+    """DROP EXTENSION, noticed, and only then CREATE EXTENSION: its notification is heard, long before the next question."""
+    broker = linked()
+    comes_up(server)
+    server.sql("drop schema berth cascade; notify pgberth", database="e2e")  # the notification stands for the next heartbeat
+    try:
+        eventually(lambda: links(broker, database="e2e", state="absent") and server.backends("e2e", LISTENS), "it listens on")
+    finally:
+        server.sql(STAND_IN + GRANT + "; notify pgberth", database="e2e")
+    comes_up(server)
+
+
+def test_a_right_that_is_granted_is_noticed(linked, server):
+    broker = linked(link_user="app2")
+    eventually(lambda: links(broker, database="e2e", state="denied") and server.backends("e2e", LISTENS), "it listens")
+    server.sql(GRANT.replace("to app", "to app2"), database="e2e")
+    try:
+        comes_up(server)
+    finally:
+        server.sql(GRANT.replace("grant", "revoke").replace("to app", "from app2"), database="e2e")
+
+
 def test_a_notification_asks_for_a_heartbeat(linked, server):
     linked()
     [[_, _, _, before]] = comes_up(server)
@@ -296,6 +320,37 @@ def test_a_standby_cannot_be_told_until_it_is_promoted(broker, server, standby):
     assert len(link_lines(made)) == 2  # a standby, then registered
 
 
+# Two ways to one database ---------------------------------------------------------------------------------------------
+
+def two_spellings(server, first="localhost", second="127.0.0.1"):
+    return {"one": f"host={first} port={server.port} dbname=e2e", "other": f"host={second} port={server.port} dbname=e2e"}
+
+
+def test_two_spellings_of_one_server_are_one_registration(broker, server):
+    made = broker(server=server, link="auto", link_user="app", databases=two_spellings(server))
+    eventually(lambda: sorted(row["state"] for row in links(made)) == ["shared", "up"])
+    [[identity, *_, before]] = comes_up(server)
+    [backend] = eventually(lambda: server.backends("e2e", LINK_BACKENDS) if len(server.backends("e2e", LINK_BACKENDS)) == 1 else None)
+    server.sql("notify pgberth", database="e2e")  # asks for a heartbeat, which finds the registration to be its own
+    eventually(lambda: registered(server)[0][3] != before)
+    assert server.sql("select id, pid from berth.broker_registration", database="e2e") == [[identity, str(backend)]]
+    [row] = made.console("SHOW BROKER")
+    assert row["link"] in ("up: one, other", "up: other, one")
+    assert {row["server_started_at"] for row in links(made)} == {links(made)[0]["server_started_at"]} != {""}
+    assert len([line for line in link_lines(made) if "another link has registered" in line]) == 1
+
+
+def test_the_other_spelling_takes_over(broker, server):
+    made = broker(server=server, link="auto", link_user="app", databases=two_spellings(server))
+    eventually(lambda: sorted(row["state"] for row in links(made)) == ["shared", "up"])
+    comes_up(server)
+    [stays] = [row["database"] for row in links(made, state="shared")]
+    made.databases = {stays: made.databases[stays]}
+    made.reload()
+    eventually(lambda: [(row["database"], row["state"]) for row in links(made)] == [(stays, "up")])
+    comes_up(server)
+
+
 # Settings -------------------------------------------------------------------------------------------------------------
 
 def test_a_reload_turns_it_on_and_off(linked, server):
@@ -363,9 +418,20 @@ def test_the_address_over_tcp(broker, server):
 
 
 def test_the_setting_says_where_the_console_is(linked, server):
-    linked(link_console="host=broker.example port=1")
+    linked(link_console="host=10.1.2.3 port=1")
     [[_, console, *_]] = comes_up(server)
-    assert console.startswith("host=broker.example port=1 dbname=")
+    assert console.startswith("host=10.1.2.3 port=1 dbname=")
+
+
+def test_a_name_in_the_setting_is_looked_up_by_the_broker(linked, server):
+    """A backend that looked it up could not be interrupted."""
+    broker = linked(link_console="host=localhost port=1")
+    [[_, console, *_]] = comes_up(server)
+    assert re.fullmatch(r"host=localhost port=1 dbname=\w+ user=pgberth_link hostaddr=(127\.0\.0\.1|::1)", console)
+    broker.settings["link_console"] = "host=name.invalid port=1"
+    broker.reload()
+    server.sql("truncate berth.broker_registration; notify pgberth", database="e2e")
+    eventually(lambda: [row for row in links(broker, database="e2e", state="waiting") if "link_console" in row["error"]])
 
 
 # The extension's login ------------------------------------------------------------------------------------------------

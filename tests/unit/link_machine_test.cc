@@ -88,7 +88,7 @@ TEST(LinkMachine, TwoLinksDoNotComeBackInOneMoment) {
 }
 
 TEST(LinkMachine, RestsLongWhereOnlyAPersonCanHelp) {
-  for (const Verdict verdict : {Verdict::kAbsent, Verdict::kStandby, Verdict::kDenied}) {
+  for (const Verdict verdict : {Verdict::kAbsent, Verdict::kStandby, Verdict::kShared}) {
     LinkMachine machine(1);
     machine.on_time(kStart);
     machine.on_connected(kStart);
@@ -100,9 +100,52 @@ TEST(LinkMachine, RestsLongWhereOnlyAPersonCanHelp) {
   LinkMachine machine(1);
   machine.on_time(kStart);
   machine.on_connected(kStart);
-  machine.on_verdict(Verdict::kDenied, kStart);
-  machine.hurry(kStart + 1);  // a reload: perhaps it may now
+  machine.on_verdict(Verdict::kAbsent, kStart);
+  machine.hurry(kStart + 1);  // a reload: perhaps it is there now
   EXPECT_EQ(machine.on_time(kStart + 1), Step::kConnect);
+}
+
+// Connected at kStart, told `verdict`, and so listening.
+LinkMachine listening(LinkMachine machine, Verdict verdict) {
+  EXPECT_EQ(machine.on_time(std::max(kStart, machine.wake_at())), Step::kConnect);
+  EXPECT_EQ(machine.on_connected(kStart), Step::kAsk);
+  EXPECT_EQ(machine.on_verdict(verdict, kStart), Step::kListen);
+  EXPECT_EQ(machine.on_listening(kStart), Step::kAsk);  // what came in between
+  EXPECT_EQ(machine.on_verdict(verdict, kStart), Step::kNothing);
+  EXPECT_EQ(machine.state(), LinkState::kListening);
+  EXPECT_FALSE(machine.registered());
+  EXPECT_GE(machine.wake_at(), kStart + kAskSoon);
+  EXPECT_LT(machine.wake_at(), kStart + 2 * kAskSoon);
+  return machine;
+}
+
+TEST(LinkMachine, ListensForTheRightToRegister) {
+  LinkMachine machine = listening(LinkMachine(1), Verdict::kDenied);
+  machine.on_notified(kStart + 1);
+  EXPECT_EQ(machine.on_time(kStart + 1), Step::kAsk);
+  EXPECT_EQ(machine.on_verdict(Verdict::kReady, kStart + 5), Step::kRegister);
+  EXPECT_EQ(machine.on_registered(kStart + 5), Step::kNothing);
+
+  LinkMachine unheard = listening(LinkMachine(1), Verdict::kDenied);
+  EXPECT_EQ(unheard.on_time(unheard.wake_at()), Step::kAsk);  // asks all the same
+  unheard.on_notified(kStart);                                // while the answer is on its way
+  EXPECT_EQ(unheard.on_verdict(Verdict::kDenied, kStart), Step::kAsk);
+  EXPECT_EQ(unheard.on_verdict(Verdict::kDenied, kStart), Step::kNothing);
+  unheard.hurry(kStart + 1);
+  EXPECT_EQ(unheard.on_time(kStart + 1), Step::kAsk);
+  EXPECT_EQ(unheard.on_verdict(Verdict::kDenied, kStart + 1), Step::kNothing);
+  EXPECT_EQ(unheard.leave(kStart + 7), Step::kDrop);
+  EXPECT_EQ(unheard.state(), LinkState::kGone);
+}
+
+TEST(LinkMachine, ListensWhereTheExtensionHasBeen) {
+  LinkMachine machine = up();
+  EXPECT_EQ(machine.on_time(kStart + kHeartbeat), Step::kBeat);
+  machine.on_failed("function berth.heartbeat(text) does not exist", kStart);
+  LinkMachine again = listening(machine, Verdict::kAbsent);
+  again.on_notified(kStart + 1);
+  EXPECT_EQ(again.on_time(kStart + 1), Step::kAsk);
+  EXPECT_EQ(again.on_verdict(Verdict::kReady, kStart + 5), Step::kRegister);
 }
 
 TEST(LinkMachine, WaitsForNoAnswerForEver) {
@@ -202,7 +245,14 @@ TEST(LinkMachine, HoldsInAnyOrder) {
       if (dice.below(30) == 0 && !left_at) left_at = now, step = machine.leave(now), seen();
       switch (machine.state()) {
         case LinkState::kConnecting: step = dice.below(2) ? machine.on_connected(now) : Step::kNothing; break;
-        case LinkState::kAsking: step = machine.on_verdict(static_cast<Verdict>(dice.below(4)), now); break;
+        case LinkState::kAsking:
+          step = dice.below(4) ? machine.on_verdict(static_cast<Verdict>(dice.below(5)), now)
+                               : machine.on_listening(now);
+          break;
+        case LinkState::kListening:
+          if (dice.below(2)) machine.on_notified(now);
+          step = Step::kNothing;
+          break;
         case LinkState::kRegistering: step = dice.below(2) ? machine.on_registered(now) : Step::kNothing; break;
         case LinkState::kBeating: step = machine.on_beaten(dice.below(2) == 0, now); break;
         case LinkState::kLeaving: step = dice.below(2) ? machine.on_left() : Step::kNothing; break;

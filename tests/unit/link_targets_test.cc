@@ -48,6 +48,13 @@ TEST(LinkTargets, EachEntryWithItsUserAndPassword) {
     EXPECT_EQ(target.user + ":" + target.password, "linker:");  // no hash, no other's
 }
 
+TEST(LinkConsole, ANameIsLookedUp) {
+  EXPECT_EQ(host_to_look_up("host=broker.example port=1 dbname=pgberth"), "broker.example");
+  for (const char* known :
+       {"host=10.0.0.5 port=1", "host=::1", "host=/run/pgberth port=1", "host=broker.example hostaddr=10.0.0.5", ""})
+    EXPECT_EQ(host_to_look_up(known), "") << known;
+}
+
 TEST(LinkTargets, OneLinkForOneDatabase) {
   config::DatabaseEntry alias = entry("alias"), pair = entry("pair", {"10.0.0.1", "10.0.0.2"});
   alias.dbname = "shop";
