@@ -1,5 +1,8 @@
 #include "console_client.h"
 
+#include <arpa/inet.h>
+#include <poll.h>
+
 #include <cstring>
 
 #include "guard.h"
@@ -9,6 +12,10 @@ namespace berth {
 namespace {
 
 constexpr int kParametersMax = 64;  // of a connection: libpq knows fewer
+// For so long a wait is a plain poll(2). A console of this machine has answered by then, and a wait set (six system
+// calls to make and to drop, and a wakeup that goes by way of another processor) would cost more than all the rest. A
+// signal ends it, too; one that comes in the moment before it is seen when this time is over.
+constexpr long kQuickMs = 10;
 constexpr const char* kAllowed[] = {"host", "hostaddr", "port", "dbname", "user", "sslmode"};
 
 enum class Phase { kConnecting, kAsking, kDone };
@@ -22,6 +29,8 @@ struct Link {
   bool has_descriptor = false;  // counted in PostgreSQL's budget of descriptors
   bool wants_write = true;
   int command = 0;
+  int place = -1;         // in the wait set
+  uint32 waited_for = 0;  // there
 };
 
 bool allowed(const char* keyword) {
@@ -35,6 +44,22 @@ bool same(const char* one, const char* other) {
   return strcmp(one, other) == 0;
 }
 
+// Whether libpq would have to look a host up, which blocks and cannot be interrupted: one of a list of hosts is
+// neither an address nor a Unix socket's directory.
+bool has_name(const char* hosts) {
+  for (const char* at = hosts;; at++) {
+    const size_t length = strcspn(at, ",");
+    char host[INET6_ADDRSTRLEN + 1] = "";
+    char address[sizeof(in6_addr)];
+    if (length < sizeof host) memcpy(host, at, length);
+    if (char* scope = strchr(host, '%')) *scope = 0;
+    const bool is_path = length == 0 || *at == '/' || *at == '@';
+    if (!is_path && inet_pton(AF_INET, host, address) != 1 && inet_pton(AF_INET6, host, address) != 1) return true;
+    at += length;
+    if (!*at) return false;
+  }
+}
+
 class Exchange {
  public:
   Exchange(const Question& question, Answers& answers) : question_(question), answers_(answers) {
@@ -44,11 +69,19 @@ class Exchange {
   }
 
   void run() {
+    const Size room = static_cast<Size>(question_.target_count + 2);
+    events_ = static_cast<WaitEvent*>(palloc(sizeof(WaitEvent) * room));
+    polled_ = static_cast<pollfd*>(palloc(sizeof(pollfd) * room));
     for (int i = 0; i < question_.target_count; i++) connect(i);
     while (any_open()) {
       const long left = time_left();
       if (left <= 0) return out_of_time();
-      wait(left);
+      const long quick = left - (question_.timeout_ms - kQuickMs);
+      if (quick > 0) {
+        wait_quickly(Min(quick, left));
+      } else {
+        wait(left);
+      }
     }
   }
 
@@ -63,6 +96,8 @@ class Exchange {
   Answers& answers_;
   Link* links_ = nullptr;
   WaitEventSet* wait_set_ = nullptr;
+  WaitEvent* events_ = nullptr;
+  pollfd* polled_ = nullptr;
   instr_time started_{};
 
   bool any_open() const {
@@ -79,7 +114,9 @@ class Exchange {
     return question_.timeout_ms - static_cast<long>(INSTR_TIME_GET_MILLISEC(now));
   }
 
-  static void close(Link& link) {
+  void close(Link& link) {
+    // A descriptor that is closed leaves the set by itself, and its number comes again: the others need a new set.
+    if (link.place >= 0) free_wait_set();
     if (link.result) PQclear(link.result);
     if (link.conn) PQfinish(link.conn);
     if (link.options) PQconninfoFree(link.options);
@@ -89,8 +126,10 @@ class Exchange {
   }
 
   void free_wait_set() {
-    if (wait_set_) FreeWaitEventSet(wait_set_);
+    if (!wait_set_) return;
+    FreeWaitEventSet(wait_set_);
     wait_set_ = nullptr;
+    for (int i = 0; i < question_.target_count; i++) links_[i].place = -1;
   }
 
   // The rest of what was asked of this broker is not answered.
@@ -130,15 +169,22 @@ class Exchange {
     const char* keywords[kParametersMax + 1] = {"application_name", "gssencmode", "password"};
     const char* values[kParametersMax + 1] = {"pgberth extension", "disable", who.secret};
     int count = who.secret ? 3 : 2;
+    const char* host = "";
+    bool has_address = false;
     for (const PQconninfoOption* option = link.options; option->keyword; option++) {
       if (!option->val) continue;
       if (const char* why = refusal(who, option->keyword)) return fail(target, why);
+      if (same(option->keyword, "host")) host = option->val;
+      if (same(option->keyword, "hostaddr")) has_address = *option->val != 0;
       if (same(option->keyword, "application_name") || same(option->keyword, "gssencmode")) continue;
       if (count == kParametersMax) return fail(target, "too many parameters");
       keywords[count] = option->keyword;
       values[count++] = option->val;
     }
     keywords[count] = values[count] = nullptr;
+    if (!has_address && has_name(host)) {
+      return fail(target, psprintf("to look \"%s\" up could take any time, its address is needed: hostaddr", host));
+    }
     if (!AcquireExternalFD()) return fail(target, "this backend has too many open files");
     link.has_descriptor = true;
     link.conn = PQconnectStartParams(keywords, values, 0);
@@ -146,6 +192,7 @@ class Exchange {
     if (PQstatus(link.conn) == CONNECTION_BAD) return fail(target, PQerrorMessage(link.conn));
     PQsetNoticeProcessor(
         link.conn, [](void*, const char*) {}, nullptr);
+    if (PQstatus(link.conn) == CONNECTION_MADE) on_ready(target);  // a Unix socket: nothing to wait for
   }
 
   // Whoever may register a broker must not make the server's operating system user open its files or use its
@@ -190,6 +237,9 @@ class Exchange {
       if (status == PGRES_POLLING_OK) return on_connected(target);
       if (status == PGRES_POLLING_FAILED) return fail(target, PQerrorMessage(link.conn));
       link.wants_write = status == PGRES_POLLING_WRITING;
+      // The socket may be another one with the same number, for the next address or the next try: libpq begins each
+      // by waiting to write.
+      if (link.wants_write) free_wait_set();
       return;
     }
     if (!PQconsumeInput(link.conn)) return fail(target, PQerrorMessage(link.conn));
@@ -234,32 +284,68 @@ class Exchange {
   // Waiting
   // ------------------------------------------------------------------------------------------------------------
 
-  // The set is made anew each time: libpq may have gone on to the next address with a new socket.
-  void wait(long timeout_ms) {
+  // While it connects libpq says which one it waits for; later what comes is always read.
+  static uint32 wanted(const Link& link) {
+    const uint32 read = link.phase == Phase::kAsking || !link.wants_write ? WL_SOCKET_READABLE : 0;
+    return read | (link.wants_write ? WL_SOCKET_WRITEABLE : 0);
+  }
+
+  // Made once and kept, since it costs more than what it waits for, unless a socket has gone or may have changed.
+  void fill_wait_set() {
     wait_set_ = create_wait_set(question_.target_count + 2);
     AddWaitEventToSet(wait_set_, WL_LATCH_SET, PGINVALID_SOCKET, MyLatch, nullptr);
     AddWaitEventToSet(wait_set_, WL_EXIT_ON_PM_DEATH, PGINVALID_SOCKET, nullptr, nullptr);
     for (int i = 0; i < question_.target_count; i++) {
-      const Link& link = links_[i];
-      if (link.phase != Phase::kDone && PQsocket(link.conn) < 0) fail(i, "the connection has no socket");
+      Link& link = links_[i];
       if (link.phase == Phase::kDone) continue;
-      // While it connects libpq says which one it waits for; later what comes is always read.
-      const uint32 read = link.phase == Phase::kAsking || !link.wants_write ? WL_SOCKET_READABLE : 0;
-      AddWaitEventToSet(wait_set_, read | (link.wants_write ? WL_SOCKET_WRITEABLE : 0), PQsocket(link.conn), nullptr,
-                        &links_[i]);
+      link.waited_for = wanted(link);
+      link.place = AddWaitEventToSet(wait_set_, link.waited_for, PQsocket(link.conn), nullptr, &link);
     }
-    WaitEvent* events =
-        static_cast<WaitEvent*>(palloc(sizeof(WaitEvent) * static_cast<Size>(question_.target_count + 2)));
-    const int count = WaitEventSetWait(wait_set_, timeout_ms, events, question_.target_count + 2, PG_WAIT_EXTENSION);
-    free_wait_set();
+  }
+
+  void prepare_wait_set() {
+    for (int i = 0; i < question_.target_count; i++) {
+      if (links_[i].phase != Phase::kDone && PQsocket(links_[i].conn) < 0) fail(i, "the connection has no socket");
+    }
+    if (!any_open()) return;
+    if (!wait_set_) return fill_wait_set();
+    for (int i = 0; i < question_.target_count; i++) {
+      Link& link = links_[i];
+      if (link.phase == Phase::kDone || link.waited_for == wanted(link)) continue;
+      link.waited_for = wanted(link);
+      ModifyWaitEvent(wait_set_, link.place, link.waited_for, nullptr);
+    }
+  }
+
+  void wait_quickly(long timeout_ms) {
+    int count = 0;
+    for (int i = 0; i < question_.target_count; i++) {
+      const Link& link = links_[i];
+      const uint32 events = wanted(link);
+      polled_[i] = {link.phase == Phase::kDone ? -1 : PQsocket(link.conn), 0, 0};
+      polled_[i].events = static_cast<short>((events & WL_SOCKET_READABLE ? POLLIN : 0) |
+                                             (events & WL_SOCKET_WRITEABLE ? POLLOUT : 0));
+    }
+    pgstat_report_wait_start(PG_WAIT_EXTENSION);
+    count = poll(polled_, static_cast<nfds_t>(question_.target_count), static_cast<int>(timeout_ms));
+    pgstat_report_wait_end();
+    CHECK_FOR_INTERRUPTS();
+    for (int i = 0; count > 0 && i < question_.target_count; i++) {
+      if (polled_[i].revents) on_ready(i);
+    }
+  }
+
+  void wait(long timeout_ms) {
+    prepare_wait_set();
+    if (!wait_set_) return;  // nobody is left to wait for
+    const int count = WaitEventSetWait(wait_set_, timeout_ms, events_, question_.target_count + 2, PG_WAIT_EXTENSION);
     for (int i = 0; i < count; i++) {
-      if (events[i].events & WL_LATCH_SET) ResetLatch(MyLatch);
+      if (events_[i].events & WL_LATCH_SET) ResetLatch(MyLatch);
     }
     CHECK_FOR_INTERRUPTS();
     for (int i = 0; i < count; i++) {
-      if (Link* link = static_cast<Link*>(events[i].user_data)) on_ready(static_cast<int>(link - links_));
+      if (Link* link = static_cast<Link*>(events_[i].user_data)) on_ready(static_cast<int>(link - links_));
     }
-    pfree(events);
   }
 };
 

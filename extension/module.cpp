@@ -3,8 +3,8 @@
 #include <cstring>
 
 #include "console_client.h"
-#include "guard.h"
 #include "pg.h"
+#include "targets.h"
 
 extern "C" {
 
@@ -18,7 +18,8 @@ PGDLLEXPORT void _PG_init(void);
 PG_FUNCTION_INFO_V1(pgberth_version_0_1);
 PG_FUNCTION_INFO_V1(pgberth_caller_0_1);
 PG_FUNCTION_INFO_V1(pgberth_exchange_0_1);
-PG_FUNCTION_INFO_V1(pgberth_listed_brokers_0_1);
+PG_FUNCTION_INFO_V1(pgberth_targets_0_1);
+PG_FUNCTION_INFO_V1(pgberth_ask_0_1);
 PG_FUNCTION_INFO_V1(pgberth_in_transaction_block_0_2);
 }
 
@@ -81,9 +82,8 @@ Datum row_of(const PGresult* result, int row, bool empty_as_null) {
   return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, nullptr)));
 }
 
-// Puts answers into the rows of berth.exchange: broker, command, row, tag, problem, told_at. Numbers count from 1, as
-// arrays do.
-class IntoRows final : public berth::Answers {
+// Puts answers into rows: first what says which broker and which command, then row, tag, problem, told_at.
+class IntoRows : public berth::Answers {
  public:
   IntoRows(const Rows& rows, bool empty_as_null) : rows_(rows), empty_as_null_(empty_as_null) {
     scratch_ = AllocSetContextCreate(CurrentMemoryContext, "pgberth rows", ALLOCSET_DEFAULT_SIZES);
@@ -99,6 +99,11 @@ class IntoRows final : public berth::Answers {
   }
   void on_problem(int target, int command, const char* why) override { put(target, command, nullptr, -1, why); }
 
+ protected:
+  ~IntoRows() = default;
+  // The first columns of a row; how many they are.
+  virtual int put_head(int target, int command, Datum* values) const = 0;
+
  private:
   const Rows& rows_;
   bool empty_as_null_;
@@ -106,19 +111,21 @@ class IntoRows final : public berth::Answers {
 
   void put(int target, int command, const PGresult* result, int row, const char* problem) {
     const MemoryContext before = MemoryContextSwitchTo(scratch_);
-    Datum values[6] = {Int32GetDatum(target + 1), Int32GetDatum(command + 1)};
-    bool nulls[6] = {false, false, true, true, true, false};
-    values[5] = TimestampTzGetDatum(GetCurrentTimestamp());
+    Datum values[7] = {};
+    bool nulls[7] = {};
+    const int head = put_head(target, command, values);
+    nulls[head] = nulls[head + 1] = nulls[head + 2] = true;
+    values[head + 3] = TimestampTzGetDatum(GetCurrentTimestamp());
     if (result && row >= 0) {
-      values[2] = row_of(result, row, empty_as_null_);
-      nulls[2] = false;
+      values[head] = row_of(result, row, empty_as_null_);
+      nulls[head] = false;
     } else if (result) {
-      values[3] = CStringGetTextDatum(berth::one_line(PQcmdStatus(const_cast<PGresult*>(result))));
-      nulls[3] = false;
+      values[head + 1] = CStringGetTextDatum(berth::one_line(PQcmdStatus(const_cast<PGresult*>(result))));
+      nulls[head + 1] = false;
     }
     if (problem) {
-      values[4] = CStringGetTextDatum(problem);
-      nulls[4] = false;
+      values[head + 2] = CStringGetTextDatum(problem);
+      nulls[head + 2] = false;
     }
     rows_.put(values, nulls);
     MemoryContextSwitchTo(before);
@@ -126,19 +133,70 @@ class IntoRows final : public berth::Answers {
   }
 };
 
-// host:port of a conninfo, or null if it is none. It names a broker that is known by its address only.
-char* address_of(const char* conninfo) {
-  PQconninfoOption* options = PQconninfoParse(conninfo, nullptr);
-  if (!options) return nullptr;
-  const char* host = "local";
-  const char* port = DEF_PGPORT_STR;
-  for (const PQconninfoOption* option = options; option->keyword; option++) {
-    if (option->val && strcmp(option->keyword, "host") == 0) host = option->val;
-    if (option->val && strcmp(option->keyword, "port") == 0) port = option->val;
+// For berth.exchange: by their numbers, from 1, as arrays count.
+class IntoNumbered final : public IntoRows {
+ public:
+  using IntoRows::IntoRows;
+
+ private:
+  int put_head(int target, int command, Datum* values) const override {
+    values[0] = Int32GetDatum(target + 1);
+    values[1] = Int32GetDatum(command + 1);
+    return 2;
   }
-  char* text = nullptr;
-  berth::guarded([&] { text = psprintf("%s:%s", host, port); }, [&] { PQconninfoFree(options); });
-  return text;
+};
+
+// For berth.ask: by name.
+class IntoNamed final : public IntoRows {
+ public:
+  IntoNamed(const Rows& rows, bool empty_as_null, const berth::Registrations& brokers, const char* const* commands)
+      : IntoRows(rows, empty_as_null), brokers_(brokers), commands_(commands) {}
+
+ private:
+  const berth::Registrations& brokers_;
+  const char* const* commands_;
+
+  int put_head(int target, int command, Datum* values) const override {
+    values[0] = CStringGetTextDatum(brokers_.all[target].id);
+    values[1] = CStringGetTextDatum(brokers_.all[target].name);
+    values[2] = CStringGetTextDatum(commands_[command]);
+    return 3;
+  }
+};
+
+const char* setting_text() {
+  return setting_brokers ? setting_brokers : "";
+}
+
+// Only the broker of that id or name, or the error that there is none.
+berth::Registrations only(const berth::Registrations& brokers, const char* wanted) {
+  berth::Registrations left = {brokers.all, 0};
+  for (int i = 0; i < brokers.count; i++) {
+    const berth::Registration broker = brokers.all[i];
+    if (strcmp(broker.id, wanted) == 0 || strcmp(broker.name, wanted) == 0) left.all[left.count++] = broker;
+  }
+  if (left.count == 0) {
+    ereport(ERROR, (errcode(ERRCODE_UNDEFINED_OBJECT), errmsg("there is no broker \"%s\" now", wanted)));
+  }
+  return left;
+}
+
+berth::Target* room_for_targets(int count) {
+  return static_cast<berth::Target*>(palloc(sizeof(berth::Target) * static_cast<Size>(count + 1)));
+}
+
+// A question of commands[], required and timeout_ms.
+berth::Question question_of(ArrayType* commands, int required, int timeout_ms) {
+  berth::Question question;
+  question.commands = berth::strings_of(commands, &question.command_count);
+  for (int i = 0; i < question.command_count; i++) {
+    if (!question.commands[i]) {
+      ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a command must not be null")));
+    }
+  }
+  question.required = required;
+  question.timeout_ms = timeout_ms > 0 ? Min(timeout_ms, kTimeoutMaxMs) : setting_timeout_ms;
+  return question;
 }
 
 }  // namespace
@@ -173,43 +231,69 @@ Datum pgberth_in_transaction_block_0_2(PG_FUNCTION_ARGS) {
 
 // berth.exchange(names, conninfos, secrets, commands, required, timeout_ms, empty_as_null): see console_client.h.
 Datum pgberth_exchange_0_1(PG_FUNCTION_ARGS) {
-  int names = 0, conninfos = 0, secrets = 0, commands = 0;
+  int names = 0, conninfos = 0, secrets = 0;
   const char** name = berth::strings_of(PG_GETARG_ARRAYTYPE_P(0), &names);
   const char** conninfo = berth::strings_of(PG_GETARG_ARRAYTYPE_P(1), &conninfos);
   const char** secret = berth::strings_of(PG_GETARG_ARRAYTYPE_P(2), &secrets);
-  const char** command = berth::strings_of(PG_GETARG_ARRAYTYPE_P(3), &commands);
   if (names != conninfos || names != secrets) elog(ERROR, "names, conninfos and secrets must be of one length");
-  berth::Target* targets = static_cast<berth::Target*>(palloc(sizeof(berth::Target) * static_cast<Size>(names + 1)));
+  berth::Target* targets = room_for_targets(names);
   for (int i = 0; i < names; i++) {
     if (!name[i] || !conninfo[i]) elog(ERROR, "a broker needs a name and a conninfo");
     targets[i] = {name[i], conninfo[i], secret[i]};
   }
-  for (int i = 0; i < commands; i++) {
-    if (!command[i]) ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("a command must not be null")));
-  }
-  const int wanted = PG_GETARG_INT32(5);
-  berth::Question question;
+  berth::Question question = question_of(PG_GETARG_ARRAYTYPE_P(3), PG_GETARG_INT32(4), PG_GETARG_INT32(5));
   question.targets = targets;
   question.target_count = names;
-  question.commands = command;
-  question.command_count = commands;
-  question.required = PG_GETARG_INT32(4);
-  question.timeout_ms = wanted > 0 ? Min(wanted, kTimeoutMaxMs) : setting_timeout_ms;
   const Rows rows = begin_rows(fcinfo);
-  IntoRows answers(rows, PG_GETARG_BOOL(6));
+  IntoNumbered answers(rows, PG_GETARG_BOOL(6));
   berth::ask(question, answers);
   return static_cast<Datum>(0);
 }
 
-// berth.listed_brokers(): the entries of the setting berth.brokers, as name and conninfo.
-Datum pgberth_listed_brokers_0_1(PG_FUNCTION_ARGS) {
+// berth.ask(commands, required, timeout_ms, empty_as_null, only_broker): of all brokers, or of one.
+Datum pgberth_ask_0_1(PG_FUNCTION_ARGS) {
+  for (int i = 0; i < 4; i++) {
+    if (PG_ARGISNULL(i))
+      ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("only_broker alone may be null")));
+  }
   const Rows rows = begin_rows(fcinfo);
-  char* rest = pstrdup(setting_brokers ? setting_brokers : "");
-  for (char* entry = strtok_r(rest, ";", &rest); entry; entry = strtok_r(nullptr, ";", &rest)) {
-    if (strspn(entry, " \t\r\n") == strlen(entry)) continue;
-    const char* name = address_of(entry);
-    Datum values[2] = {CStringGetTextDatum(name ? name : "berth.brokers"), CStringGetTextDatum(entry)};
-    bool nulls[2] = {false, false};
+  berth::Question question = question_of(PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_INT32(1), PG_GETARG_INT32(2));
+  berth::Registrations brokers = berth::find_registrations(setting_text());
+  if (!PG_ARGISNULL(4)) brokers = only(brokers, TextDatumGetCString(PG_GETARG_DATUM(4)));
+  if (brokers.count == 0 && RecoveryInProgress()) {
+    ereport(WARNING, (errmsg("brokers cannot register themselves on a hot standby"),
+                      errhint("Name their consoles in the setting berth.brokers.")));
+  }
+  berth::Target* targets = room_for_targets(brokers.count);
+  for (int i = 0; i < brokers.count; i++) {
+    targets[i] = {brokers.all[i].name, brokers.all[i].console, brokers.all[i].secret};
+  }
+  question.targets = targets;
+  question.target_count = brokers.count;
+  IntoNamed answers(rows, PG_GETARG_BOOL(3), brokers, question.commands);
+  berth::ask(question, answers);
+  return static_cast<Datum>(0);
+}
+
+// berth.targets(): see targets.h.
+Datum pgberth_targets_0_1(PG_FUNCTION_ARGS) {
+  const Rows rows = begin_rows(fcinfo);
+  const berth::Registrations brokers = berth::find_registrations(setting_text());
+  for (int i = 0; i < brokers.count; i++) {
+    const berth::Registration& broker = brokers.all[i];
+    const char* texts[5] = {broker.id, broker.name, broker.version, broker.console, broker.secret};
+    Datum values[9] = {};
+    bool nulls[9] = {};
+    for (int column = 0; column < 5; column++) {
+      nulls[column] = !texts[column];
+      if (texts[column]) values[column] = CStringGetTextDatum(texts[column]);
+    }
+    values[5] = TimestampTzGetDatum(broker.started_at);
+    nulls[5] = !broker.has_started_at;
+    values[6] = Int32GetDatum(broker.link_pid);
+    values[7] = TimestampTzGetDatum(broker.last_heartbeat);
+    nulls[6] = nulls[7] = !broker.registered;
+    values[8] = CStringGetTextDatum(broker.registered ? "registered" : "setting");
     rows.put(values, nulls);
   }
   return static_cast<Datum>(0);

@@ -9,6 +9,8 @@ extern "C" {
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "access/xlog.h"
+#include "executor/spi.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"

@@ -92,72 +92,23 @@ COMMENT ON FUNCTION berth.exchange(pg_catalog.text[], pg_catalog.text[], pg_cata
                                    pg_catalog.int4, pg_catalog.int4, pg_catalog.bool) IS
   'Internal: sends commands to consoles, all at once, and collects the answers';
 
-CREATE FUNCTION berth.listed_brokers() RETURNS TABLE (name pg_catalog.text, conninfo pg_catalog.text)
-LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pgberth_listed_brokers_0_1';
-COMMENT ON FUNCTION berth.listed_brokers() IS 'Internal: the entries of the setting berth.brokers';
-
--- What every view calls keeps its plans (force_generic_plan): to make them anew each time costs more than it saves.
-
--- Brokers whose link lives, and those of the setting that have not registered themselves.
+-- Brokers whose link lives, and those of the setting berth.brokers that have not registered themselves.
 CREATE FUNCTION berth.targets(OUT broker_id pg_catalog.text, OUT broker pg_catalog.text, OUT version pg_catalog.text,
                               OUT console pg_catalog.text, OUT secret pg_catalog.text,
                               OUT started_at pg_catalog.timestamptz, OUT link_pid pg_catalog.int4,
                               OUT last_heartbeat pg_catalog.timestamptz, OUT source pg_catalog.text)
 RETURNS SETOF pg_catalog.record
-LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan AS $$
-#variable_conflict use_column
-DECLARE
-  known text[] := '{}';
-BEGIN
-  IF NOT pg_is_in_recovery() THEN
-    FOR broker_id, broker, version, console, secret, started_at, link_pid, last_heartbeat, source IN
-      SELECT r.id, r.name, r.version, r.console, r.secret, r.started_at, r.backend_pid, r.last_heartbeat, 'registered'
-        FROM berth.broker_registration r
-        JOIN LATERAL pg_stat_get_activity(r.backend_pid) a ON a.backend_start = r.backend_start
-        ORDER BY r.name, r.id
-    LOOP
-      known := known || (coalesce(substring(targets.console FROM 'host=(\S+)'), '') || ':' ||
-                         coalesce(substring(targets.console FROM 'port=(\S+)'), ''));
-      RETURN NEXT;
-    END LOOP;
-  END IF;
-  RETURN QUERY SELECT l.name, l.name, NULL::text, btrim(l.conninfo), NULL::text, NULL::timestamptz, NULL::int4,
-                      NULL::timestamptz, 'setting'
-                 FROM berth.listed_brokers() l WHERE l.name <> ALL (known);
-END $$;
+LANGUAGE c VOLATILE AS 'MODULE_PATHNAME', 'pgberth_targets_0_1';
 COMMENT ON FUNCTION berth.targets() IS 'Internal: who can be asked, with secrets';
 
+-- In C, because every view pays for it.
 CREATE FUNCTION berth.ask(commands pg_catalog.text[], required pg_catalog.int4, timeout_ms pg_catalog.int4,
                           empty_as_null pg_catalog.bool, only_broker pg_catalog.text)
 RETURNS TABLE (broker_id pg_catalog.text, broker pg_catalog.text, command pg_catalog.text, "row" pg_catalog.jsonb,
                tag pg_catalog.text, problem pg_catalog.text, told_at pg_catalog.timestamptz)
-LANGUAGE plpgsql VOLATILE ROWS 1000 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan AS $$
-#variable_conflict use_column
-DECLARE
-  ids text[];
-  names text[];
-  consoles text[];
-  secrets text[];
-BEGIN
-  SELECT array_agg(t.broker_id), array_agg(t.broker), array_agg(t.console), array_agg(t.secret)
-    INTO ids, names, consoles, secrets
-    FROM berth.targets() t WHERE only_broker IS NULL OR only_broker IN (t.broker_id, t.broker);
-  IF ids IS NULL THEN
-    IF only_broker IS NOT NULL THEN
-      RAISE EXCEPTION 'there is no broker "%" now', only_broker USING ERRCODE = 'undefined_object';
-    ELSIF pg_is_in_recovery() THEN
-      RAISE WARNING 'brokers cannot register themselves on a hot standby'
-        USING HINT = 'Name their consoles in the setting berth.brokers.';
-    END IF;
-    RETURN;
-  END IF;
-  RETURN QUERY SELECT ids[e.broker], names[e.broker], $1[e.command], e."row", e.tag, e.problem, e.told_at
-                 FROM berth.exchange(names, consoles, secrets, $1, $2, $3, $4) e;
-END $$;
+LANGUAGE c VOLATILE ROWS 1000 AS 'MODULE_PATHNAME', 'pgberth_ask_0_1';
 COMMENT ON FUNCTION berth.ask(pg_catalog.text[], pg_catalog.int4, pg_catalog.int4, pg_catalog.bool, pg_catalog.text) IS
-  'Internal: exchange with all brokers, or one';
+  'Internal: exchange with all brokers, or one (by its id or name)';
 
 -- Which roles' rows the caller may see: NULL for all of them, as in pg_stat_activity.
 CREATE FUNCTION berth.visible_roles() RETURNS pg_catalog.text[]
@@ -186,13 +137,14 @@ CREATE FUNCTION berth.show(commands pg_catalog.text[], optional pg_catalog.text[
 RETURNS TABLE (broker_id pg_catalog.text, broker pg_catalog.text, command pg_catalog.text, "row" pg_catalog.jsonb,
                told_at pg_catalog.timestamptz)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan AS $$
+SET plan_cache_mode = force_generic_plan AS $$  -- a plan for each call would cost more than it saves
 #variable_conflict use_column
 DECLARE
   asked text[] := commands || optional;
   roles text[] := berth.visible_roles();
 BEGIN
-  IF asked IS NULL OR EXISTS (SELECT FROM unnest(asked) c WHERE c IS NULL OR c !~ '^SHOW [A-Z_]+( [A-Z_]+)?$') THEN
+  -- One expression rather than a query over the elements: every view pays for it.
+  IF (array_to_string(asked, ';', '') ~ '^SHOW [A-Z_]+( [A-Z_]+)?(;SHOW [A-Z_]+( [A-Z_]+)?)*$') IS NOT TRUE THEN
     RAISE EXCEPTION 'only SHOW and the name of a table' USING ERRCODE = 'insufficient_privilege';
   END IF;
   RETURN QUERY SELECT a.broker_id, a.broker, a.command, a."row", a.told_at
@@ -378,13 +330,24 @@ CREATE VIEW berth.settings AS
     CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r (key text, value text, "default" text, changeable text);
 
 -- A broker may serve other servers too, whose process ids may be the same as ours. A backend is a broker's if the database
--- and the role agree, and the port of the connection or, where something in between has changed it, the time.
+-- and the role agree, and the port of the connection or, where something in between has changed it, the time; and never if
+-- the broker's links know that the entry leads to servers that started at other moments than this one. (What one was asked before
+-- this server started was perhaps asked of its last life; clocks may differ by a little.)
 CREATE VIEW berth.activity AS
-  WITH told AS MATERIALIZED (SELECT * FROM berth.show('{SHOW SERVERS,SHOW CLIENTS,SHOW DATABASES}')),
-  entry AS MATERIALIZED (
+  WITH told AS MATERIALIZED (SELECT * FROM berth.show('{SHOW SERVERS,SHOW CLIENTS,SHOW DATABASES}', '{SHOW LINKS}')),
+  elsewhere AS MATERIALIZED (
+    SELECT t.broker_id, r.database AS name FROM told t
+     CROSS JOIN LATERAL pg_catalog.jsonb_to_record(t."row") r
+       (database text, server_started_at timestamptz, asked_at timestamptz)
+     WHERE t.command = 'SHOW LINKS'
+     GROUP BY t.broker_id, r.database
+    HAVING pg_catalog.bool_and(COALESCE(
+             r.server_started_at <> pg_catalog.pg_postmaster_start_time()
+             AND r.asked_at > pg_catalog.pg_postmaster_start_time() + interval '5 s', false))
+  ), entry AS MATERIALIZED (
     SELECT t.broker_id, r.name, r.database AS datname, r.force_user FROM told t
      CROSS JOIN LATERAL pg_catalog.jsonb_to_record(t."row") r (name text, database text, force_user text)
-     WHERE t.command = 'SHOW DATABASES'
+     WHERE t.command = 'SHOW DATABASES' AND (t.broker_id, r.name) NOT IN (SELECT e.broker_id, e.name FROM elsewhere e)
   ), server AS MATERIALIZED (
     SELECT t.broker_id, t.broker, r.*, d.datname, COALESCE(d.force_user, r."user") AS role_name,
            CASE WHEN r.connect_time ~ ' (UTC|GMT)$' THEN r.connect_time::timestamptz END AS connected_at
@@ -562,9 +525,10 @@ CREATE FUNCTION berth.facts() RETURNS pg_catalog.jsonb
 LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
   WITH told AS MATERIALIZED (
     SELECT * FROM berth.show('{SHOW POOLS,SHOW DATABASES,SHOW STATS,SHOW SERVERS,SHOW CLIENTS}',
-                             '{SHOW BROKER,SHOW CLIENT_COUNTERS,SHOW LATENCY,SHOW ADVICE_FACTS}')
+                             '{SHOW BROKER,SHOW CLIENT_COUNTERS,SHOW LATENCY,SHOW ADVICE_FACTS,SHOW LINKS}')
   ), fact (broker, command, r) AS (
-    SELECT t.broker, t.command, t."row" || jsonb_build_object('told_at', t.told_at) FROM told t WHERE t.command NOT IN ('SHOW SERVERS', 'SHOW CLIENTS')
+    SELECT t.broker, t.command, t."row" || jsonb_build_object('told_at', t.told_at) FROM told t
+     WHERE t.command NOT IN ('SHOW SERVERS', 'SHOW CLIENTS', 'SHOW LINKS')
     UNION ALL
     SELECT t.broker, 'idle in transaction', jsonb_build_object('database', t."row" ->> 'database', 'user', t."row" ->> 'user',
            'pid', a.pid, 'seconds', extract(epoch FROM clock_timestamp() - a.state_change), 'client_id', c."row" ->> 'id',
@@ -573,7 +537,13 @@ LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
       JOIN told c ON c.command = 'SHOW CLIENTS' AND c.broker_id = t.broker_id AND c."row" ->> 'ptr' = t."row" ->> 'link'
       JOIN told d ON d.command = 'SHOW DATABASES' AND d.broker_id = t.broker_id AND d."row" ->> 'name' = t."row" ->> 'database'
       JOIN pg_stat_activity a ON a.pid = (t."row" ->> 'remote_pid')::int4 AND a.datname = d."row" ->> 'database'
+                             AND a.usename = coalesce(d."row" ->> 'force_user', t."row" ->> 'user')
      WHERE t.command = 'SHOW SERVERS' AND a.state LIKE 'idle in transaction%'
+       AND (t.broker_id, t."row" ->> 'database') NOT IN
+           (SELECT l.broker_id, l."row" ->> 'database' FROM told l WHERE l.command = 'SHOW LINKS'
+             GROUP BY 1, 2
+            HAVING bool_and(coalesce((l."row" ->> 'server_started_at')::timestamptz <> pg_postmaster_start_time() AND
+                                     (l."row" ->> 'asked_at')::timestamptz > pg_postmaster_start_time() + interval '5 s', false)))
     UNION ALL
     SELECT NULL, 'server', jsonb_build_object('max_connections', current_setting('max_connections'), 'reserved',
            current_setting('superuser_reserved_connections'),

@@ -23,7 +23,6 @@ CREATE TEMP TABLE attempt (name text, statement text);
 INSERT INTO attempt VALUES
   ('secret', 'SELECT secret FROM berth.broker_registration'),
   ('targets', 'SELECT secret FROM berth.targets()'),
-  ('listed', 'SELECT conninfo FROM berth.listed_brokers()'),
   ('exchange', $$ SELECT problem FROM berth.exchange('{x}', '{host=127.0.0.1}', '{x}', '{SHOW POOLS}', 1, 100, true) $$),
   ('ask', $$ SELECT problem FROM berth.ask('{SHOW POOLS}', 1, 100, true, NULL) $$),
   ('command', $$ SELECT message FROM berth.command('SHUTDOWN', 100, NULL) $$),
@@ -59,7 +58,7 @@ SELECT throws_ok($$ SELECT berth.register_broker('', 'x', '1', '', 's', now()) $
 
 SELECT berth.grant_access('app3', 'control');
 SELECT is(pg_temp.as_role('app3', statement), '42501', 'control may not: ' || name) FROM attempt
-  WHERE name IN ('secret', 'targets', 'listed', 'exchange', 'ask', 'command', 'setting', 'set', 'grant', 'show', 'register');
+  WHERE name IN ('secret', 'targets', 'exchange', 'ask', 'command', 'setting', 'set', 'grant', 'show', 'register');
 SELECT is(pg_temp.as_role('app3', 'SELECT ok FROM berth.reload()'), 'true', 'control may reload');
 SELECT is(pg_temp.as_role('app3', 'SELECT count(*) FROM berth.pools WHERE usename <> $$app3$$'), '0', 'and reads its own rows');
 

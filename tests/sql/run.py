@@ -8,6 +8,7 @@ the state from inside PostgreSQL. Nothing is installed into the system (tests/pr
 The last line is "N passed, N failed".
 """
 
+import datetime
 import json
 import os
 import re
@@ -25,6 +26,7 @@ PG_CONFIG = os.environ.get("PG_CONFIG", "pg_config")
 sys.path[:0] = [str(HERE), str(ROOT / "tests" / "e2e"), str(ROOT / "tests")]
 
 
+from fake_console import FakeConsole  # noqa: E402
 from private_tree import pg_config, private_tree  # noqa: E402
 from results import add, check, fail  # noqa: E402
 
@@ -186,8 +188,19 @@ def privileges(place):
 
 
 def advice(place):
-    """The rules, over facts that are made up."""
-    return place.prove("advice.sql")
+    """The rules, over facts that are made up, and over those of a real broker as if it had run for an hour."""
+    result = place.prove("advice.sql")
+    broker = place.start_broker("roomy", default_pool_size=20)
+    place.register("roomy")
+    for user, servers in (("app", 2), ("app2", 10)):
+        for client in [place.client("roomy", user=user) for _ in range(servers)]:
+            client.query("begin")
+    place.leave_clients()
+    result = add(result, place.prove("advice_aged.sql"))
+    place.leave()
+    broker.stop()
+    place.brokers.pop("roomy").remove()
+    return result
 
 
 def control(place):
@@ -307,9 +320,11 @@ def crowd(place):
 
 def linked(place):
     """A broker that registers itself by its link; killed, it is gone, started again, it is back."""
-    place.sql("select berth.grant_access('app2', 'broker')")
     known = lambda: place.sql("select broker_id from berth.targets()")
     broker = place.start_broker("linked", link="auto", link_user="app2")
+    listens = "from pg_stat_activity where usename = 'app2' and state = 'idle' and query like 'select case%'"
+    system.eventually(lambda: place.sql(f"select {listens}"), "it was refused, and listens")
+    place.sql("select berth.grant_access('app2', 'broker')")
     first = system.eventually(known, "the broker has registered itself")
     place.client("linked").query("begin")
     [[console, secret]] = place.sql("select console, secret from berth.broker_registration")
@@ -323,6 +338,10 @@ def linked(place):
     second = system.eventually(known, "it registers itself again")
     place.sql("drop extension pgberth; create extension pgberth; select berth.grant_access('app2', 'broker')")
     third = system.eventually(known, "it notices that the extension was made anew")
+    place.sql("drop extension pgberth; notify pgberth")  # in place of the next heartbeat
+    system.eventually(lambda: place.sql(f"select {listens}"), "it notices that the extension is gone, and listens")
+    place.sql("create extension pgberth; select berth.grant_access('app2', 'broker')")
+    third = system.eventually(known, "it hears that the extension is there again") and third
     broker.signal(signal.SIGTERM)
     result = add(result, check(
         ("the links", links, {"e2e": "up", "e2e2": "absent"}),
@@ -332,6 +351,45 @@ def linked(place):
         ("a graceful end", broker.wait_exit(), 0), ("leaves nothing", place.sql("select from berth.broker_registration"), [])))
     place.brokers.pop("linked").remove()
     return result
+
+
+def two_servers(place):
+    """A broker in front of two servers: the other one's backends have process ids like ours, and are not ours."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    [[started]] = place.sql("set timezone = 'UTC'; select to_json(pg_postmaster_start_time()) #>> '{}'")
+    moment = lambda hours: (now + datetime.timedelta(hours=hours)).isoformat()
+    links = {"here": (started, moment(1)), "there": (moment(-5), moment(1)), "asked before": (moment(-5), moment(-1)), "unknown": ("", "")}
+    with place.postgres.connect(user="app", database=DATABASE) as victim:
+        victim.query("begin")
+        port = victim.sock.getsockname()[1]
+
+        def console(name):
+            """Its one server is the victim by pid, port and time, in the database of that name."""
+            tables = {
+                "SHOW DATABASES": [{"name": d, "host": "", "port": "5432", "database": DATABASE, "force_user": ""} for d in links],
+                "SHOW SERVERS": [{"database": name, "user": "app", "addr": "10.9.9.9", "local_port": str(port), "ptr": "s", "link": "c",
+                                  "connect_time": f"{now:%Y-%m-%d %H:%M:%S} UTC", "remote_pid": str(victim.pid)}],
+                "SHOW CLIENTS": [{"id": "7", "database": name, "user": "app", "ptr": "c", "link": "s", "addr": "10.1.1.1", "port": "5",
+                                  "application_name": "far", "state": "active"}],
+                "SHOW POOLS": [], "SHOW STATS": [],
+                "SHOW LINKS": [{"database": d, "server_started_at": s, "asked_at": a} for d, (s, a) in links.items()]}
+            return FakeConsole({k: v for k, v in tables.items() if name or k != "SHOW LINKS"})
+
+        found = {}
+        for name in links:
+            with console(name) as fake:
+                place.register("fake", console=f"host=127.0.0.1 port={fake.port} dbname=pgberth user=x")
+                found[name] = (
+                    place.sql(f"select broker, client_id from berth.activity where pid = {victim.pid}"),
+                    place.sql("select count(*) from jsonb_array_elements(berth.facts()) f where f ->> 'command' = 'idle in transaction'"))
+                place.unregister()
+        with console("") as older:  # knows no SHOW LINKS, and its server is of no database that we know
+            place.register("fake", console=f"host=127.0.0.1 port={older.port} dbname=pgberth user=x")
+            without = place.sql("select count(*), count(broker) from berth.activity")
+    ours, theirs = ([["fake", "7"]], [["1"]]), ([[None, None]], [["0"]])
+    return check(("here", found["here"], ours), ("on another server", found["there"], theirs),
+                 ("perhaps asked of our last life", found["asked before"], ours), ("a link that has not asked", found["unknown"], ours),
+                 ("without links", without[0][1], "0"))
 
 
 def leaks(place):
@@ -355,8 +413,8 @@ def restored(place):
     return add(result, (1, 0) if SECRET.encode() not in dump.stdout else fail("the secret is in the dump"))
 
 
-SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, crowd, leaks, restored,
-             *migration_transactional.SCENARIOS,
+SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd, leaks,
+             restored, *migration_transactional.SCENARIOS,
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS,
              *migration_verify.SCENARIOS)

@@ -10,5 +10,13 @@ SELECT is((SELECT problem FROM berth.brokers WHERE broker = 'sneaky'), 'paramete
 SELECT is_empty('SELECT * FROM berth.databases', 'no rows');
 SELECT ok(bool_and(problem NOT LIKE '%wrong%'), 'no secret in what is told') FROM berth.brokers;
 
+-- A name would be looked up inside the backend, where no timeout and no cancel counts.
+SELECT results_eq($$ SELECT host, problem FROM unnest(ARRAY['name.invalid', '127.0.0.1,name.invalid']) host
+    CROSS JOIN LATERAL berth.exchange('{x}', ARRAY['host=' || host || ' port=1'], '{s}', '{SHOW POOLS}', 1, 0, true) $$,
+  $$ SELECT host, format('to look "%s" up could take any time, its address is needed: hostaddr', host)
+       FROM unnest(ARRAY['name.invalid', '127.0.0.1,name.invalid']) host $$, 'names are refused');
+SELECT ok(problem NOT LIKE '%look%', problem) FROM unnest(ARRAY['127.0.0.1', '::1', '/nowhere', 'name.invalid hostaddr=127.0.0.1']) host
+  CROSS JOIN LATERAL berth.exchange('{x}', ARRAY['host=' || host || ' port=1'], '{s}', '{SHOW POOLS}', 1, 0, true);
+
 SELECT * FROM finish();
 ROLLBACK;
