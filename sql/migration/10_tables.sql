@@ -105,6 +105,7 @@ CREATE TABLE berth.migration_step (
   rows_done    pg_catalog.int8,
   rows_total   pg_catalog.int8,              -- an estimate
   cursor_value pg_catalog.text,              -- the last key that a backfill has committed
+  settles      pg_catalog.bool,              -- a backfill's condition was false for each row after its update
   sqlstate     pg_catalog.text,
   message      pg_catalog.text,
   PRIMARY KEY (run_id, step_no)

@@ -83,10 +83,10 @@ CREATE FUNCTION berth.lease_is_live(lease berth.migration_lease) RETURNS pg_cata
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT NOT EXISTS (SELECT FROM berth.migration_run r WHERE r.run_id = $1.run_id AND r.cluster <> berth.cluster())
      AND ($1.expires_at > clock_timestamp()
-      OR (NOT $1.via_broker AND EXISTS (SELECT FROM pg_stat_get_activity($1.pid) a WHERE a.backend_start = $1.backend_start))
       OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
                   WHERE a.datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-                    AND a.state = 'active' AND a.query LIKE '%/* berth run ' || $1.run_id || ' %'))
+                    AND ((NOT $1.via_broker AND a.pid = $1.pid AND a.backend_start = $1.backend_start)
+                         OR (a.state = 'active' AND a.query LIKE '%/* berth run ' || $1.run_id || ' %'))))
 $$;
 COMMENT ON FUNCTION berth.lease_is_live(berth.migration_lease) IS 'Internal: whether somebody is still at it';
 

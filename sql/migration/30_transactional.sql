@@ -49,11 +49,13 @@ BEGIN
 
   SELECT * INTO stalled FROM berth.migration_run r
    WHERE r.scope = $1 AND r.mode = 'step' AND r.status IN ('running', 'failed', 'interrupted') AND r.version <> $2
+     AND NOT EXISTS (SELECT FROM berth.migration_run o WHERE o.resumed_from = r.run_id)
+     AND berth.run_state(r.run_id) <> 'running'  -- that one is MG006, by whoever waits for it
    ORDER BY r.run_id DESC LIMIT 1;
   IF FOUND THEN
     RAISE EXCEPTION 'run % was interrupted at step % (%), resume or resolve it first', stalled.run_id,
         coalesce(berth.stalled_step(stalled.run_id), '-'), stalled.version
-      USING ERRCODE = 'MG008', DETAIL = format('It is %s since %s: %s', stalled.status, coalesce(stalled.finished_at, stalled.started_at),
+      USING ERRCODE = 'MG008', DETAIL = format('It is %s since %s: %s', berth.run_state(stalled.run_id), coalesce(stalled.finished_at, stalled.started_at),
                                                coalesce(stalled.message, 'its client went away')),
             HINT = format('Run the script of "%s" again, which resumes it, or SELECT berth.migration_resolve(%s, ''reverted'', ''why'').',
                           stalled.version, stalled.run_id);

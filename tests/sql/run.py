@@ -46,6 +46,7 @@ from harness.raw import Closed, Raw, Refused  # noqa: E402
 
 import migration_ddl  # noqa: E402
 import migration_locks  # noqa: E402
+import migration_steps  # noqa: E402
 import migration_transactional  # noqa: E402
 import migration_verify  # noqa: E402
 
@@ -417,6 +418,7 @@ SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secr
              restored, *migration_transactional.SCENARIOS,
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS,
+             *migration_steps.SCENARIOS,
              *migration_verify.SCENARIOS)
 
 
