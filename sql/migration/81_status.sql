@@ -45,8 +45,18 @@ LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, p
       FROM berth.migration_run r WHERE r.status = 'resolved' AND r.outcome = 'reverted' AND ($1 IS NULL OR r.scope = $1)
   ), rule AS MATERIALIZED (
     SELECT p.scope, p.action FROM berth.migration_policy p WHERE p.rule = 'checksum'
-  ), by_hand AS MATERIALIZED (SELECT h.* FROM berth.changed_by_hand($1) h),
-  recorded AS (
+  ), base AS MATERIALIZED (
+    SELECT m.scope, max(m.sort_key) AS sort_key FROM berth.migration m
+     WHERE m.kind = 'baseline' AND m.state = 'applied' AND ($1 IS NULL OR m.scope = $1) GROUP BY m.scope
+  ), odd AS MATERIALIZED (  -- the few versions of which there is more to say; one set, because each join costs
+    SELECT o.scope, o.version, max(o.sort_key) AS sort_key, max(o.status) AS attempted, max(o.direction) AS direction, max(o.attempt) AS attempt,
+           bool_or(o.undone) AS undone, max(o.by_hand) AS by_hand, bool_or(o.is_error) AS is_error
+      FROM (SELECT r.scope, r.version, r.sort_key, r.status, r.direction, r.problem, false, NULL, false FROM open_run r
+            UNION ALL SELECT u.scope, u.version, u.sort_key, NULL, NULL, NULL, true, NULL, false FROM undone u
+            UNION ALL SELECT h.scope, h.version, NULL, NULL, NULL, NULL, false, h.problem, h.is_error FROM berth.changed_by_hand($1) h)
+           o (scope, version, sort_key, status, direction, attempt, undone, by_hand, is_error)
+     GROUP BY o.scope, o.version
+  ), recorded AS (
     SELECT coalesce(m.scope, p.scope) AS scope, coalesce(m.version, p.version) AS version, coalesce(m.sort_key, p.sort_key) AS sort_key,
            coalesce(m.kind, p.kind) AS kind, m.state AS had, m.applied_at, m.applied_by, m.last_run,
            CASE WHEN p.checksum = m.checksum THEN m.state NOT IN ('reverted', 'skipped') OR NULL
@@ -55,25 +65,23 @@ LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, p
       FULL JOIN (SELECT * FROM berth.migration_plan p WHERE $1 IS NULL OR p.scope = $1) p ON p.scope = m.scope AND p.version = m.version
     UNION ALL  -- what was tried, and is neither planned nor recorded
     SELECT t.scope, t.version, t.sort_key, 'versioned', NULL, NULL, NULL, NULL, NULL
-      FROM (SELECT o.scope, o.version, o.sort_key FROM open_run o UNION SELECT u.scope, u.version, u.sort_key FROM undone u) t
-     WHERE NOT EXISTS (SELECT FROM berth.migration m WHERE m.scope = t.scope AND m.version = t.version)
+      FROM odd t
+     WHERE t.sort_key IS NOT NULL AND NOT EXISTS (SELECT FROM berth.migration m WHERE m.scope = t.scope AND m.version = t.version)
        AND NOT EXISTS (SELECT FROM berth.migration_plan p WHERE p.scope = t.scope AND p.version = t.version)
   ), known AS (
-    SELECT k.*, r.duration, o.problem AS attempt, h.problem AS by_hand, u.version IS NOT NULL AS undone, o.status AS attempted,
-           k.had IN ('applied', 'expanded', 'contracted') AS there,
-           CASE WHEN k.had IN ('applied', 'contracted') AND k.checksum_ok IS NOT FALSE AND o.status IS NULL AND h.problem IS NULL THEN 'well'
+    SELECT k.*, r.duration, o.attempt, o.by_hand, o.undone, o.attempted, k.had IN ('applied', 'expanded', 'contracted') AS there,
+           CASE WHEN k.had IN ('applied', 'contracted') AND k.checksum_ok IS NOT FALSE AND o.attempted IS NULL AND o.by_hand IS NULL THEN 'well'
                 WHEN k.had IN ('applied', 'expanded', 'contracted') AND k.kind <> 'repeatable' AND o.direction IS DISTINCT FROM 'revert' THEN
-                  CASE WHEN h.is_error OR (k.checksum_ok IS FALSE AND 'off' <> coalesce((SELECT w.action FROM rule w WHERE w.scope = k.scope),
+                  CASE WHEN o.is_error OR (k.checksum_ok IS FALSE AND 'off' <> coalesce((SELECT w.action FROM rule w WHERE w.scope = k.scope),
                             (SELECT w.action FROM rule w WHERE w.scope = '*'), 'error')) THEN 'drifted' ELSE 'applied' END
-                WHEN o.status IS NOT NULL THEN o.status
+                WHEN k.had IS NULL AND k.kind = 'versioned' AND k.sort_key <= (SELECT b.sort_key FROM base b WHERE b.scope = k.scope) THEN 'well'
+                WHEN o.attempted IS NOT NULL THEN o.attempted
                 WHEN k.had = 'skipped' THEN 'skipped'
                 WHEN k.had = 'reverted' OR k.had IS NULL OR k.checksum_ok IS FALSE THEN 'pending'
                 ELSE 'applied' END AS state
       FROM recorded k
       LEFT JOIN berth.migration_run r ON r.run_id = k.last_run
-      LEFT JOIN open_run o ON o.scope = k.scope AND o.version = k.version
-      LEFT JOIN undone u ON u.scope = k.scope AND u.version = k.version
-      LEFT JOIN by_hand h ON h.scope = k.scope AND h.version = k.version
+      LEFT JOIN odd o ON o.version = k.version AND o.scope = k.scope
     OFFSET 0
   )
   SELECT k.scope, k.version, CASE k.state WHEN 'well' THEN 'applied' ELSE k.state END, k.kind, CASE WHEN k.there THEN k.applied_at END,

@@ -37,6 +37,8 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     ('read', 'TABLE', 'berth.invalid_index, berth.not_validated'),
     ('read', 'FUNCTION', 'berth.is_trusted(name)'),
     ('read', 'FUNCTION', 'berth.refusal(name, name)'),
+    ('read', 'TABLE', 'berth.migration_history, berth.migration_current, berth.migration_running, berth.progress, berth.tenants'),
+    ('read', 'FUNCTION', 'berth.running()'),
     ('read', 'FUNCTION', 'berth.migration_status(text)'),
     ('read', 'FUNCTION', 'berth.migration_pending(text)'),
     ('read', 'FUNCTION', 'berth.migration_exit_code(text)'),

@@ -48,6 +48,7 @@ import migration_ddl  # noqa: E402
 import migration_locks  # noqa: E402
 import migration_steps  # noqa: E402
 import migration_transactional  # noqa: E402
+import migration_status  # noqa: E402
 import migration_verify  # noqa: E402
 
 SECRET = "the link's secret"
@@ -419,7 +420,8 @@ SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secr
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS,
              *migration_steps.SCENARIOS,
-             *migration_verify.SCENARIOS)
+             *migration_verify.SCENARIOS,
+             *migration_status.SCENARIOS)
 
 
 def main():

@@ -1,0 +1,83 @@
+"""Status of migrations: what is applied, pending, running, and whether an application may start."""
+
+import time
+
+from harness import system, wire
+
+from results import add, check
+
+MANY = 10000
+
+
+def status(place):
+    """Each state and problem, the exit code, assert_ready, the plan, the views, and who may ask."""
+    return place.prove("migration_status.sql", database=place.fresh("status"))
+
+
+def many(place):
+    """Ten thousand versions, planned and applied."""
+    database = place.fresh("many")
+    place.sql(f"""insert into berth.migration_run (scope, version, direction, mode, status, attempt, started_at, finished_at, usename,
+                                                   role_name, pid, cluster)
+                    select 'default', to_char(g, 'FM00000'), 'apply', 'tx', 'done', 1, now(), now(), 'x', 'x', 1, berth.cluster()
+                      from generate_series(1, {MANY}) g;
+                  insert into berth.migration (scope, version, kind, checksum, checksum_algo, state, applied_at, applied_by, last_run)
+                    select scope, version, 'versioned', 'x:' || run_id, 'x', 'applied', now(), 'x', run_id from berth.migration_run;
+                  insert into berth.migration_plan (version, checksum) select version, checksum from berth.migration;
+                  analyze""", database)
+    with place.postgres.connect(database=database) as session:
+        for statement in ("select count(*) from berth.migration_status()", "select berth.migration_exit_code()",
+                          "select berth.assert_ready('10000', '10000', app => '1')"):
+            times = []
+            for _ in range(5):
+                started = time.monotonic()
+                session.query(statement)
+                times.append(time.monotonic() - started)
+            print(f"  {MANY} versions: {min(times) * 1000:5.1f} ms  {statement}")
+    return place.prove("migration_many.sql", database=database)
+
+
+def running(place):
+    """What goes on: a transaction by its lock, a concurrent index build by its comment, with whoever is in the way."""
+    place.register("front")
+    database = place.fresh("running")
+    place.sql("create table orders (id int); insert into orders values (1); select berth.grant_access('app3', 'read')", database)
+    [[run]] = place.sql("""insert into berth.migration_run (scope, version, direction, mode, status, attempt, started_at, usename,
+                                                            role_name, pid, cluster)
+                             values ('steps', '7', 'apply', 'step', 'running', 1, now(), 'postgres', 'postgres', 0, berth.cluster())
+                             returning run_id""", database)
+    place.sql(f"""insert into berth.migration_step (run_id, step_no, label, kind, status) values ({run}, 1, 'index', 'index', 'running');
+                  insert into berth.migration_lease values ('steps', gen_random_uuid(), {run}, 'x', 0, now(), true, '1s', now(), now(),
+                                                            now() - interval '1min')""", database)
+    dead = place.sql("select interrupted, pid, step_label from berth.migration_running", database)
+    names = ("holder", "builder", "migrator")
+    holder, builder, migrator = (place.postgres.connect(database=database, application_name=name) for name in names)
+    with holder, builder, migrator:
+        holder.query("begin; update orders set id = 2")
+        builder.send(wire.query(f"create index concurrently i /* berth run {run} step 1 */ on orders (id)"))
+        system.eventually(lambda: place.sql(f"select from pg_locks where pid = {builder.pid} and not granted", database), "it waits")
+        seen = place.sql("""select interrupted, pid, step_no, command, phase, current_locker_pid, blocked_by, wait_event_type,
+                                   blockers like 'pid % postgres holder, idle in transaction for %'
+                              from berth.migration_running""", database)
+        index = place.sql("select index_name, building_pid, remedy from berth.invalid_index", database)
+        masked = place.sql("set role app3; select pid, query from berth.migration_running", database)[-1:]
+        code = place.sql("select berth.migration_exit_code('steps') & 2", database)
+        migrator.query("begin; select berth.migrate_once('1')")
+        locked = place.sql(f"""select run_id, scope, version, mode, pid, state, interrupted
+                                 from berth.migration_running where pid = {migrator.pid}""", database)
+        busy = place.sql("select berth.migration_exit_code() & 2, berth.migration_exit_code('other') & 2", database)
+        migrator.query("rollback")
+        holder.query("commit")
+        builder.until("Z")
+    building = ["f", str(builder.pid), "1", "CREATE INDEX CONCURRENTLY", "waiting for writers before build", str(holder.pid)]
+    return check(
+        ("nobody is at it", dead, [["t", "0", "index"]]),
+        ("a backend that says whose it is", seen, [[*building, "{%d}" % holder.pid, "Lock", "t"]]),
+        ("its index", index, [["i", str(builder.pid), "wait: it is being built"]]),
+        ("a reader sees no text", masked, [[str(builder.pid), "<insufficient privilege>"]]),
+        ("it is running", code, [["2"]]),
+        ("a transaction", locked, [[None, "default", None, "tx", str(migrator.pid), "idle in transaction", "f"]]),
+        ("is running, too", busy, [["2", "0"]]))
+
+
+SCENARIOS = (status, many, running)
