@@ -466,7 +466,8 @@ BEGIN
   IF EXISTS (SELECT FROM berth.migration m WHERE m.scope = $3 AND m.state <> 'reverted' AND m.kind <> 'repeatable') THEN
     RAISE EXCEPTION 'scope "%" has applied migrations already', $3
       USING ERRCODE = 'MG001', DETAIL = 'A baseline says what a database had before its history began.',
-            HINT = 'Record single versions as applied by berth.migration_resolve(), or choose another scope.';
+            HINT = format('Choose another scope, or record one version without its body: BEGIN; SELECT berth.migrate_once(%L, scope => %L); COMMIT.',
+                          $1, $3);
   END IF;
   run := berth.open_run($3, $1, 'baseline', 'tx', '{}', jsonb_build_object('kind', 'baseline', 'description', $2));
   PERFORM set_config('berth.run', run::text, true);

@@ -1,10 +1,12 @@
 -- Repair -----------------------------------------------------------------------------------------------------------------
 
--- Whether somebody is still at it: as berth.lease_is_live(), but a backend of the client's own that is gone ends its lease at once.
+-- Whether somebody else is still at it: as berth.lease_is_live(), but a backend of the client's own that is gone, or that is the one
+-- that asks, keeps nobody off.
 CREATE FUNCTION berth.lease_is_held(lease berth.migration_lease) RETURNS pg_catalog.bool
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT berth.lease_is_live($1)
-     AND ($1.via_broker OR EXISTS (SELECT FROM pg_stat_get_activity($1.pid) a WHERE a.backend_start = $1.backend_start)
+     AND ($1.via_broker
+          OR ($1.pid <> pg_backend_pid() AND EXISTS (SELECT FROM pg_stat_get_activity($1.pid) a WHERE a.backend_start = $1.backend_start))
           OR EXISTS (SELECT FROM berth.busy_backends() b WHERE b.run_id = $1.run_id))
 $$;
 COMMENT ON FUNCTION berth.lease_is_held(berth.migration_lease) IS 'Internal: whether a lease keeps migration_resolve() off';
@@ -70,13 +72,17 @@ BEGIN
                       r.resolved_at, r.resolved_by, r.reason), '')),
       HINT = format('SELECT * FROM berth.migration_status(%L).', r.scope);
   END IF;
+  IF r.status = 'running' THEN
+    PERFORM berth.close_interrupted(r.scope);  -- there is no other one: a start closes those before it
+  END IF;
   DELETE FROM berth.migration_lease l WHERE l.run_id = $1;
-  -- A run that is to be taken up again stays one that can be: interrupted, or failed.
+  -- A run that is to be taken up again stays one that can be: interrupted, or failed. Those that it resumed have its fate.
   UPDATE berth.migration_run o
-     SET status = CASE WHEN $2 <> 'retry' THEN 'resolved' WHEN o.status = 'running' THEN 'interrupted' ELSE o.status END,
+     SET status = CASE WHEN $2 <> 'retry' THEN 'resolved' ELSE o.status END,
          outcome = $2, reason = $3, resolved_by = session_user, resolved_at = clock_timestamp(),
          finished_at = coalesce(o.finished_at, clock_timestamp())
-   WHERE o.run_id = $1;
+   WHERE o.run_id = $1
+      OR ($2 <> 'retry' AND o.scope = r.scope AND o.version = r.version AND o.run_id < $1 AND o.status IN ('failed', 'interrupted'));
   IF $2 = 'applied' AND r.direction <> 'revert' THEN
     PERFORM berth.record_applied($1, 'applied');
   ELSIF $2 = 'reverted' AND r.direction = 'revert' THEN
