@@ -258,7 +258,8 @@ BEGIN
   attempts := 1;
   WHILE NOT berth.try_lock($1, $2, $3) LOOP
     ask := asked IS NULL OR clock_timestamp() - asked >= ask_every OR clock_timestamp() - began >= $4;
-    last_blockers := berth.blockers_told($1, $2, last_blockers, ask);
+    -- Whoever has just gone is still the last one that was seen.
+    last_blockers := coalesce(berth.blockers_told($1, $2, last_blockers, ask), last_blockers);
     asked := CASE WHEN ask THEN clock_timestamp() ELSE asked END;
     waited := clock_timestamp() - began;
     IF waited >= $4 THEN
