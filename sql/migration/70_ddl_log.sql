@@ -36,7 +36,8 @@ LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
         AND r.run_id = ((regexp_match($1, '/\* berth run ([0-9]{1,18}) step [0-9]+ \*/'))[1])::int8),
     (SELECT max(r.run_id) FROM berth.migration_run r
       WHERE r.mode = 'step' AND r.status = 'running' AND r.usename = session_user AND r.pid = pg_backend_pid()
-        AND r.application_name IS NOT DISTINCT FROM current_setting('application_name')))
+        AND r.application_name IS NOT DISTINCT FROM current_setting('application_name')
+        AND (SELECT coalesce(r.backend_start = a.backend_start, true) FROM pg_stat_get_activity(pg_backend_pid()) a)))
 $$;
 COMMENT ON FUNCTION berth.ddl_run(pg_catalog.text) IS
   'Internal: the run that DDL is attributed to: of this transaction, by the mark in the statement, or of this session';

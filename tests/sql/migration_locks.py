@@ -151,7 +151,8 @@ def order(place):
         migrator = s.connect("migrator", "postgres", "set deadlock_timeout = '20ms'", "begin", "select berth.lock_tables('a')")
         s.start(other, "lock table a")
         s.waits(other)
-        s.start(migrator, "select attempts from berth.lock_tables_with('{b}', attempt_timeout => '1h', max_wait => '1h', backoff => '300ms')")
+        s.start(migrator, "select attempts from "
+                          "berth.lock_tables_with('{b}', attempt_timeout => '1h', max_wait => '1h', backoff => '300ms')")
         s.pauses(migrator)
         place.sql(f"select pg_cancel_backend({other.pid})")
         other.until("Z")
@@ -199,7 +200,8 @@ def own_transactions(place):
         function = wire.only_error(s.connect().query("select calls()"))
         block = wire.only_error(s.connect().query("begin; call berth.locked_exec('select 1', '{t}')"))
         texts = wire.only_error(s.connect().query("select 1; call berth.locked_exec('select 1', '{t}')"))
-        return check(("nothing is held", held, []), ("no transaction id either", xid, [[None]]), ("it ends well", wire.sqlstates(answer), []),
+        return check(("nothing is held", held, []), ("no transaction id either", xid, [[None]]),
+                     ("it ends well", wire.sqlstates(answer), []),
                      ("with a fresh snapshot", s.sql("select i from log"), [["1"]]), ("the setting is back", setting, "3s"),
                      ("not from a function", function.sqlstate, "2D000"), ("not in a block", block.sqlstate, "MG009"),
                      ("not among other statements", texts.sqlstate, "MG009"))
@@ -262,15 +264,16 @@ def drained(place):
         cancel = wire.rows(operator.query(ask % ", action => 'cancel', grace => '100ms'"))
         cancelled = wire.sqlstates(busy.until("Z"))
         busy.query("rollback")
-        terminate = wire.rows(operator.query("begin; do 'begin perform berth.migrate_once(''1''); end'; " + ask % ", '0', 'terminate', '100ms'"
-                                             + "; commit"))
+        begin = "begin; do 'begin perform berth.migrate_once(''1''); end'; "
+        terminate = wire.rows(operator.query(begin + ask % ", '0', 'terminate', '100ms'" + "; commit"))
         gone = s.sql(f"select count(*) from pg_stat_activity where pid = {idle.pid}")
         kept = json.loads(s.sql("select info -> 'drained' from berth.migration_run")[0][0])
         superuser = s.sql(ask % ", action => 'terminate', grace => '100ms'")
         logged = f"berth.drain by app3: terminate of pid {idle.pid} (app), gone" in place.postgres.log.read_text()
         granted = wire.sqlstates(other.until("Z"))
         s.sql("drop owned by app3")
-        return check(("a report", report, [["busy", "report", None, None], ["idle", "report", None, None], ["root", "report", None, spared]]),
+        return check(("a report", report, [["busy", "report", None, None], ["idle", "report", None, None],
+                                           ["root", "report", None, spared]]),
                      ("ends nobody", alive, [["4"]]), ("the young are left out", young, []),
                      ("others' statements are not shown", masked, [[None, None]] * 3),
                      ("cancel ends statements, but not idle transactions", cancel,
@@ -278,7 +281,8 @@ def drained(place):
                      ("who was cancelled is told", cancelled, ["57014"]),
                      ("terminate does", terminate, [["idle", "terminate", "t", None], ["root", "spared", None, spared]]),
                      ("the session is gone", gone, [["0"]]), ("it is in the log", logged, True),
-                     ("and with the run", [(k["pid"], k["usename"], k["verdict"], k["done"]) for k in kept], [(idle.pid, "app", "terminate", True)]),
+                     ("and with the run", [(k["pid"], k["usename"], k["verdict"], k["done"]) for k in kept],
+                      [(idle.pid, "app", "terminate", True)]),
                      ("a superuser ends a superuser", superuser, [["root", "terminate", "t", None]]),
                      ("the queue is left alone, and goes on", granted, []))
 

@@ -64,6 +64,7 @@ class Place:
     def __init__(self):
         self.postgres = clusters.Postgres()
         self.directory = system.make_directory()
+        self.tools = SYSTEM_BIN  # psql, pg_dump
         self.binary = brokers.install_binary(self.directory)
         self.brokers, self.links, self.clients = {}, {}, []
 
