@@ -72,7 +72,8 @@ def unharmed(place):
              ["DDL outside of a migration: DROP TABLE public.by_hand"]),
             ("once for one statement", warnings(session.query("alter table t drop i")),
              ["DDL outside of a migration: ALTER TABLE public.t"]),
-            ("in a migration it does not", warnings(session.query("begin; select berth.migrate_once('1'); create table m (i int); commit")), [])))
+            ("in a migration it does not", warnings(session.query("begin; select berth.migrate_once('1'); create table m (i int); "
+                                                                    "commit")), [])))
     return result
 
 
