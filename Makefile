@@ -100,6 +100,12 @@ check-drivers: deps ## JDBC, node-postgres and postgres.js through both ports (i
 	@$(MAKE) --no-print-directory all
 	@$(PYTHON) -m pytest -q tests/e2e/optional
 
+.PHONY: check-tools
+check-tools: deps ## migration tools through both ports, their histories adopted (installs Sqitch, a JRE, npm packages; not in check)
+	@bash tests/tools/deps.sh
+	@$(MAKE) --no-print-directory all
+	@$(PYTHON) -B tests/tools/run.py
+
 .PHONY: bench bench-peers
 bench: deps ## side by side with other brokers, as ratios
 	@$(MAKE) --no-print-directory all

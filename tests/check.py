@@ -275,6 +275,10 @@ def sql(step):
     step.counted([PYTHON, "-B", "tests/sql/run.py"], r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed")
 
 
+def tools(step):
+    step.counted([PYTHON, "-B", "tests/tools/run.py", "sqitch"], r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed")
+
+
 def fuzz(step):
     step.counted([PYTHON, "-B", "tests/fuzz/run.py", "--seconds", str(FUZZ_SECONDS)],
                  r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed")
@@ -297,6 +301,7 @@ STEPS = (
     ("demo", "build", "broker/*.cc", 4 * MINUTE, demo),
     ("e2e", "build", "tests/e2e/test_*.py", 12 * MINUTE, e2e("build/pgberth")),
     ("sql", "build", "tests/sql/run.py", 5 * MINUTE, sql),
+    ("tools", "build", "tests/tools/run.py", 2 * MINUTE, tools),
     ("asan-build", None, "broker/*.cc", 25 * MINUTE, build("asan")),
     ("asan-unit", "asan-build", "tests/unit/*.cc", 4 * MINUTE, gtest_programs("asan", unit_names)),
     ("asan-simulation", "asan-build", "tests/sim/*.cc", 6 * MINUTE,

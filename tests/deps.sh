@@ -12,6 +12,8 @@ packages=(
   python3 python3-pytest python3-psycopg python3-psycopg2 python3-asyncpg
   # the extension: PGXS, and pgTAP with its runner
   postgresql-server-dev-15 postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl
+  # a migration tool, for the adoption of its history
+  sqitch libdbd-pg-perl
   # the second compiler with its fuzzer, and the checks of style
   clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
 )

@@ -120,7 +120,9 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     ('runner', 'FUNCTION', 'berth.backfill_end(int8, int4)'),
     ('runner', 'FUNCTION', 'berth.note_step_failed(int8, int4, text, text)'),
     ('admin', 'FUNCTION', 'berth.migration_baseline(text, text, text, bool)'),
-    ('admin', 'FUNCTION', 'berth.set_policy(text, text, text)')
+    ('admin', 'FUNCTION', 'berth.set_policy(text, text, text)'),
+    ('admin', 'FUNCTION', 'berth.adopt(text, regclass, text)'),
+    ('admin', 'FUNCTION', 'berth.unadopt(regclass)')
   ) o (level, kind, object) WHERE o.level = $1
 $$;
 COMMENT ON FUNCTION berth.access_objects(pg_catalog.text) IS 'Internal: what a level of berth.grant_access() consists of';

@@ -44,6 +44,7 @@ from harness import postgres as clusters  # noqa: E402
 from harness import wire  # noqa: E402
 from harness.raw import Closed, Raw, Refused  # noqa: E402
 
+import migration_adopt  # noqa: E402
 import migration_ddl  # noqa: E402
 import migration_locks  # noqa: E402
 import migration_steps  # noqa: E402
@@ -419,6 +420,7 @@ def restored(place):
 
 SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd, leaks,
              restored, *migration_transactional.SCENARIOS,
+             *migration_adopt.SCENARIOS,
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS,
              *migration_steps.SCENARIOS,

@@ -9,7 +9,7 @@ SELECT is(berth.version(), :'meta', 'META.json is of that version');
 SELECT is(berth.version(), :'provided', 'and so is what it provides');
 SELECT is((SELECT array_agg(c.relname ORDER BY c.relname)::text FROM pg_class c, pg_extension e
             WHERE c.relnamespace = 'berth'::regnamespace AND c.relkind NOT IN ('v', 'i') AND e.extname = 'pgberth' AND c.oid <> ALL (e.extconfig)),
-          '{broker_registration,migration_checks_due,migration_lease}', 'a dump contains all that is kept, with its sequences, but for what is of the moment');
+          '{adopted_position,broker_registration,migration_checks_due,migration_lease}', 'a dump contains all that is kept, with its sequences, but for what is of the moment');
 SELECT is((SELECT relpersistence FROM pg_class WHERE oid = 'berth.broker_registration'::regclass), 'u', 'registrations are unlogged');
 
 -- Columns with types: what scripts of users rely on.
