@@ -339,6 +339,7 @@ DECLARE
   began timestamptz := clock_timestamp();
 BEGIN
   LOOP
+    PERFORM pg_stat_clear_snapshot();  -- otherwise this transaction goes on seeing a backend that has died meanwhile
     EXIT WHEN berth.try_scope($1) AND NOT EXISTS
       (SELECT FROM berth.migration_lease l WHERE l.scope = $1 AND l.token IS DISTINCT FROM $3 AND berth.lease_is_live(l));
     IF clock_timestamp() - began >= $2 THEN

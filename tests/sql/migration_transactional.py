@@ -2,7 +2,7 @@
 
 import threading
 
-from harness import wire
+from harness import system, wire
 
 from results import add, check
 
@@ -62,4 +62,20 @@ def busy(place):
         return add(result, check(("it can be repeated", wire.rows(answer), [["t"]])))
 
 
-SCENARIOS = (transactional, race, busy)
+def orphaned(place):
+    """A lease that is out holds as long as its backend lives; who waits notices in the middle of the wait that it died."""
+    database = place.fresh("orphaned")
+    holder, waiter = (place.postgres.connect(database=database) for _ in range(2))
+    place.sql("insert into berth.migration_lease select "
+              "'default', gen_random_uuid(), null, 'holder', pid, backend_start, false, '1s', now(), "
+              f"now(), now() - interval '1s' from pg_stat_activity where pid = {holder.pid}", database)
+    waiter.send(wire.query("begin; select berth.migrate_once('1', wait => '20s'); commit"))
+    system.eventually(lambda: place.sql(f"select from pg_stat_activity where pid = {waiter.pid} and wait_event = 'PgSleep'"), "it waits")
+    place.sql(f"select pg_terminate_backend({holder.pid}, 10000)")
+    answer = waiter.until("Z")
+    for session in (holder, waiter):
+        session.close()
+    return check(("it got in", [wire.sqlstates(answer), wire.rows(answer)], [[], [["t"]]]))
+
+
+SCENARIOS = (transactional, race, busy, orphaned)
