@@ -105,9 +105,8 @@ CREATE FUNCTION berth.changed_by_hand(scope pg_catalog.text)
 RETURNS TABLE (scope pg_catalog.text, version pg_catalog.text, problem pg_catalog.text, is_error pg_catalog.bool)
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 5 SET search_path = pg_catalog, pg_temp AS $$
   WITH stray AS MATERIALIZED (
-    SELECT d.object_oid, d.identity, d.object_type, max(d.id) AS id, max(d.at) AS at, min(d.usename) AS usename FROM berth.ddl_log d
-     WHERE d.run_id IS NULL AND NOT d.in_extension AND d.identity IS NOT NULL AND d.identity NOT LIKE 'pg\_temp%'
-     GROUP BY d.object_oid, d.identity, d.object_type
+    SELECT DISTINCT ON (d.identity) d.identity, d.id, d.at, d.usename FROM berth.ddl_unattributed d
+     WHERE d.identity IS NOT NULL ORDER BY d.identity, d.id DESC
   ), touched AS (
     SELECT s.*, last.run_id FROM stray s
      CROSS JOIN LATERAL (SELECT d.run_id, d.id FROM berth.ddl_log d WHERE d.run_id IS NOT NULL AND d.identity = s.identity

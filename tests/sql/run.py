@@ -50,6 +50,7 @@ import migration_locks  # noqa: E402
 import migration_steps  # noqa: E402
 import migration_transactional  # noqa: E402
 import migration_resolve  # noqa: E402
+import migration_restore  # noqa: E402
 import migration_status  # noqa: E402
 import migration_verify  # noqa: E402
 
@@ -426,7 +427,8 @@ SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secr
              *migration_steps.SCENARIOS,
              *migration_verify.SCENARIOS,
              *migration_status.SCENARIOS,
-             *migration_resolve.SCENARIOS)
+             *migration_resolve.SCENARIOS,
+             *migration_restore.SCENARIOS)
 
 
 def main():
