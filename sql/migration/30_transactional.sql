@@ -330,6 +330,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION berth.refuse_block(pg_catalog.text) IS 'Internal: raises MG009';
 
+CREATE FUNCTION berth.scope_is_free(scope pg_catalog.text, token pg_catalog.uuid) RETURNS pg_catalog.bool
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT NOT EXISTS (SELECT FROM berth.migration_lease l WHERE l.scope = $1 AND l.token IS DISTINCT FROM $2 AND berth.lease_is_live(l))
+$$;
+COMMENT ON FUNCTION berth.scope_is_free(pg_catalog.text, pg_catalog.uuid) IS 'Internal: nobody but the holder of this token has a lease';
+
 -- Takes the lock of a scope for this transaction, and makes sure that nobody holds a lease on it. Tries for at most `wait`.
 CREATE FUNCTION berth.enter_scope(scope pg_catalog.text, wait pg_catalog.interval, token pg_catalog.uuid DEFAULT NULL)
 RETURNS pg_catalog.void
@@ -340,8 +346,10 @@ DECLARE
 BEGIN
   LOOP
     PERFORM pg_stat_clear_snapshot();  -- otherwise this transaction goes on seeing a backend that has died meanwhile
-    EXIT WHEN berth.try_scope($1) AND NOT EXISTS
-      (SELECT FROM berth.migration_lease l WHERE l.scope = $1 AND l.token IS DISTINCT FROM $3 AND berth.lease_is_live(l));
+    -- Whoever waits for a lease does not hold the lock meanwhile; only with the lock is the answer certain.
+    IF berth.scope_is_free($1, $3) AND berth.try_scope($1) THEN
+      EXIT WHEN berth.scope_is_free($1, $3);
+    END IF;
     IF clock_timestamp() - began >= $2 THEN
       PERFORM berth.raise_busy($1, $2);
     END IF;

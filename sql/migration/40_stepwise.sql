@@ -73,9 +73,14 @@ DECLARE
   r berth.migration_run;
   other berth.migration_lease;
   born timestamptz := (SELECT a.backend_start FROM pg_stat_get_activity(pg_backend_pid()) a);
+  mine berth.migration_lease;
   held bool;
   detail text;
 BEGIN
+  SELECT * INTO mine FROM berth.migration_lease l WHERE l.run_id = $1 FOR UPDATE;
+  IF mine.expires_at < clock_timestamp() AND NOT berth.try_scope(mine.scope) THEN  -- a transaction that saw it ended is at work
+    PERFORM berth.raise_busy(mine.scope, interval '0');
+  END IF;
   UPDATE berth.migration_lease l
      SET renewed_at = clock_timestamp(), expires_at = clock_timestamp() + l.ttl, pid = pg_backend_pid(), backend_start = born,
          via_broker = l.via_broker OR l.pid <> pg_backend_pid()
@@ -394,18 +399,12 @@ CREATE FUNCTION berth.finish_begin(run pg_catalog.int8) RETURNS pg_catalog.bool
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
-  r berth.migration_run;
-  token uuid;
   lacking record;
 BEGIN
   IF $1 = 0 OR EXISTS (SELECT FROM berth.migration_run o WHERE o.run_id = $1 AND o.mode = 'step' AND o.status = 'done') THEN
     RETURN false;
   END IF;
-  SELECT l.token INTO token FROM berth.migration_lease l WHERE l.run_id = $1;
-  IF FOUND THEN  -- nobody else is in the middle of a transaction of this scope
-    PERFORM berth.enter_scope(o.scope, interval '3s', token) FROM berth.migration_run o WHERE o.run_id = $1;
-  END IF;
-  r := berth.hold_run($1);
+  PERFORM berth.hold_run($1);
   SELECT s.step_no, s.status, count(*) OVER () AS count INTO lacking
     FROM berth.migration_step s WHERE s.run_id = $1 AND s.status NOT IN ('done', 'skipped') ORDER BY s.step_no LIMIT 1;
   IF FOUND THEN

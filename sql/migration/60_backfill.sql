@@ -23,7 +23,7 @@ BEGIN
       USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = format('It is %s.', coalesce(known.status, 'unknown')),
             HINT = format('SELECT berth.migration_step_begin(%s, %s, ''what it does'')', $1, $2);
   END IF;
-  SELECT format('%I.%I', n.nspname, c.relname), format('%I.%I', c.relname, $5) INTO target, key_name
+  SELECT format('%I.%I', n.nspname, c.relname), quote_ident(c.relname) || '.' || quote_ident($5) INTO target, key_name
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = $3 AND c.relkind IN ('r', 'p');
   SELECT * INTO attribute FROM pg_attribute a WHERE a.attrelid = $3 AND a.attname = $5 AND a.attnum > 0 AND NOT a.attisdropped;
   IF target IS NULL OR attribute.attname IS NULL THEN

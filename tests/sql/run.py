@@ -45,6 +45,7 @@ from harness import wire  # noqa: E402
 from harness.raw import Closed, Raw, Refused  # noqa: E402
 
 import migration_adopt  # noqa: E402
+import migration_backfill  # noqa: E402
 import migration_ddl  # noqa: E402
 import migration_locks  # noqa: E402
 import migration_steps  # noqa: E402
@@ -424,7 +425,7 @@ SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secr
              *migration_adopt.SCENARIOS,
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS,
-             *migration_steps.SCENARIOS,
+             *migration_steps.SCENARIOS, *migration_backfill.SCENARIOS,
              *migration_verify.SCENARIOS,
              *migration_status.SCENARIOS,
              *migration_resolve.SCENARIOS,
