@@ -4,7 +4,9 @@
 
 #include "console_client.h"
 #include "pg.h"
+#include "rows.h"
 #include "targets.h"
+#include "typed_rows.h"
 
 extern "C" {
 
@@ -20,6 +22,7 @@ PG_FUNCTION_INFO_V1(pgberth_caller_0_1);
 PG_FUNCTION_INFO_V1(pgberth_exchange_0_1);
 PG_FUNCTION_INFO_V1(pgberth_targets_0_1);
 PG_FUNCTION_INFO_V1(pgberth_ask_0_1);
+PG_FUNCTION_INFO_V1(pgberth_rows_of_0_1);
 PG_FUNCTION_INFO_V1(pgberth_in_transaction_block_0_2);
 }
 
@@ -30,30 +33,6 @@ constexpr int kTimeoutMaxMs = 10 * 60 * 1000;  // a pause may take its time
 
 char* setting_brokers = nullptr;
 int setting_timeout_ms = kTimeoutDefaultMs;
-
-// The set that a function in C returns, materialized.
-struct Rows {
-  Tuplestorestate* store = nullptr;
-  TupleDesc columns = nullptr;
-
-  void put(Datum* values, bool* nulls) const { tuplestore_putvalues(store, columns, values, nulls); }
-};
-
-Rows begin_rows(FunctionCallInfo fcinfo) {
-  ReturnSetInfo* info = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
-  if (!info || !IsA(info, ReturnSetInfo) || !(info->allowedModes & SFRM_Materialize)) {
-    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a set is not accepted here")));
-  }
-  Rows rows;
-  const MemoryContext before = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
-  if (get_call_result_type(fcinfo, nullptr, &rows.columns) != TYPEFUNC_COMPOSITE) elog(ERROR, "not a row type");
-  rows.store = tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
-  info->returnMode = SFRM_Materialize;
-  info->setResult = rows.store;
-  info->setDesc = rows.columns;
-  MemoryContextSwitchTo(before);
-  return rows;
-}
 
 JsonbValue text_value(const char* text) {
   JsonbValue value{};
@@ -85,7 +64,7 @@ Datum row_of(const PGresult* result, int row, bool empty_as_null) {
 // Puts answers into rows: first what says which broker and which command, then row, tag, problem, told_at.
 class IntoRows : public berth::Answers {
  public:
-  IntoRows(const Rows& rows, bool empty_as_null) : rows_(rows), empty_as_null_(empty_as_null) {
+  IntoRows(const berth::Rows& rows, bool empty_as_null) : rows_(rows), empty_as_null_(empty_as_null) {
     scratch_ = AllocSetContextCreate(CurrentMemoryContext, "pgberth rows", ALLOCSET_DEFAULT_SIZES);
   }
 
@@ -105,7 +84,7 @@ class IntoRows : public berth::Answers {
   virtual int put_head(int target, int command, Datum* values) const = 0;
 
  private:
-  const Rows& rows_;
+  const berth::Rows& rows_;
   bool empty_as_null_;
   MemoryContext scratch_;
 
@@ -149,7 +128,8 @@ class IntoNumbered final : public IntoRows {
 // For berth.ask: by name.
 class IntoNamed final : public IntoRows {
  public:
-  IntoNamed(const Rows& rows, bool empty_as_null, const berth::Registrations& brokers, const char* const* commands)
+  IntoNamed(const berth::Rows& rows, bool empty_as_null, const berth::Registrations& brokers,
+            const char* const* commands)
       : IntoRows(rows, empty_as_null), brokers_(brokers), commands_(commands) {}
 
  private:
@@ -185,6 +165,23 @@ berth::Target* room_for_targets(int count) {
   return static_cast<berth::Target*>(palloc(sizeof(berth::Target) * static_cast<Size>(count + 1)));
 }
 
+// Puts those who can be asked into the question: all, or only the broker of that id or name.
+berth::Registrations whom_to_ask(berth::Question& question, const char* wanted) {
+  berth::Registrations brokers = berth::find_registrations(setting_text());
+  if (wanted) brokers = only(brokers, wanted);
+  if (brokers.count == 0 && RecoveryInProgress()) {
+    ereport(WARNING, (errmsg("brokers cannot register themselves on a hot standby"),
+                      errhint("Name their consoles in the setting berth.brokers.")));
+  }
+  berth::Target* targets = room_for_targets(brokers.count);
+  for (int i = 0; i < brokers.count; i++) {
+    targets[i] = {brokers.all[i].name, brokers.all[i].console, brokers.all[i].secret};
+  }
+  question.targets = targets;
+  question.target_count = brokers.count;
+  return brokers;
+}
+
 // A question of commands[], required and timeout_ms.
 berth::Question question_of(ArrayType* commands, int required, int timeout_ms) {
   berth::Question question;
@@ -200,6 +197,22 @@ berth::Question question_of(ArrayType* commands, int required, int timeout_ms) {
 }
 
 }  // namespace
+
+berth::Rows berth::begin_rows(FunctionCallInfo fcinfo) {
+  ReturnSetInfo* info = reinterpret_cast<ReturnSetInfo*>(fcinfo->resultinfo);
+  if (!info || !IsA(info, ReturnSetInfo) || !(info->allowedModes & SFRM_Materialize)) {
+    ereport(ERROR, (errcode(ERRCODE_FEATURE_NOT_SUPPORTED), errmsg("a set is not accepted here")));
+  }
+  Rows rows;
+  const MemoryContext before = MemoryContextSwitchTo(info->econtext->ecxt_per_query_memory);
+  if (get_call_result_type(fcinfo, nullptr, &rows.columns) != TYPEFUNC_COMPOSITE) elog(ERROR, "not a row type");
+  rows.store = tuplestore_begin_heap((info->allowedModes & SFRM_Materialize_Random) != 0, false, work_mem);
+  info->returnMode = SFRM_Materialize;
+  info->setResult = rows.store;
+  info->setDesc = rows.columns;
+  MemoryContextSwitchTo(before);
+  return rows;
+}
 
 extern "C" {
 
@@ -244,7 +257,7 @@ Datum pgberth_exchange_0_1(PG_FUNCTION_ARGS) {
   berth::Question question = question_of(PG_GETARG_ARRAYTYPE_P(3), PG_GETARG_INT32(4), PG_GETARG_INT32(5));
   question.targets = targets;
   question.target_count = names;
-  const Rows rows = begin_rows(fcinfo);
+  const berth::Rows rows = berth::begin_rows(fcinfo);
   IntoNumbered answers(rows, PG_GETARG_BOOL(6));
   berth::ask(question, answers);
   return static_cast<Datum>(0);
@@ -256,28 +269,35 @@ Datum pgberth_ask_0_1(PG_FUNCTION_ARGS) {
     if (PG_ARGISNULL(i))
       ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("only_broker alone may be null")));
   }
-  const Rows rows = begin_rows(fcinfo);
+  const berth::Rows rows = berth::begin_rows(fcinfo);
   berth::Question question = question_of(PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_INT32(1), PG_GETARG_INT32(2));
-  berth::Registrations brokers = berth::find_registrations(setting_text());
-  if (!PG_ARGISNULL(4)) brokers = only(brokers, TextDatumGetCString(PG_GETARG_DATUM(4)));
-  if (brokers.count == 0 && RecoveryInProgress()) {
-    ereport(WARNING, (errmsg("brokers cannot register themselves on a hot standby"),
-                      errhint("Name their consoles in the setting berth.brokers.")));
-  }
-  berth::Target* targets = room_for_targets(brokers.count);
-  for (int i = 0; i < brokers.count; i++) {
-    targets[i] = {brokers.all[i].name, brokers.all[i].console, brokers.all[i].secret};
-  }
-  question.targets = targets;
-  question.target_count = brokers.count;
+  const char* wanted = PG_ARGISNULL(4) ? nullptr : TextDatumGetCString(PG_GETARG_DATUM(4));
+  const berth::Registrations brokers = whom_to_ask(question, wanted);
   IntoNamed answers(rows, PG_GETARG_BOOL(3), brokers, question.commands);
+  berth::ask(question, answers);
+  return static_cast<Datum>(0);
+}
+
+// berth.rows_of(command): see typed_rows.h.
+Datum pgberth_rows_of_0_1(PG_FUNCTION_ARGS) {
+  const char* command = TextDatumGetCString(PG_GETARG_DATUM(0));
+  if (!berth::is_show(command)) {
+    ereport(ERROR, (errcode(ERRCODE_INSUFFICIENT_PRIVILEGE), errmsg("only SHOW and the name of a table")));
+  }
+  const berth::Rows rows = berth::begin_rows(fcinfo);
+  berth::Question question;
+  question.commands = &command;
+  question.command_count = question.required = 1;
+  question.timeout_ms = setting_timeout_ms;
+  const berth::Registrations brokers = whom_to_ask(question, nullptr);
+  berth::TypedRows answers(rows, brokers, command);
   berth::ask(question, answers);
   return static_cast<Datum>(0);
 }
 
 // berth.targets(): see targets.h.
 Datum pgberth_targets_0_1(PG_FUNCTION_ARGS) {
-  const Rows rows = begin_rows(fcinfo);
+  const berth::Rows rows = berth::begin_rows(fcinfo);
   const berth::Registrations brokers = berth::find_registrations(setting_text());
   for (int i = 0; i < brokers.count; i++) {
     const berth::Registration& broker = brokers.all[i];

@@ -9,8 +9,11 @@ extern "C" {
 
 #include "access/xact.h"
 #include "fmgr.h"
+#include "access/table.h"
+#include "access/tableam.h"
 #include "access/xlog.h"
-#include "executor/spi.h"
+#include "catalog/namespace.h"
+#include "executor/tuptable.h"
 #include "funcapi.h"
 #include "mb/pg_wchar.h"
 #include "miscadmin.h"
@@ -18,13 +21,21 @@ extern "C" {
 #include "portability/instr_time.h"
 #include "storage/fd.h"
 #include "storage/latch.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
 #include "catalog/pg_type.h"
+#include "catalog/pg_authid.h"
+#include "utils/acl.h"
 #include "utils/array.h"
+#include "utils/backend_status.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 #include "utils/resowner.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 #include "utils/tuplestore.h"
 #if PG_VERSION_NUM >= 180000
@@ -47,6 +58,27 @@ inline WaitEventSet* create_wait_set(int events) {
 #else
   return CreateWaitEventSet(CurrentMemoryContext, events);
 #endif
+}
+
+// Whether the backend of that process, with that start (of pg_stat_activity), lives. Its entry is looked at in place:
+// to ask for one of them PostgreSQL would copy all.
+inline bool backend_lives(int pid, TimestampTz started) {
+  const PGPROC* process = BackendPidGetProc(pid);
+  if (!process || !MyBEEntry) return false;
+#if PG_VERSION_NUM >= 170000
+  volatile PgBackendStatus* entry = MyBEEntry + (GetNumberFromPGProc(process) - MyProcNumber);
+#else
+  if (process->backendId == InvalidBackendId) return false;
+  volatile PgBackendStatus* entry = MyBEEntry + (process->backendId - MyBackendId);
+#endif
+  for (;;) {
+    int before, after;
+    pgstat_begin_read_activity(entry, before);
+    const bool same = entry->st_procpid == pid && entry->st_proc_start_timestamp == started;
+    pgstat_end_read_activity(entry, after);
+    if (pgstat_read_activity_complete(before, after)) return same;
+    CHECK_FOR_INTERRUPTS();
+  }
 }
 
 // The elements of a text[] as C strings, nullptr for NULL. In the current memory context.

@@ -8,15 +8,20 @@ namespace berth {
 
 namespace {
 
-// A registration counts while the backend that made it lives. Names and operators are written out: it is planned once
-// for each backend, whatever the caller's search_path.
-constexpr const char* kRegistered =
-    "SELECT r.id, r.name, r.version, r.console, r.secret, r.started_at, r.backend_pid, r.last_heartbeat"
-    "  FROM berth.broker_registration r"
-    "  JOIN LATERAL pg_catalog.pg_stat_get_activity(r.backend_pid) a"
-    "    ON a.backend_start OPERATOR(pg_catalog.=) r.backend_start"
-    " ORDER BY r.name, r.id";
-SPIPlanPtr registered_plan = nullptr;
+// The columns of berth.broker_registration.
+enum Column {
+  kId,
+  kName,
+  kVersion,
+  kConsole,
+  kSecret,
+  kStartedAt,
+  kBackendPid,
+  kBackendStart,
+  kRegisteredAt,
+  kLastHeartbeat,
+  kColumns
+};
 
 // Host and port of a connection string, as host:port; nullptr if it is none. It names a broker that is known by its
 // address only.
@@ -34,54 +39,65 @@ const char* address_of(const char* conninfo) {
   return text;
 }
 
-const char* text_at(HeapTuple row, TupleDesc columns, int column) {
-  bool null = false;
-  const Datum value = SPI_getbinval(row, columns, column, &null);
-  return null ? nullptr : TextDatumGetCString(value);
-}
-
-void read(HeapTuple row, TupleDesc columns, Registration& broker) {
-  bool null = false;
-  broker.id = text_at(row, columns, 1);
-  broker.name = text_at(row, columns, 2);
-  broker.version = text_at(row, columns, 3);
-  broker.console = text_at(row, columns, 4);
-  broker.secret = text_at(row, columns, 5);
-  broker.registered = true;
-  broker.started_at = DatumGetTimestampTz(SPI_getbinval(row, columns, 6, &null));
-  broker.has_started_at = !null;
-  broker.link_pid = DatumGetInt32(SPI_getbinval(row, columns, 7, &null));
-  broker.last_heartbeat = DatumGetTimestampTz(SPI_getbinval(row, columns, 8, &null));
-}
-
 Registration* room_for(int count) {
   Registration* all = static_cast<Registration*>(palloc(sizeof(Registration) * static_cast<Size>(count + 1)));
   for (int i = 0; i <= count; i++) all[i] = Registration();
   return all;
 }
 
-// With room for `more`.
-Registrations registered(int more) {
-  Registrations found;
-  const MemoryContext here = CurrentMemoryContext;
-  if (SPI_connect() != SPI_OK_CONNECT) elog(ERROR, "SPI_connect failed");
-  if (!registered_plan) {
-    SPIPlanPtr plan = SPI_prepare(kRegistered, 0, nullptr);
-    if (!plan || SPI_keepplan(plan) != 0) elog(ERROR, "SPI_prepare failed");
-    registered_plan = plan;
+void read(const Datum* values, const bool* nulls, Registration& broker) {
+  broker.id = TextDatumGetCString(values[kId]);
+  broker.name = TextDatumGetCString(values[kName]);
+  broker.version = TextDatumGetCString(values[kVersion]);
+  broker.console = TextDatumGetCString(values[kConsole]);
+  broker.secret = TextDatumGetCString(values[kSecret]);
+  broker.registered = true;
+  broker.has_started_at = !nulls[kStartedAt];
+  if (broker.has_started_at) broker.started_at = DatumGetTimestampTz(values[kStartedAt]);
+  broker.link_pid = DatumGetInt32(values[kBackendPid]);
+  broker.last_heartbeat = DatumGetTimestampTz(values[kLastHeartbeat]);
+}
+
+bool before(const Registration& one, const Registration& other) {
+  const int order = strcmp(one.name, other.name);
+  return order < 0 || (order == 0 && strcmp(one.id, other.id) < 0);
+}
+
+// Puts a registration into its place, by name.
+void insert(Registrations& found, int& room, const Registration& broker) {
+  if (found.count == room) {
+    Registration* more = room_for(2 * room);
+    for (int i = 0; i < room; i++) more[i] = found.all[i];
+    found.all = more;
+    room *= 2;
   }
-  // Not read-only: it sees what this transaction has done.
-  if (SPI_execute_plan(registered_plan, nullptr, nullptr, false, 0) != SPI_OK_SELECT) {
-    elog(ERROR, "SPI_execute_plan failed");
+  int at = found.count++;
+  for (; at > 0 && before(broker, found.all[at - 1]); at--) found.all[at] = found.all[at - 1];
+  found.all[at] = broker;
+}
+
+// A registration counts while the backend that made it lives. The table is read without a query, since every view
+// pays for it; who may call is decided by the rights on the functions.
+Registrations registered() {
+  int room = 8;
+  Registrations found = {room_for(room), 0};
+  const Oid schema = get_namespace_oid("berth", false);
+  const Oid table = get_relname_relid("broker_registration", schema);
+  if (!OidIsValid(table)) elog(ERROR, "berth.broker_registration is not there");
+  const Relation relation = table_open(table, AccessShareLock);
+  const TableScanDesc scan = table_beginscan(relation, GetActiveSnapshot(), 0, nullptr);
+  TupleTableSlot* slot = table_slot_create(relation, nullptr);
+  while (table_scan_getnextslot(scan, ForwardScanDirection, slot)) {
+    slot_getsomeattrs(slot, kColumns);
+    const int pid = DatumGetInt32(slot->tts_values[kBackendPid]);
+    if (!backend_lives(pid, DatumGetTimestampTz(slot->tts_values[kBackendStart]))) continue;
+    Registration broker;
+    read(slot->tts_values, slot->tts_isnull, broker);
+    insert(found, room, broker);
   }
-  MemoryContextSwitchTo(here);
-  const int count = static_cast<int>(SPI_processed);
-  found.all = room_for(count + more);
-  for (; found.count < count; found.count++) {
-    read(SPI_tuptable->vals[found.count], SPI_tuptable->tupdesc, found.all[found.count]);
-  }
-  SPI_finish();
-  MemoryContextSwitchTo(here);
+  ExecDropSingleTupleTableSlot(slot);
+  table_endscan(scan);
+  table_close(relation, AccessShareLock);
   return found;
 }
 
@@ -103,15 +119,15 @@ const char* trimmed(char* text) {
 }  // namespace
 
 Registrations find_registrations(const char* setting) {
+  Registrations found = {room_for(1), 0};
+  if (!RecoveryInProgress()) found = registered();  // an unlogged table cannot even be read there
+  if (!*setting) return found;
   int entries = 1;
   for (const char* at = setting; *at; at++) entries += *at == ';';
-  Registrations found;
-  if (RecoveryInProgress()) {
-    found.all = room_for(entries);  // an unlogged table cannot even be read there
-  } else {
-    found = registered(entries);
-  }
   const int registered_count = found.count;
+  Registration* all = room_for(registered_count + entries);
+  for (int i = 0; i < registered_count; i++) all[i] = found.all[i];
+  found.all = all;
   char* rest = pstrdup(setting);
   for (char* entry = strtok_r(rest, ";", &rest); entry; entry = strtok_r(nullptr, ";", &rest)) {
     const char* conninfo = trimmed(entry);

@@ -155,6 +155,13 @@ COMMENT ON FUNCTION berth.show(pg_catalog.text[], pg_catalog.text[]) IS
   'Rows of SHOW commands of all brokers, each broker asked over one connection; empty values are null. An older broker '
   'may not know the optional ones: they are missing then, without a warning';
 
+-- What the views over one table are made of: everything in C.
+CREATE FUNCTION berth.rows_of(command pg_catalog.text) RETURNS SETOF pg_catalog.record
+LANGUAGE c STRICT VOLATILE ROWS 100 AS 'MODULE_PATHNAME', 'pgberth_rows_of_0_1';
+COMMENT ON FUNCTION berth.rows_of(pg_catalog.text) IS
+  'Rows of one SHOW command of all brokers, as far as the caller may see them, with the columns that are listed: broker, and the '
+  'console''s by name, null where it has none or it is empty';
+
 CREATE FUNCTION berth.console(command pg_catalog.text, timeout_ms pg_catalog.int4 DEFAULT 1000)
 RETURNS TABLE (broker_id pg_catalog.text, broker_name pg_catalog.text, "row" pg_catalog.jsonb)
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
@@ -213,12 +220,11 @@ CREATE VIEW berth.brokers AS
        link text);
 
 CREATE VIEW berth.pools AS
-  SELECT s.broker, r.database, r."user" AS usename, r.pool_mode, r.cl_active, r.cl_waiting, r.cl_active_cancel_req AS cl_cancel,
+  SELECT r.broker, r.database, r."user" AS usename, r.pool_mode, r.cl_active, r.cl_waiting, r.cl_active_cancel_req AS cl_cancel,
          r.sv_active, r.sv_idle, r.sv_used, r.sv_tested, r.sv_login, r.sv_active_cancel AS sv_cancel, r.sv_being_canceled,
-         pg_catalog.make_interval(secs => r.maxwait) + r.maxwait_us * interval '1 microsecond' AS maxwait
-    FROM berth.show('{SHOW POOLS}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r
-      (database text, "user" text, cl_active int8, cl_waiting int8, cl_active_cancel_req int8, sv_active int8,
+         r.maxwait * interval '1 second' + r.maxwait_us * interval '1 microsecond' AS maxwait
+    FROM berth.rows_of('SHOW POOLS') r
+      (broker text, database text, "user" text, cl_active int8, cl_waiting int8, cl_active_cancel_req int8, sv_active int8,
        sv_active_cancel int8, sv_being_canceled int8, sv_idle int8, sv_used int8, sv_tested int8, sv_login int8, maxwait int8,
        maxwait_us int8, pool_mode text)
    WHERE r.database <> 'pgbouncer';
@@ -272,19 +278,18 @@ CREATE VIEW berth.servers AS
    WHERE t.command = 'SHOW SERVERS';
 
 CREATE VIEW berth.databases AS
-  SELECT s.broker, r.name AS database, r.host, r.port, r.database AS datname, r.force_user, r.pool_size, r.min_pool_size,
+  SELECT r.broker, r.name AS database, r.host, r.port, r.database AS datname, r.force_user, r.pool_size, r.min_pool_size,
          r.reserve_pool_size, r.pool_mode, r.max_connections, r.current_connections, r.max_client_connections,
          r.current_client_connections, pg_catalog.make_interval(secs => r.server_lifetime) AS server_lifetime,
          r.load_balance_hosts, r.paused <> 0 AS paused, r.disabled <> 0 AS disabled
-    FROM berth.show('{SHOW DATABASES}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r
-      (name text, host text, port int4, database text, force_user text, pool_size int8, min_pool_size int8,
+    FROM berth.rows_of('SHOW DATABASES') r
+      (broker text, name text, host text, port int4, database text, force_user text, pool_size int8, min_pool_size int8,
        reserve_pool_size int8, server_lifetime int8, pool_mode text, load_balance_hosts text, max_connections int8,
        current_connections int8, max_client_connections int8, current_client_connections int8, paused int4, disabled int4)
    WHERE r.name <> 'pgbouncer';
 
 CREATE VIEW berth.stats AS
-  SELECT s.broker, r.database, r.total_xact_count AS xact_count, r.total_query_count AS query_count,
+  SELECT r.broker, r.database, r.total_xact_count AS xact_count, r.total_query_count AS query_count,
          r.total_server_assignment_count AS server_assignment_count, r.total_received AS bytes_received,
          r.total_sent AS bytes_sent, r.total_xact_time * interval '1 microsecond' AS xact_time,
          r.total_query_time * interval '1 microsecond' AS query_time,
@@ -295,39 +300,36 @@ CREATE VIEW berth.stats AS
          r.avg_sent AS bytes_sent_per_second, r.avg_xact_time * interval '1 microsecond' AS avg_xact_time,
          r.avg_query_time * interval '1 microsecond' AS avg_query_time,
          r.avg_wait_time * interval '1 microsecond' AS avg_wait_time
-    FROM berth.show('{SHOW STATS}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r
-      (database text, total_server_assignment_count int8, total_xact_count int8, total_query_count int8, total_received int8,
-       total_sent int8, total_xact_time int8, total_query_time int8, total_wait_time int8, total_client_parse_count int8,
+    FROM berth.rows_of('SHOW STATS') r
+      (broker text, database text, total_server_assignment_count int8, total_xact_count int8, total_query_count int8,
+       total_received int8, total_sent int8, total_xact_time int8, total_query_time int8, total_wait_time int8, total_client_parse_count int8,
        total_server_parse_count int8, total_bind_count int8, total_client_login_count int8, avg_xact_count int8,
        avg_query_count int8, avg_recv int8, avg_sent int8, avg_xact_time int8, avg_query_time int8, avg_wait_time int8)
    WHERE r.database <> 'pgbouncer';
 
 CREATE VIEW berth.latency AS
-  SELECT s.broker, r.database, r."user" AS usename, r.kind, r.count, r.sum_us * interval '1 microsecond' AS total,
+  SELECT r.broker, r.database, r."user" AS usename, r.kind, r.count, r.sum_us * interval '1 microsecond' AS total,
          r.sum_us * interval '1 microsecond' / NULLIF(r.count, 0) AS mean, r.p50_us * interval '1 microsecond' AS p50,
          r.p95_us * interval '1 microsecond' AS p95, r.p99_us * interval '1 microsecond' AS p99,
          r.p999_us * interval '1 microsecond' AS p999, r.max_us * interval '1 microsecond' AS max
-    FROM berth.show('{SHOW LATENCY}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r
-      (database text, "user" text, kind text, count int8, sum_us int8, p50_us int8, p95_us int8, p99_us int8, p999_us int8,
-       max_us int8);
+    FROM berth.rows_of('SHOW LATENCY') r
+      (broker text, database text, "user" text, kind text, count int8, sum_us int8, p50_us int8, p95_us int8, p99_us int8,
+       p999_us int8, max_us int8);
 
 CREATE VIEW berth.errors AS
-  SELECT s.broker, r.database, r."user" AS usename, r.source, r.sqlstate, r.count
-    FROM berth.show('{SHOW ERRORS}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r
-      (database text, "user" text, source text, sqlstate text, count int8);
+  SELECT r.broker, r.database, r."user" AS usename, r.source, r.sqlstate, r.count
+    FROM berth.rows_of('SHOW ERRORS') r
+      (broker text, database text, "user" text, source text, sqlstate text, count int8);
 
 CREATE VIEW berth.disconnects AS
-  SELECT s.broker, r.kind, r.reason, r.text, r.count
-    FROM berth.show('{SHOW DISCONNECTS}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r (kind text, reason text, text text, count int8);
+  SELECT r.broker, r.kind, r.reason, r.text, r.count
+    FROM berth.rows_of('SHOW DISCONNECTS') r
+      (broker text, kind text, reason text, text text, count int8);
 
 CREATE VIEW berth.settings AS
-  SELECT s.broker, r.key AS name, r.value AS setting, r."default" AS boot_val, r.changeable = 'yes' AS changeable
-    FROM berth.show('{SHOW CONFIG}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r (key text, value text, "default" text, changeable text);
+  SELECT r.broker, r.key AS name, r.value AS setting, r."default" AS boot_val, r.changeable = 'yes' AS changeable
+    FROM berth.rows_of('SHOW CONFIG') r
+      (broker text, key text, value text, "default" text, changeable text);
 
 -- A broker may serve other servers too, whose process ids may be the same as ours. A backend is a broker's if the database
 -- and the role agree, and the port of the connection or, where something in between has changed it, the time; and never if
@@ -393,20 +395,19 @@ CREATE VIEW berth.blocking AS
    WHERE b.wait_event_type = 'Lock';
 
 CREATE VIEW berth.backend_history AS
-  SELECT s.broker, r.server_pid AS pid, r.server_id, r.database, r."user" AS usename, r.client_id,
+  SELECT r.broker, r.server_pid AS pid, r.server_id, r.database, r."user" AS usename, r.client_id,
          berth.to_inet(r.client_addr) AS client_addr, r.client_port, r.application_name, r.linked_at, r.released_at,
          r.transactions AS xact_count, r.queries AS query_count
-    FROM berth.show('{SHOW SERVER_HISTORY}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r
-      (server_pid int4, server_id int8, database text, "user" text, client_id int8, client_addr text, client_port int4,
-       application_name text, linked_at timestamptz, released_at timestamptz, transactions int8, queries int8);
+    FROM berth.rows_of('SHOW SERVER_HISTORY') r
+      (broker text, server_pid int4, server_id int8, database text, "user" text, client_id int8, client_addr text,
+       client_port int4, application_name text, linked_at timestamptz, released_at timestamptz, transactions int8, queries int8);
 
 CREATE VIEW berth.queue AS
-  SELECT s.broker, r.database, r."user" AS usename, r.position, r.client_id, berth.to_inet(r.client_addr) AS client_addr,
+  SELECT r.broker, r.database, r."user" AS usename, r.position, r.client_id, berth.to_inet(r.client_addr) AS client_addr,
          r.application_name, r.waiting_us * interval '1 microsecond' AS waiting
-    FROM berth.show('{SHOW QUEUE}') s
-    CROSS JOIN LATERAL pg_catalog.jsonb_to_record(s."row") r
-      (client_id int8, database text, "user" text, client_addr text, application_name text, waiting_us int8, "position" int8);
+    FROM berth.rows_of('SHOW QUEUE') r
+      (broker text, client_id int8, database text, "user" text, client_addr text, application_name text,
+       waiting_us int8, "position" int8);
 
 -- Advice ----------------------------------------------------------------------------------------------------------------
 
@@ -626,8 +627,8 @@ CREATE FUNCTION berth.grant_access(role pg_catalog.regrole, level pg_catalog.tex
 LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   functions text := CASE level
-    WHEN 'read' THEN 'berth.show(text[], text[]), berth.console(text, int4), berth.broker_states(), berth.findings(jsonb),
-                      berth.facts()'
+    WHEN 'read' THEN 'berth.show(text[], text[]), berth.rows_of(text), berth.console(text, int4), berth.broker_states(),
+                      berth.findings(jsonb), berth.facts()'
     WHEN 'control' THEN 'berth.pause(text, interval), berth.resume(text), berth.reconnect(text), berth.reload(),
                          berth.kill_client(text, int8)'
     WHEN 'broker' THEN 'berth.register_broker(text, text, text, text, text, timestamptz), berth.heartbeat(text),

@@ -5,6 +5,7 @@ CREATE FUNCTION berth.access_objects(level pg_catalog.text) RETURNS TABLE (kind 
 LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
   SELECT o.kind, o.object FROM (VALUES
     ('read', 'FUNCTION', 'berth.show(text[], text[])'),
+    ('read', 'FUNCTION', 'berth.rows_of(text)'),
     ('read', 'FUNCTION', 'berth.console(text, int4)'),
     ('read', 'FUNCTION', 'berth.broker_states()'),
     ('read', 'FUNCTION', 'berth.findings(jsonb)'),
@@ -148,8 +149,28 @@ COMMENT ON FUNCTION berth.grant_access(pg_catalog.regrole, pg_catalog.text) IS
   'Gives a role the views and the history (read: its own rows, all of them with pg_read_all_stats), these and control of the brokers '
   '(control), what a broker''s link needs (broker), what migration scripts need (runner), or all of it with repair and policy (admin)';
 
-REVOKE ALL ON ALL TABLES IN SCHEMA berth FROM PUBLIC;
-REVOKE ALL ON ALL FUNCTIONS IN SCHEMA berth FROM PUBLIC;
-REVOKE ALL ON ALL PROCEDURES IN SCHEMA berth FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION berth.version(), berth.to_inet(pg_catalog.text) TO PUBLIC;
-SELECT berth.grant_access('pg_read_all_stats', 'read');
+-- Only what is new: whatever rights an object of 0.1.0 has when an update gives or takes one would all become the extension's own,
+-- and a dump would leave out those that a DBA has granted.
+DO $$
+DECLARE
+  object record;
+BEGIN
+  FOR object IN
+    SELECT 'ROUTINE' AS kind, p.oid::pg_catalog.regprocedure::text AS name, 'EXECUTE' AS what,
+           EXISTS (SELECT FROM berth.access_objects('read') o
+                    WHERE CASE WHEN o.kind <> 'TABLE' THEN o.object::pg_catalog.regprocedure END = p.oid) AS readable
+      FROM pg_catalog.pg_proc p WHERE p.pronamespace = 'berth'::pg_catalog.regnamespace AND p.proacl IS NULL
+    UNION ALL
+    SELECT 'TABLE', c.oid::pg_catalog.regclass::text, 'SELECT',
+           EXISTS (SELECT FROM berth.access_objects('read') o
+                   CROSS JOIN LATERAL pg_catalog.unnest(pg_catalog.string_to_array(o.object, ', ')) name
+                    WHERE CASE WHEN o.kind = 'TABLE' THEN name::pg_catalog.regclass END = c.oid)
+      FROM pg_catalog.pg_class c
+     WHERE c.relnamespace = 'berth'::pg_catalog.regnamespace AND c.relacl IS NULL AND c.relkind IN ('r', 'p', 'v', 'm')
+  LOOP
+    EXECUTE pg_catalog.format('REVOKE ALL ON %s %s FROM PUBLIC', object.kind, object.name);
+    IF object.readable THEN
+      EXECUTE pg_catalog.format('GRANT %s ON %s %s TO pg_read_all_stats', object.what, object.kind, object.name);
+    END IF;
+  END LOOP;
+END $$;

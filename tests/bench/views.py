@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """What the extension's views cost, beside a bare program that asks the console the same (views.cc).
 
-    tests/bench/views.py [ROUNDS]
+    tests/bench/views.py [--anywhere] [ROUNDS]
 
 A private PostgreSQL, a broker of this machine with its link, three clients. Every round asks by each way once, so that all have
 the same weather; medians and their ratios are printed. All processes run on one processor: how long an idle one takes to wake up
-differs from machine to machine and from call to call by more than what is measured here.
+differs from machine to machine and from call to call by more than what is measured here. --anywhere leaves them where the kernel
+puts them.
 """
 
 import os
@@ -51,8 +52,10 @@ def measure(place, rounds):
 
 
 def main():
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    if "--anywhere" not in sys.argv:
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    rounds = numbers[0] if numbers else 3000
     place = sql_tests.Place()
     try:
         with open("/proc/loadavg", encoding="ascii") as loadavg:

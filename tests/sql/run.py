@@ -54,6 +54,7 @@ import migration_resolve  # noqa: E402
 import migration_restore  # noqa: E402
 import migration_status  # noqa: E402
 import migration_verify  # noqa: E402
+import upgraded  # noqa: E402
 
 SECRET = "the link's secret"
 PASSWORDS = {"consoler": SECRET, "app": "app", "app2": "app2", "admin": "admin"}
@@ -401,9 +402,14 @@ def two_servers(place):
 
 def leaks(place):
     """Thousands of calls, interrupted ones among them, leave no memory, no descriptor and no connection."""
-    place.register("front")
+    # By a link of its own, whose login is cheap: ten thousand usual ones would take minutes on a busy machine.
+    place.sql("select berth.grant_access('app2', 'broker')")
+    broker = place.start_broker("linked", link="auto", link_user="app2")
+    system.eventually(lambda: place.sql("select from berth.targets()"), "the broker has registered itself")
     result = place.prove("leaks.sql")
-    left = place.brokers["front"].clients(user="consoler")
+    left = broker.clients(user="pgberth_link")
+    broker.stop()
+    place.brokers.pop("linked").remove()
     return add(result, (1, 0) if not left else fail(f"the console still has {left}"))
 
 
@@ -421,7 +427,7 @@ def restored(place):
 
 
 SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd, leaks,
-             restored, *migration_transactional.SCENARIOS,
+             restored, *upgraded.SCENARIOS, *migration_transactional.SCENARIOS,
              *migration_adopt.SCENARIOS,
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS,
