@@ -9,12 +9,15 @@ CREATE FUNCTION berth.without_secrets(statement pg_catalog.text) RETURNS pg_cata
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   blank CONSTANT text := '(\s|/\*.*?\*/|--[^\n]*\n)*';
-  kept text := regexp_replace($1, '(\w+://[^:/@\s'']*):[^@\s'']*@', '\1:***@', 'g');
+  kept text := CASE WHEN strpos($1, '://') = 0 THEN $1 ELSE regexp_replace($1, '(\w+://[^:/@\s'']*):[^@\s'']*@', '\1:***@', 'g') END;
   spots text[] := ARRAY['\mpassword\M' || blank || '([EN]|U&)?[''$=]', '\mconnection\M' || blank || '([EN]|U&)?[''$]'];
   spot text;
   found int4;
   cut int4 := 2147483647;
 BEGIN
+  IF kept !~* 'password|connection|options' THEN
+    RETURN kept;  -- as nearly all: a tool may send a file at once, and then this is asked for each statement of it
+  END IF;
   IF $1 ~* '\m(mapping|server|wrapper)\M' THEN
     spots := spots || ('\moptions\M' || blank || '\(');
   END IF;
@@ -29,16 +32,23 @@ COMMENT ON FUNCTION berth.without_secrets(pg_catalog.text) IS
 
 -- The migration that a statement of this session belongs to. The mark in a statement counts for the user of that run only.
 CREATE FUNCTION berth.ddl_run(statement pg_catalog.text) RETURNS pg_catalog.int8
-LANGUAGE sql STABLE SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(berth.current_run(),
-    (SELECT r.run_id FROM berth.migration_run r
-      WHERE r.mode = 'step' AND r.status = 'running' AND r.usename = session_user
-        AND r.run_id = ((regexp_match($1, '/\* berth run ([0-9]{1,18}) step [0-9]+ \*/'))[1])::int8),
-    (SELECT max(r.run_id) FROM berth.migration_run r
-      WHERE r.mode = 'step' AND r.status = 'running' AND r.usename = session_user AND r.pid = pg_backend_pid()
-        AND r.application_name IS NOT DISTINCT FROM current_setting('application_name')
-        AND (SELECT coalesce(r.backend_start = a.backend_start, true) FROM pg_stat_get_activity(pg_backend_pid()) a)))
-$$;
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  run int8 := berth.current_run();
+BEGIN
+  IF run IS NULL AND strpos($1, '/* berth run ') > 0 THEN
+    SELECT r.run_id INTO run FROM berth.migration_run r
+     WHERE r.mode = 'step' AND r.status = 'running' AND r.usename = session_user
+       AND r.run_id = ((regexp_match($1, '/\* berth run ([0-9]{1,18}) step [0-9]+ \*/'))[1])::int8;
+  END IF;
+  IF run IS NULL THEN
+    SELECT max(r.run_id) INTO run FROM berth.migration_run r
+     WHERE r.mode = 'step' AND r.status = 'running' AND r.usename = session_user AND r.pid = pg_backend_pid()
+       AND r.application_name IS NOT DISTINCT FROM current_setting('application_name')
+       AND (SELECT coalesce(r.backend_start = a.backend_start, true) FROM pg_stat_get_activity(pg_backend_pid()) a);
+  END IF;
+  RETURN run;
+END $$;
 COMMENT ON FUNCTION berth.ddl_run(pg_catalog.text) IS
   'Internal: the run that DDL is attributed to: of this transaction, by the mark in the statement, or of this session';
 
@@ -49,6 +59,16 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION berth.ddl_is_own(pg_catalog.text) IS 'Internal: whether DDL comes from a function of the extension, by its call stack';
 
+-- What the client sent, and of that no more than anybody would read: a dump may come as one text of many megabytes.
+CREATE FUNCTION berth.ddl_text() RETURNS pg_catalog.text
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  looked_at_max CONSTANT int4 := 100000;
+BEGIN
+  RETURN left(current_query(), looked_at_max);
+END $$;
+COMMENT ON FUNCTION berth.ddl_text() IS 'Internal: the statement at top level';
+
 -- Writes rows for what an event trigger was called for; the objects, in words, that no migration has to do with.
 CREATE FUNCTION berth.log_ddl(event pg_catalog.text, tag pg_catalog.text, context pg_catalog.text, rewritten pg_catalog.oid DEFAULT NULL)
 RETURNS pg_catalog.text
@@ -57,9 +77,9 @@ LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   text_max CONSTANT int4 := 10000;
   named_max CONSTANT int4 := 3;
-  text text := berth.without_secrets(current_query());
+  text text := berth.without_secrets(berth.ddl_text());
   sha text := encode(sha256(convert_to(text, 'UTF8')), 'hex');
-  run int8 := berth.ddl_run(current_query());
+  run int8 := berth.ddl_run(berth.ddl_text());
   own bool := berth.ddl_is_own($3);
   drift text[];
 BEGIN
@@ -147,8 +167,8 @@ DECLARE
   refused bool := false;
 BEGIN
   BEGIN
-    refused := TG_TAG IN ('CREATE INDEX', 'DROP INDEX', 'ALTER TABLE') AND current_query() ~* '\mconcurrently\M'
-           AND berth.policy('*', 'unattributed_ddl') = 'error' AND berth.ddl_run(current_query()) IS NULL;
+    refused := TG_TAG IN ('CREATE INDEX', 'DROP INDEX', 'ALTER TABLE') AND berth.ddl_text() ~* '\mconcurrently\M'
+           AND berth.policy('*', 'unattributed_ddl') = 'error' AND berth.ddl_run(berth.ddl_text()) IS NULL;
   EXCEPTION WHEN OTHERS OR query_canceled OR assert_failure THEN
     PERFORM berth.ddl_not_logged(SQLERRM, SQLSTATE);
   END;
@@ -187,7 +207,7 @@ DECLARE
 BEGIN
   BEGIN
     PERFORM berth.log_ddl(TG_EVENT, TG_TAG, '', pg_event_trigger_table_rewrite_oid());
-    SELECT c.oid, berth.policy(coalesce((SELECT r.scope FROM berth.migration_run r WHERE r.run_id = berth.ddl_run(current_query())), '*'),
+    SELECT c.oid, berth.policy(coalesce((SELECT r.scope FROM berth.migration_run r WHERE r.run_id = berth.ddl_run(berth.ddl_text())), '*'),
                                'table_rewrite') INTO rel, action
       FROM pg_class c WHERE c.oid = pg_event_trigger_table_rewrite_oid() AND c.relpersistence <> 't';
     reason := berth.rewrite_reason(pg_event_trigger_table_rewrite_reason());
@@ -268,7 +288,7 @@ COMMENT ON COLUMN berth.ddl.event IS 'ddl_command_end, sql_drop or table_rewrite
 COMMENT ON COLUMN berth.ddl.object_oid IS 'OID of the object';
 COMMENT ON COLUMN berth.ddl.statement IS
   'Text that the client sent, without secrets and up to 10000 characters; for members of pg_read_all_stats and of its role';
-COMMENT ON COLUMN berth.ddl.statement_sha IS 'SHA-256 of that text, of all of it, without secrets';
+COMMENT ON COLUMN berth.ddl.statement_sha IS 'SHA-256 of that text, up to 100000 characters, without secrets';
 COMMENT ON COLUMN berth.ddl.pid IS 'Process of the session';
 COMMENT ON COLUMN berth.ddl.xid IS 'Its transaction';
 
