@@ -21,7 +21,10 @@ LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_
            WHEN 'interrupted' THEN concat(CASE WHEN o.foreign_cluster THEN 'it ran in another cluster, or in the database that this one is a copy of'
                                           ELSE 'its client went away' END, coalesce(' at step ' || o.stalled, '')) END ||
          CASE WHEN o.now = 'running' THEN NULL
-              WHEN o.mode = 'tx' THEN '; apply it again' ELSE format('; start it again, which resumes it, or resolve run %s', o.run_id) END
+              WHEN o.mode = 'tx' THEN '; apply it again'
+              WHEN o.tool = 'golang-migrate' THEN '; its table stays dirty: put right what it left, then "migrate force"'
+              WHEN o.tool = 'flyway' THEN '; put right what it left, then "flyway repair"'
+              ELSE format('; start it again, which resumes it, or resolve run %s', o.run_id) END
     FROM (SELECT r.*, r.cluster <> berth.cluster() AS foreign_cluster, berth.stalled_step(r.run_id) AS stalled,
                  CASE WHEN r.status = 'running' AND (r.cluster <> berth.cluster() OR (r.mode = 'step' AND NOT EXISTS
                         (SELECT FROM berth.migration_lease l WHERE l.run_id = r.run_id AND berth.lease_is_live(l))))

@@ -114,6 +114,8 @@ def adopt_golang_migrate(place):
     def on_failed():
         _, wrong = check(
             ("dirty is interrupted, once nobody is at it", states(), [["1", "applied"], ["2", "applied"], ["3", "interrupted"]]),
+            ("and says what to do", place.sql("select problem from berth.migration_status() where version = '3'", database),
+             [['its client went away; its table stays dirty: put right what it left, then "migrate force"']]),
             ("and stops others", [e.sqlstate for e in wire.errors(other.query("begin; select berth.migrate_once('4'); rollback"))],
              ["MG008"]))
         return ["failed"] * wrong
@@ -137,8 +139,10 @@ def adopt_flyway(place):
     database = place.fresh("adopted")
 
     def on_failed():
-        _, wrong = check(("the failure is seen", place.sql("select version, state, problem is not null from berth.migration_status() "
-                                                           "where version = '3'", database), [["3", "failed", "t"]]))
+        _, wrong = check(("the failure is seen", place.sql("select state, problem from berth.migration_status() where version = '3'",
+                                                           database),
+                          [["failed", "failed flyway recorded a failure; its log has the error; "
+                            'put right what it left, then "flyway repair"']]))
         return ["failed"] * wrong
 
     wrong = replay(place, "flyway", database, on_failed=on_failed)
