@@ -1,6 +1,6 @@
 """Status of migrations: what is applied, pending, running, and whether an application may start."""
 
-import time
+from pathlib import Path
 
 from harness import system, wire
 
@@ -12,6 +12,11 @@ MANY = 10000
 def status(place):
     """Each state and problem, the exit code, assert_ready, the plan, the views, and who may ask."""
     return place.prove("migration_status.sql", database=place.fresh("status"))
+
+
+def processor_ms(pid):
+    """How long a process has been on a processor: what a busy machine lets it wait for does not count."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[0]) / 1e6
 
 
 def many(place):
@@ -30,10 +35,10 @@ def many(place):
                           "select berth.assert_ready('10000', '10000', app => '1')"):
             times = []
             for _ in range(5):
-                started = time.monotonic()
+                started = processor_ms(session.pid)
                 session.query(statement)
-                times.append(time.monotonic() - started)
-            print(f"  {MANY} versions: {min(times) * 1000:5.1f} ms  {statement}")
+                times.append(processor_ms(session.pid) - started)
+            print(f"  {MANY} versions: {min(times):5.1f} ms of a processor  {statement}")
     return place.prove("migration_many.sql", database=database)
 
 
