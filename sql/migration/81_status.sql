@@ -97,7 +97,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, p
                 nullif(concat_ws('; ', CASE WHEN k.checksum_ok IS FALSE THEN 'the checksum of the plan is another one than that of what was applied' END,
                   k.by_hand, CASE WHEN k.had = 'expanded' THEN 'expanded, and not contracted yet' END,
                   CASE WHEN k.attempted IN ('failed', 'interrupted') THEN 'a later attempt ' || k.attempt END), '') END
-    FROM known k ORDER BY CASE WHEN $1 IS NULL THEN k.scope END COLLATE "C", k.sort_key
+    FROM known k
+   ORDER BY (CASE WHEN $1 IS NULL THEN k.scope || E'\x01' || k.sort_key ELSE k.sort_key END) COLLATE "C"  -- one key sorts faster than two
 $$;
 COMMENT ON FUNCTION berth.migration_status(pg_catalog.text) IS
   'A row for each version that is planned, applied or was tried, in order: applied, pending, running, failed, interrupted, skipped or '

@@ -119,6 +119,15 @@ def restore(place):
         noticed = place.sql("select count(*) > 0 from noticed where tag = 'CREATE EXTENSION'", "with_triggers")
         result = add(result, add(check(("theirs see it", noticed, [["t"]])), same(place, "with_triggers")))
 
+        # A database that has a log of its own takes nothing in, until the extension is dropped there.
+        place.fresh("logging")
+        place.sql("select berth.enable_ddl_log(); create table its_own (id int)", "logging")
+        tool(place, "psql", "-q", "-d", "logging", stdin=plain, strict=False)
+        collided = place.sql(HISTORY, "logging") != place.sql(HISTORY, ORIGIN)
+        place.sql("drop extension pgberth cascade; drop extension pgtap; drop table orders", "logging")
+        tool(place, "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", "logging", stdin=plain)
+        result = add(result, add(check(("rows of its own collide", collided, True)), same(place, "logging")))
+
         # Without data there is no history, and nothing is in the way of a new one.
         tool(place, "psql", "-q", "-v", "ON_ERROR_STOP=1", "-d", "tables_only", stdin=tool(place, "pg_dump", "-s", ORIGIN))
         result = add(result, check(
