@@ -48,6 +48,7 @@ import migration_adopt  # noqa: E402
 import migration_backfill  # noqa: E402
 import migration_ddl  # noqa: E402
 import migration_locks  # noqa: E402
+import migration_ports  # noqa: E402
 import migration_steps  # noqa: E402
 import migration_transactional  # noqa: E402
 import migration_resolve  # noqa: E402
@@ -83,9 +84,9 @@ class Place:
         self.sql("insert into account values (1, 10)")
         self.sql("grant all on account to public")
 
-    def start_broker(self, name, **settings):
+    def start_broker(self, name, databases=None, **settings):
         settings = {"auth_type": "scram-sha-256", "admin_users": "admin, consoler", "default_pool_size": 2, "job_name": "sql", **settings}
-        self.brokers[name] = brokers.Broker(self.postgres, self.binary, settings, userlist=PASSWORDS).start()
+        self.brokers[name] = brokers.Broker(self.postgres, self.binary, settings, databases, userlist=PASSWORDS).start()
         return self.brokers[name]
 
     def sql(self, text, database=DATABASE, user="postgres"):
@@ -431,7 +432,7 @@ SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secr
              *migration_adopt.SCENARIOS,
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS,
-             *migration_steps.SCENARIOS, *migration_backfill.SCENARIOS,
+             *migration_steps.SCENARIOS, *migration_backfill.SCENARIOS, *migration_ports.SCENARIOS,
              *migration_verify.SCENARIOS,
              *migration_status.SCENARIOS,
              *migration_resolve.SCENARIOS,
