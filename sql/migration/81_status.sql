@@ -34,12 +34,17 @@ LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_
 $$;
 COMMENT ON FUNCTION berth.open_runs(pg_catalog.text) IS 'Internal: runs that did not end, and what is the matter with them';
 
--- All in one pass over the tables: no function is called for each row, which would take ten times the time of the rest.
-CREATE FUNCTION berth.migration_status(scope pg_catalog.text DEFAULT 'default')
-RETURNS TABLE (scope pg_catalog.text, version pg_catalog.text, state pg_catalog.text, kind pg_catalog.text,
-               applied_at pg_catalog.timestamptz, "by" pg_catalog.name, duration pg_catalog.interval, checksum_ok pg_catalog.bool,
-               problem pg_catalog.text)
-LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
+-- All in one pass over the tables: no function is called for each row, which would take ten times the time of the rest. PL/pgSQL
+-- keeps the plan for the session.
+CREATE FUNCTION berth.migration_status(INOUT scope pg_catalog.text DEFAULT 'default', OUT version pg_catalog.text,
+                                       OUT state pg_catalog.text, OUT kind pg_catalog.text, OUT applied_at pg_catalog.timestamptz,
+                                       OUT "by" pg_catalog.name, OUT duration pg_catalog.interval, OUT checksum_ok pg_catalog.bool,
+                                       OUT problem pg_catalog.text)
+RETURNS SETOF pg_catalog.record
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH open_run AS MATERIALIZED (
     SELECT DISTINCT ON (o.scope, o.version) o.*, berth.version_key(o.version) COLLATE "C" AS sort_key
       FROM berth.open_runs($1) o ORDER BY o.scope, o.version, o.run_id DESC
@@ -98,8 +103,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, p
                   k.by_hand, CASE WHEN k.had = 'expanded' THEN 'expanded, and not contracted yet' END,
                   CASE WHEN k.attempted IN ('failed', 'interrupted') THEN 'a later attempt ' || k.attempt END), '') END
     FROM known k
-   ORDER BY (CASE WHEN $1 IS NULL THEN k.scope || E'\x01' || k.sort_key ELSE k.sort_key END) COLLATE "C"  -- one key sorts faster than two
-$$;
+   ORDER BY (CASE WHEN $1 IS NULL THEN k.scope || E'\x01' || k.sort_key ELSE k.sort_key END) COLLATE "C";  -- one key sorts faster than two
+END $$;
 COMMENT ON FUNCTION berth.migration_status(pg_catalog.text) IS
   'A row for each version that is planned, applied or was tried, in order: applied, pending, running, failed, interrupted, skipped or '
   'drifted, and the problem in words. A scope of NULL means all scopes';
