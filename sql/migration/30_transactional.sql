@@ -399,7 +399,8 @@ END $$;
 COMMENT ON FUNCTION berth.migrate_undo(pg_catalog.text, pg_catalog.text, pg_catalog.interval, pg_catalog.jsonb) IS
   'true: the version is now recorded as reverted by this transaction, so run what undoes it and commit; false: it is not applied';
 
--- A failed transactional migration has taken its own record along. Whoever ran it may tell of it afterwards.
+-- A failed transactional migration has taken its own record along, and a script that died in a step has left its run open. Whoever
+-- ran it may tell of it afterwards. An open run is taken for the script's own only by its user and application_name.
 CREATE FUNCTION berth.migration_failed(version pg_catalog.text, sqlstate pg_catalog.text, message pg_catalog.text,
                                        detail pg_catalog.text DEFAULT NULL, hint pg_catalog.text DEFAULT NULL,
                                        context pg_catalog.text DEFAULT NULL, scope pg_catalog.text DEFAULT 'default',
@@ -411,6 +412,13 @@ DECLARE
   run int8;
 BEGIN
   PERFORM berth.check_request($7, $1, 'versioned', NULL, 'skip', NULL, interval '0', $8);
+  SELECT r.run_id INTO run FROM berth.migration_run r
+   WHERE r.scope = $7 AND r.version = $1 AND r.mode = 'step' AND r.status = 'running' AND r.usename = session_user
+     AND r.application_name = nullif(current_setting('application_name'), '');
+  IF FOUND THEN
+    PERFORM berth.migration_fail(run, $2, $3, $4, $5, $6);
+    RETURN run;
+  END IF;
   run := berth.open_run($7, $1, 'apply', 'tx', $8, '{}');
   UPDATE berth.migration_run r SET status = 'failed', finished_at = clock_timestamp(), xid = NULL, sqlstate = $2, message = $3,
          detail = $4, hint = $5, context = $6 WHERE r.run_id = run;
@@ -418,7 +426,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION berth.migration_failed(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
                                            pg_catalog.text, pg_catalog.text, pg_catalog.jsonb) IS
-  'Records a failed attempt of a transactional migration, whose own record was rolled back; gives the number of its run';
+  'Records a failed attempt, of which the script itself could not tell: a transactional one, whose record was rolled back, or the open run of '
+  'a script in steps that has this session''s user and application_name. Gives the number of the run';
 
 -- The first value that a query gives, with the rights of the caller. PL/pgSQL spells a boolean out; people who expect t or f
 -- mean that.

@@ -86,15 +86,29 @@ $$;
 COMMENT ON FUNCTION berth.backfill_note(pg_catalog.int8, pg_catalog.int4, pg_catalog.text, pg_catalog.int8, pg_catalog.int8) IS
   'Internal: progress of a backfill';
 
+-- Statistics know nothing of a column that was just added, so a few pages are looked at: at most pages_max of the table.
+CREATE FUNCTION berth.sample_percent(rel pg_catalog.regclass) RETURNS pg_catalog.float4
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  pages_max CONSTANT int8 := 300;
+  pages int8;
+BEGIN
+  SELECT sum(pg_relation_size(t.oid)) / current_setting('block_size')::int8 INTO pages
+    FROM (SELECT rel AS oid UNION SELECT p.relid FROM pg_partition_tree(rel) p WHERE p.isleaf) t;
+  RETURN least(100, 100.0 * pages_max / greatest(pages, 1));
+END $$;
+COMMENT ON FUNCTION berth.sample_percent(pg_catalog.regclass) IS 'Internal: how much of a table is read for an estimate';
+
 CREATE FUNCTION berth.backfill_expect(run pg_catalog.int8, step_no pg_catalog.int4, total pg_catalog.int8) RETURNS pg_catalog.void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE berth.migration_step s SET rows_total = coalesce(s.rows_done, 0) + $3 WHERE s.run_id = $1 AND s.step_no = $2
+  UPDATE berth.migration_step s SET rows_total = coalesce(s.rows_done, 0) + $3
+   WHERE s.run_id = $1 AND s.step_no = $2
 $$;
 COMMENT ON FUNCTION berth.backfill_expect(pg_catalog.int8, pg_catalog.int4, pg_catalog.int8) IS 'Internal: how many rows are still to come';
 
 -- The texts of its statements: $1 is the key behind which they begin, $2 the last one, $3 how many.
 CREATE FUNCTION berth.backfill_texts(target pg_catalog.text, key_name pg_catalog.text, key_type pg_catalog.text, set_expr pg_catalog.text,
-                                     where_expr pg_catalog.text, place pg_catalog.text, OUT estimate pg_catalog.text,
+                                     where_expr pg_catalog.text, place pg_catalog.text, OUT estimate pg_catalog.text, OUT sample pg_catalog.text,
                                      OUT last pg_catalog.text, OUT look pg_catalog.text, OUT pick pg_catalog.text,
                                      OUT change pg_catalog.text)
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
@@ -103,9 +117,11 @@ DECLARE
   written constant text := 'pg_catalog.to_jsonb(w.k) OPERATOR(pg_catalog.#>>) ''{}''';
   bounds constant text := format('($1 IS NULL OR %1$s OPERATOR(pg_catalog.>) $1::%2$s) AND %1$s OPERATOR(pg_catalog.<=) $2::%2$s', $2, $3);
   condition constant text := format(E'(%s\n)', $5);
+  behind constant text := CASE WHEN $6 IS NULL THEN 'true' ELSE format('%s OPERATOR(pg_catalog.>) %L::%s', $2, $6, $3) END;
 BEGIN
-  estimate := format('EXPLAIN (FORMAT JSON) SELECT FROM %s WHERE %s%s', $1, condition, CASE WHEN $6 IS NOT NULL THEN
-                     format(' AND %s OPERATOR(pg_catalog.>) %L::%s', $2, $6, $3) END);
+  estimate := format('EXPLAIN (FORMAT JSON) SELECT FROM %s WHERE %s', $1, behind);
+  sample := format(E'SELECT pg_catalog.count(*) FILTER (WHERE %s) AS rows, pg_catalog.count(*) FILTER (WHERE %1$s AND %s) AS hits\n'
+                   'FROM %s TABLESAMPLE SYSTEM ($1)', behind, condition, $1);
   last := format('SELECT %s FROM (SELECT %s AS k FROM %s ORDER BY %2$s DESC LIMIT 1) w', written, $2, $1);
   look := format('SELECT %s FROM (SELECT %s AS k FROM %s WHERE %s ORDER BY %2$s LIMIT $3) w ORDER BY w.k DESC LIMIT 1',
                  written, $2, $1, bounds);
@@ -182,6 +198,7 @@ DECLARE
   has pg_catalog.record;
   texts pg_catalog.record;
   plan pg_catalog.json;
+  sample pg_catalog.record;
   place pg_catalog.text;    -- the last key that is done
   finish pg_catalog.text;   -- the last key of this pass
   reach pg_catalog.text;    -- the last key of this window
@@ -206,7 +223,9 @@ BEGIN
   place := has.place;
   texts := berth.backfill_texts(has.target, has.key_name, has.key_type, $4, $5, place);
   EXECUTE texts.estimate INTO plan;
-  PERFORM berth.backfill_expect($1, $2, (plan OPERATOR(pg_catalog.#>>) '{0,Plan,"Plan Rows"}')::pg_catalog.numeric::pg_catalog.int8);
+  EXECUTE texts.sample INTO sample USING berth.sample_percent($3);
+  PERFORM berth.backfill_expect($1, $2, ((plan OPERATOR(pg_catalog.#>>) '{0,Plan,"Plan Rows"}')::pg_catalog.float8
+    OPERATOR(pg_catalog.*) sample.hits OPERATOR(pg_catalog./) NULLIF(sample.rows, 0))::pg_catalog.int8);
   FOR pass IN 1..2 LOOP
     EXECUTE texts.last INTO finish;
     reach := NULL;

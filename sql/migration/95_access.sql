@@ -116,6 +116,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     ('runner', 'FUNCTION', 'berth.backfill_begin(int8, int4, regclass, text, text)'),
     ('runner', 'FUNCTION', 'berth.backfill_texts(text, text, text, text, text, text)'),
     ('runner', 'FUNCTION', 'berth.backfill_expect(int8, int4, int8)'),
+    ('runner', 'FUNCTION', 'berth.sample_percent(regclass)'),
     ('runner', 'FUNCTION', 'berth.backfill_note(int8, int4, text, int8, int8)'),
     ('runner', 'FUNCTION', 'berth.backfill_settles(int8, int4)'),
     ('runner', 'FUNCTION', 'berth.backfill_end(int8, int4)'),

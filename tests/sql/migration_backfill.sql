@@ -243,4 +243,17 @@ SELECT pg_temp.same(pg_temp.error_of(format($$CALL berth.backfill(%s, 14, 'odd',
 UPDATE berth.migration_lease SET run_id = 0;
 SELECT is((pg_temp.error_of(format($$CALL berth.backfill(%s, 14, 'work', 'v = 1', 'true', 'k')$$, :run_id)))[1], 'MG007', 'without its lease: MG007');
 
+-- How many rows there are to do is known of a column without statistics, too. The first batch fails, so the estimate stays.
+CREATE TABLE fresh (k int PRIMARY KEY, extra int);
+INSERT INTO fresh SELECT g FROM generate_series(1, 2000) g;
+ANALYZE fresh;
+ALTER TABLE fresh ADD half bool;
+SELECT run_id FROM berth.migration_start('0000', scope => 'estimate') \gset
+SELECT ok(berth.migration_step_begin(:run_id, 1, 'fill'));
+\set ON_ERROR_STOP 0
+CALL berth.backfill(:run_id, 1, 'fresh', 'half = 1 / 0 = 1', 'half IS NULL AND k > 500', 'k', batch => 10);
+\set ON_ERROR_STOP 1
+SELECT is((SELECT rows_total FROM berth.migration_step WHERE run_id = :run_id), 1500::bigint, 'an estimate from a few pages');
+SELECT cmp_ok(berth.sample_percent('fresh'), '=', 100::real, 'a small table is read as a whole');
+
 SELECT * FROM finish();

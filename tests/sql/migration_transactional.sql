@@ -68,6 +68,17 @@ SELECT lives_ok($$SELECT berth.expect('SELECT false', 'no', 'f')$$, 'so can f');
 SELECT ok(berth.migration_failed('0002', 'MG020', 'assertion failed', info => '{"tool": "psql"}') > 1, 'told afterwards');
 SELECT pg_temp.same(array[status, sqlstate, message, attempt::text], array['failed', 'MG020', 'assertion failed', '1'], 'and kept')
   FROM berth.migration_run WHERE version = '0002';
+-- So is that of a script in steps, if it is ours.
+SET application_name = 'one';
+SELECT run_id AS open FROM berth.migration_start('s1', scope => 'steps') \gset
+SET application_name = 'two';
+SELECT isnt(berth.migration_failed('s1', 'XX000', 'not ours', scope => 'steps'), :open::bigint, 'the run of another one is left alone');
+SET application_name = 'one';
+SELECT is(berth.migration_failed('s1', '57P01', 'server went away', scope => 'steps'), :open::bigint, 'our own is closed');
+RESET application_name;
+SELECT pg_temp.same(array[status, sqlstate, message], array['failed', '57P01', 'server went away'], 'with its error')
+  FROM berth.migration_run WHERE run_id = :open;
+SELECT ok(resume, 'and can be resumed at once') FROM berth.migration_start('s1', scope => 'steps');
 DO $$ BEGIN
   IF berth.migrate_once('0002') THEN
     ALTER TABLE orders ADD total int;
@@ -132,7 +143,7 @@ SELECT pg_temp.same(array[checksum, last_run::text], array['b', (SELECT max(run_
   FROM berth.migration WHERE version = 'views';
 SELECT ok(berth.migrate_once('0001', scope => 'tenant_7'), 'another scope has a history of its own');
 COMMIT;
-SELECT pg_temp.same(array_agg(DISTINCT status), '{done}', 'every one is closed') FROM berth.migration_run WHERE mode = 'tx' AND outcome IS NULL;
+SELECT pg_temp.same(array_agg(DISTINCT status), '{done}', 'every one is closed') FROM berth.migration_run WHERE mode = 'tx' AND scope <> 'steps' AND outcome IS NULL;
 
 -- Expand and contract.
 DO $$ BEGIN
