@@ -137,7 +137,8 @@ CREATE TABLE berth.migration_check (
   query         pg_catalog.text NOT NULL,
   expect        pg_catalog.text,             -- NULL can be expected
   severity      pg_catalog.text NOT NULL DEFAULT 'error' CHECK (severity IN ('error', 'warn')),
-  registered_by pg_catalog.name NOT NULL,    -- it is run for this role only, and for nobody else's rights
+  registered_by pg_catalog.name NOT NULL,    -- whose text it is: berth.refusal()
+  login         pg_catalog.name NOT NULL,    -- who had logged in and, by SET ROLE, was that
   registered_at pg_catalog.timestamptz NOT NULL,
   PRIMARY KEY (scope, version, phase, name)
 );

@@ -20,6 +20,7 @@ BEGIN
     RETURN OLD;
   END IF;
   NEW.registered_by := current_user;
+  NEW.login := berth.author_login(current_user);
   RETURN NEW;
 END $$;
 COMMENT ON FUNCTION berth.guard_checks() IS 'Internal: whose text a check is';
@@ -34,19 +35,36 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 $$;
 COMMENT ON FUNCTION berth.is_trusted(pg_catalog.name) IS 'Whether a role is a superuser or has the level admin';
 
--- Why a role does not execute the text of another one; NULL if it does.
-CREATE FUNCTION berth.refusal(registered_by pg_catalog.name, role pg_catalog.name) RETURNS pg_catalog.text
+-- The role that a session can always become again, by RESET ROLE or RESET SESSION AUTHORIZATION: any text that it executes can.
+CREATE FUNCTION berth.login() RETURNS pg_catalog.name
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT coalesce((SELECT pg_get_userbyid(a.usesysid) FROM pg_stat_get_activity(pg_backend_pid()) a), session_user)
+$$;
+COMMENT ON FUNCTION berth.login() IS 'Internal: who logged in, whatever the session has set since';
+
+-- Who had logged in to write something with the rights of a role: the session''s login if it has set that role, else, within a function
+-- of that role, nobody but the role itself.
+CREATE FUNCTION berth.author_login(role pg_catalog.name) RETURNS pg_catalog.name
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT CASE WHEN pg_get_userbyid(berth.caller()) = $1 THEN berth.login() ELSE $1 END
+$$;
+COMMENT ON FUNCTION berth.author_login(pg_catalog.name) IS 'Internal: the login behind what is written with the rights of a role';
+
+-- Why a text is not executed with the rights of a role in this session; NULL if it is.
+CREATE FUNCTION berth.refusal(registered_by pg_catalog.name, login pg_catalog.name, role pg_catalog.name) RETURNS pg_catalog.text
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT CASE
-    WHEN $1 = $2 OR (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = $1) THEN NULL
-    WHEN (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = $2) THEN
-      format('not run: it is a text of %I, which is no superuser', $1)
+    WHEN (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = $1) OR ($1 = $3 AND me.login IN ($1, $2)) THEN NULL
+    WHEN EXISTS (SELECT FROM pg_roles r WHERE r.rolname IN ($3, me.login) AND r.rolsuper) THEN
+      format('not run: it is a text of %I, which is no superuser', $1) || CASE WHEN $1 = $3 THEN ', as the login of this session is' ELSE '' END
     WHEN berth.is_trusted($1) THEN NULL
-    ELSE format('not run: it is a text of %I, which is neither %I nor has the level admin', $1, $2) END
+    WHEN $1 = $3 THEN format('not run: it is a text of %I, which is not the login of this session, and could take its rights', $1)
+    ELSE format('not run: it is a text of %I, which is neither %I nor has the level admin', $1, $3) END
+    FROM berth.login() me (login)
 $$;
-COMMENT ON FUNCTION berth.refusal(pg_catalog.name, pg_catalog.name) IS
-  'Why a role does not execute the checks of another one: its own are executed, those of superusers, and, unless it is a '
-  'superuser itself, those of roles with the level admin';
+COMMENT ON FUNCTION berth.refusal(pg_catalog.name, pg_catalog.name, pg_catalog.name) IS
+  'Why a text of a role, written by a login, is not executed with the rights of another role: that takes the same role and login, an author '
+  'who is a superuser, or, where no superuser executes it, one with the level admin';
 
 CREATE FUNCTION berth.add_check(version pg_catalog.text, phase pg_catalog.text, name pg_catalog.text, query pg_catalog.text,
                                 expect pg_catalog.text DEFAULT 't', scope pg_catalog.text DEFAULT 'default',
@@ -56,10 +74,11 @@ LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
   run pg_catalog.int8;
 BEGIN
-  INSERT INTO berth.migration_check (scope, version, phase, name, query, expect, severity, registered_by, registered_at)
-    VALUES ($6, $1, $2, $3, $4, $5, $7, CURRENT_USER, pg_catalog.clock_timestamp())
+  INSERT INTO berth.migration_check (scope, version, phase, name, query, expect, severity, registered_by, login, registered_at)
+    VALUES ($6, $1, $2, $3, $4, $5, $7, CURRENT_USER, CURRENT_USER, pg_catalog.clock_timestamp())
     ON CONFLICT ON CONSTRAINT migration_check_pkey DO UPDATE SET query = excluded.query, expect = excluded.expect,
-      severity = excluded.severity, registered_by = excluded.registered_by, registered_at = excluded.registered_at;
+      severity = excluded.severity, registered_by = excluded.registered_by, login = excluded.login,
+      registered_at = excluded.registered_at;
   run := berth.run_in_progress($6, $1);
   IF run IS NOT NULL THEN
     INSERT INTO berth.migration_checks_due VALUES (run) ON CONFLICT DO NOTHING;
@@ -86,7 +105,7 @@ COMMENT ON FUNCTION berth.drop_check(pg_catalog.text, pg_catalog.text, pg_catalo
 CREATE FUNCTION berth.checks_of(scope pg_catalog.text, version pg_catalog.text, phase pg_catalog.text, role pg_catalog.name)
 RETURNS TABLE (name pg_catalog.text, query pg_catalog.text, expect pg_catalog.text, severity pg_catalog.text, refusal pg_catalog.text)
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 5 SET search_path = pg_catalog, pg_temp AS $$
-  SELECT c.name, c.query, c.expect, c.severity, berth.refusal(c.registered_by, $4) FROM berth.migration_check c
+  SELECT c.name, c.query, c.expect, c.severity, berth.refusal(c.registered_by, c.login, $4) FROM berth.migration_check c
    WHERE c.scope = $1 AND c.version = $2 AND c.phase = $3 ORDER BY c.registered_at, c.name
 $$;
 COMMENT ON FUNCTION berth.checks_of(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.name) IS
