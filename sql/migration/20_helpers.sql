@@ -106,8 +106,13 @@ DECLARE
   run berth.migration_run;
   other record;
 BEGIN
+  SELECT l.pid, a.query_start, a.usename, a.application_name, a.client_addr INTO other
+    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+   WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+     AND l.classid = 1650815592 AND l.objid::int8 = (hashtext($1)::int8 & 4294967295) AND l.objsubid = 2 AND l.pid <> pg_backend_pid()
+   LIMIT 1;
   SELECT * INTO lease FROM berth.migration_lease l WHERE l.scope = $1;
-  IF lease.scope IS NOT NULL AND berth.lease_is_live(lease) THEN
+  IF lease.scope IS NOT NULL AND (berth.lease_is_live(lease) OR other.pid IS NULL) THEN  -- or it is being used at this moment
     SELECT * INTO run FROM berth.migration_run r WHERE r.run_id = lease.run_id;
     RAISE EXCEPTION 'another migration of scope "%" is running: run %, "%" since %, pid %, %', $1, coalesce(lease.run_id::text, '-'),
         coalesce(run.version, '-'), lease.acquired_at, lease.pid, lease.holder
@@ -115,11 +120,6 @@ BEGIN
             HINT = CASE WHEN lease.run_id IS NULL THEN 'Wait longer, or let its holder call berth.migration_unlock().'
                    ELSE format('Wait longer (wait =>), or, if it is dead, SELECT berth.migration_resolve(%s, ''retry'', ''why'').', lease.run_id) END;
   END IF;
-  SELECT l.pid, a.query_start, a.usename, a.application_name, a.client_addr INTO other
-    FROM pg_locks l JOIN pg_stat_activity a USING (pid)
-   WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-     AND l.classid = 1650815592 AND l.objid::int8 = (hashtext($1)::int8 & 4294967295) AND l.objsubid = 2 AND l.pid <> pg_backend_pid()
-   LIMIT 1;
   RAISE EXCEPTION 'another migration of scope "%" is running: since %, pid %, % %', $1, coalesce(other.query_start::text, '-'),
       coalesce(other.pid::text, '-'), coalesce(other.usename, '-'), coalesce(other.application_name, '')
     USING ERRCODE = 'MG006', DETAIL = format('Waited for %s. Client: %s.', $2, coalesce(other.client_addr::text, 'by Unix socket')),

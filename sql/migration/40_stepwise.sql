@@ -142,7 +142,7 @@ BEGIN
     jsonb_build_object('kind', $7, 'description', $2, 'checksum', $3, 'requires', $4, 'conflicts', $5,
                        'out_of_order', verdict = 'run out of order'), former.run_id);
   IF verdict = 'skip' THEN
-    PERFORM berth.finish_end(begun.run_id, 'skipped');
+    PERFORM berth.close_finished(begun.run_id, 'skipped');
     RETURN QUERY SELECT 0::int8, nothing, false;
     RETURN;
   END IF;
@@ -389,7 +389,7 @@ BEGIN
   PERFORM berth.refuse_block('migration_finish');
   IF berth.finish_begin($1) THEN
     PERFORM berth.run_checks($1, 'post');
-    PERFORM berth.finish_end($1, 'applied');
+    PERFORM berth.finish_end($1);
   END IF;
 END $$;
 COMMENT ON FUNCTION berth.migration_finish(pg_catalog.int8) IS
@@ -416,7 +416,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION berth.finish_begin(pg_catalog.int8) IS 'Internal: whether a run is to be finished now; MG012 if it cannot be';
 
-CREATE FUNCTION berth.finish_end(run pg_catalog.int8, state pg_catalog.text) RETURNS pg_catalog.void
+CREATE FUNCTION berth.finish_end(run pg_catalog.int8) RETURNS pg_catalog.void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  IF berth.finish_begin($1) THEN  -- its role may call this, too, so nothing is taken for granted
+    PERFORM berth.close_finished($1, 'applied');
+  END IF;
+END $$;
+COMMENT ON FUNCTION berth.finish_end(pg_catalog.int8) IS 'Internal: the version of a run is applied and its lease ends';
+
+CREATE FUNCTION berth.close_finished(run pg_catalog.int8, state pg_catalog.text) RETURNS pg_catalog.void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 #variable_conflict use_column
 DECLARE
@@ -430,7 +439,7 @@ BEGIN
     DELETE FROM berth.migration_lease l WHERE l.run_id = $1;
   END IF;
 END $$;
-COMMENT ON FUNCTION berth.finish_end(pg_catalog.int8, pg_catalog.text) IS 'Internal: the version of a run is applied and its lease ends';
+COMMENT ON FUNCTION berth.close_finished(pg_catalog.int8, pg_catalog.text) IS 'Internal: the row of a version, for a run that is done';
 
 CREATE FUNCTION berth.migration_fail(run pg_catalog.int8, sqlstate pg_catalog.text, message pg_catalog.text,
                                      detail pg_catalog.text DEFAULT NULL, hint pg_catalog.text DEFAULT NULL,

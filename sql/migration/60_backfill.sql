@@ -74,17 +74,25 @@ END $$;
 COMMENT ON FUNCTION berth.check_backfill(pg_catalog.regclass, pg_catalog.text, pg_catalog.text, pg_catalog.int4, pg_catalog.interval,
                                          pg_catalog.interval, pg_catalog.interval, pg_catalog.interval) IS 'Internal: arguments of backfill';
 
--- A batch is done: in the same transaction as its rows.
-CREATE FUNCTION berth.backfill_note(run pg_catalog.int8, step_no pg_catalog.int4, "position" pg_catalog.text, count pg_catalog.int8,
-                                    again pg_catalog.int8)
+-- A batch is done: in the same transaction as its rows. Two calls at one step (a client that lost its connection and called
+-- again) do not both get here: the second one's place is no longer that of the journal, and its batch is rolled back.
+CREATE FUNCTION berth.backfill_note(run pg_catalog.int8, step_no pg_catalog.int4, place pg_catalog.text, upto pg_catalog.text,
+                                    count pg_catalog.int8, again pg_catalog.int8)
 RETURNS pg_catalog.void
-LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  UPDATE berth.migration_step s SET cursor_value = $3, rows_done = coalesce(s.rows_done, 0) + $4,
-         settles = CASE WHEN $4 > 0 THEN coalesce(s.settles, true) AND $5 = 0 ELSE s.settles END
-   WHERE s.run_id = $1 AND s.step_no = $2
-$$;
-COMMENT ON FUNCTION berth.backfill_note(pg_catalog.int8, pg_catalog.int4, pg_catalog.text, pg_catalog.int8, pg_catalog.int8) IS
-  'Internal: progress of a backfill';
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  UPDATE berth.migration_step s SET cursor_value = $4, rows_done = coalesce(s.rows_done, 0) + $5,
+         settles = CASE WHEN $5 > 0 THEN coalesce(s.settles, true) AND $6 = 0 ELSE s.settles END
+   WHERE s.run_id = $1 AND s.step_no = $2 AND s.status = 'running' AND s.cursor_value IS NOT DISTINCT FROM $3;
+  IF NOT FOUND THEN
+    RAISE EXCEPTION 'step % of run % is done by another call', $2, $1
+      USING ERRCODE = 'object_in_use', DETAIL = format('This one was at key %s; its batch is rolled back.', coalesce($3, '-')),
+            HINT = format('Wait for the other one: SELECT * FROM berth.migration_running WHERE run_id = %s.', $1);
+  END IF;
+END $$;
+COMMENT ON FUNCTION berth.backfill_note(pg_catalog.int8, pg_catalog.int4, pg_catalog.text, pg_catalog.text, pg_catalog.int8,
+                                        pg_catalog.int8) IS 'Internal: progress of a backfill';
 
 -- Statistics know nothing of a column that was just added, so a few pages are looked at: at most pages_max of the table.
 CREATE FUNCTION berth.sample_percent(rel pg_catalog.regclass) RETURNS pg_catalog.float4
@@ -134,12 +142,14 @@ END $$;
 COMMENT ON FUNCTION berth.backfill_texts(pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text, pg_catalog.text,
                                          pg_catalog.text) IS 'Internal: the statements of a backfill';
 
--- Whether rows that were updated are no longer asked for, so that going over all of them again does no harm.
-CREATE FUNCTION berth.backfill_settles(run pg_catalog.int8, step_no pg_catalog.int4) RETURNS pg_catalog.bool
+-- Where the second pass begins: at the first row if rows that were updated are no longer asked for, so that going over all of
+-- them again does no harm.
+CREATE FUNCTION berth.backfill_rewind(run pg_catalog.int8, step_no pg_catalog.int4) RETURNS pg_catalog.text
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-  SELECT coalesce(s.settles, true) FROM berth.migration_step s WHERE s.run_id = $1 AND s.step_no = $2
+  UPDATE berth.migration_step s SET cursor_value = CASE WHEN NOT coalesce(s.settles, true) THEN s.cursor_value END
+   WHERE s.run_id = $1 AND s.step_no = $2 RETURNING s.cursor_value
 $$;
-COMMENT ON FUNCTION berth.backfill_settles(pg_catalog.int8, pg_catalog.int4) IS 'Internal: whether a second pass does no harm';
+COMMENT ON FUNCTION berth.backfill_rewind(pg_catalog.int8, pg_catalog.int4) IS 'Internal: where the second pass of a backfill begins';
 
 CREATE FUNCTION berth.backfill_end(run pg_catalog.int8, step_no pg_catalog.int4) RETURNS pg_catalog.void
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -287,7 +297,7 @@ BEGIN
                                                              OPERATOR(pg_catalog.*) (0.5 OPERATOR(pg_catalog.+) pg_catalog.random())));
       END LOOP;
       EXIT WHEN reach IS NULL;  -- nothing is left behind this place
-      PERFORM berth.backfill_note($1, $2, upto, updated, again);
+      PERFORM berth.backfill_note($1, $2, place, upto, updated, again);
       COMMIT;
       place := upto;
       IF upto OPERATOR(pg_catalog.=) reach THEN
@@ -297,8 +307,8 @@ BEGIN
         CALL berth.idle($1, $8);
       END IF;
     END LOOP;
-    IF pass OPERATOR(pg_catalog.=) 1 AND berth.backfill_settles($1, $2) THEN
-      place := NULL;
+    IF pass OPERATOR(pg_catalog.=) 1 THEN
+      place := berth.backfill_rewind($1, $2);
     END IF;
   END LOOP;
   PERFORM berth.backfill_end($1, $2);

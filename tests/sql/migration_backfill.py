@@ -84,13 +84,17 @@ def contended(place):
                     [["failed", "55P03", "20", "20"]]))
 
     # It waits for the row, in attempts of which each gives up its locks.
+    place.sql("update berth.migration_lease set ttl = '1s', via_broker = true", database)
     filler.query(f"select berth.migration_step_begin({run}, 1, 'fill')")
     filler.send(wire.query(CALL.format(run=run, batch=10, pause="0", more=", attempt_timeout => '30s'")))
     waits = f"from pg_stat_activity where pid = {filler.pid} and wait_event_type = 'Lock'"
     system.eventually(lambda: place.sql(f"select {waits}", database), "it waits")
+    # Its lease is used at this moment, so nobody takes it even if its time is over.
+    over = "select from berth.migration_lease l where expires_at < clock_timestamp() and not berth.lease_is_live(l)"
+    system.eventually(lambda: place.sql(over, database), "its time is over")
     with place.postgres.connect(database=database) as other:
-        busy = other.query("select berth.migration_lock(wait => '50ms')")
-    result = add(result, check(("its lease is in use", failed(busy)[0][0], "MG006")))
+        [(code, message)] = failed(other.query("select berth.migration_lock(wait => '50ms')"))
+    result = add(result, check(("its lease is in use", (code, f"is running: run {run}, " in message), ("MG006", True))))
     holder.query("commit")
     result = add(result, check(("the lock is free", failed(filler.until("Z")), []),
                                ("each row once", place.sql("select distinct times from t", database), [["1"]])))
@@ -110,6 +114,20 @@ def contended(place):
     deadlocks = f"select from pg_stat_database where datname = '{database}' and deadlocks = 1"
     system.eventually(lambda: place.sql(deadlocks), "there was a deadlock")
     return result
+
+
+def doubled(place):
+    """A client that lost its connection calls again while its first call goes on: one of the two goes on, no row is done twice."""
+    database = place.fresh("doubled")
+    place.sql(TABLE, database)
+    first, second = (place.postgres.connect(database=database) for _ in range(2))
+    run = begin(place, database, first, pause="20ms")
+    system.eventually(lambda: done(place, database) >= 10, "the first batch is done")
+    second.send(wire.query(CALL.format(run=run, batch=10, pause="20ms", more="")))
+    errors = failed(first.until("Z")) + failed(second.until("Z"))
+    return check(("one of them is refused", errors, [("55006", f"step 1 of run {run} is done by another call")]),
+                 ("each row once", place.sql("select times, count(*) from t group by 1", database), [["1", str(ROWS)]]),
+                 ("the step is done", place.sql("select status, rows_done from berth.migration_step", database), [["done", str(ROWS)]]))
 
 
 def paused(place):
@@ -159,4 +177,4 @@ def lagging(place):
         server.wait(30)
 
 
-SCENARIOS = (backfill, killed_in_backfill, contended, paused, lagging)
+SCENARIOS = (backfill, killed_in_backfill, contended, doubled, paused, lagging)

@@ -206,6 +206,26 @@ SELECT isnt(run_id, 0::bigint, 'another scope is another history') FROM berth.mi
 SELECT berth.migration_finish(:run_id), berth.migration_finish(l.run_id) FROM berth.migration_lease l WHERE scope = 'tenant';
 SELECT is(state, 'expanded', 'expanded') FROM berth.migration WHERE scope = 'tenant';
 
+-- Checks: those before are made when it begins, not when it is resumed; those after keep it from its end.
+SELECT berth.add_check('0003b', 'pre', 'no y yet', $$SELECT count(*) = 0 FROM pg_class WHERE relname = 'y'$$),
+       berth.add_check('0003b', 'post', 'y is full', 'SELECT count(*) FROM y', '1');
+CREATE TABLE y (i int);
+SELECT is(e[1:2], '{MG020,"assertion \"no y yet\" failed: expected t, got f"}', 'a check before') FROM pg_temp.error_of($$SELECT berth.migration_start('0003b')$$) e;
+SELECT is_empty($$SELECT FROM berth.migration_run WHERE version = '0003b'$$, 'nothing has begun');
+DROP TABLE y;
+SELECT run_id FROM berth.migration_start('0003b') \gset
+CREATE TABLE y (i int);
+SELECT is(e[1:2] || e[4], array['MG020', 'assertion "y is full" failed: expected 1, got 0', format('Put right what it found, then SELECT berth.migration_finish(%s).', :run_id)],
+          'a check after') FROM pg_temp.error_of(format('SELECT berth.migration_finish(%s)', :run_id)) e;
+SELECT is(berth.run_state(:run_id), 'running', 'it goes on');
+SELECT pg_temp.forsake();
+SELECT run_id, resume FROM berth.migration_start('0003b') \gset
+SELECT is(:'resume'::text, 't', 'resumed without the check before');
+INSERT INTO y VALUES (1);
+SELECT berth.migration_finish(:run_id);
+SELECT pg_temp.same(array_agg(concat_ws(' ', r.name, r.ok) ORDER BY r.result_id), '{no y yet t,y is full t}', 'what they found') FROM berth.migration_check_result r
+  WHERE r.version = '0003b';
+
 -- Locks without a run.
 SELECT berth.migration_lock('tool', '30s', '0s') AS token \gset
 SELECT pg_temp.same(array[scope, run_id::text, ttl::text], '{tool,NULL,00:00:30}', 'a lock') FROM berth.migration_lease;
