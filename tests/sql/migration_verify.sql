@@ -98,6 +98,32 @@ SELECT berth.migrate_undo('0004');
 COMMIT;
 SELECT is(state, 'reverted', 'is not checked') FROM berth.migration WHERE version = '0004';
 
+-- In stepwise mode: before the first step, and by migration_finish.
+SELECT berth.add_check('0100', 'pre', 'ready', 'SELECT false');
+\set ON_ERROR_STOP 0
+SELECT berth.migration_start('0100');
+\set ON_ERROR_STOP 1
+SELECT is(:'LAST_ERROR_MESSAGE'::text, 'assertion "ready" failed: expected t, got f', 'a check before a stepwise run');
+SELECT is_empty($$SELECT FROM berth.migration_run WHERE version = '0100' UNION ALL SELECT FROM berth.migration_lease$$, 'leaves nothing');
+SELECT berth.add_check('0100', 'pre', 'ready', 'SELECT true'), berth.add_check('0100', 'post', 'done', 'SELECT count(*) FROM public.step_made', '1');
+SELECT run_id AS run FROM berth.migration_start('0100') \gset
+SELECT berth.migration_step_begin(:run, 1, 'table');
+CREATE TABLE step_made (i int);
+SELECT berth.migration_step_end(:run, 1);
+\set ON_ERROR_STOP 0
+SELECT berth.migration_finish(:run);
+\set ON_ERROR_STOP 1
+SELECT is(:'LAST_ERROR_MESSAGE'::text, 'assertion "done" failed: expected 1, got 0', 'a check after it');
+SELECT pg_temp.same(array[status, berth.is_applied('default', '0100')::text], '{running,false}', 'leaves the run as it is') FROM berth.migration_run WHERE run_id = :run;
+SELECT is((SELECT (pg_temp.error_of(format($$SELECT berth.run_checks(%s, 'post')$$, :run)))[4]),
+          format('Put right what it found, then SELECT berth.migration_finish(%s).', :run), 'it says how to go on');
+INSERT INTO step_made VALUES (1);
+SELECT berth.migration_finish(:run);
+SELECT pg_temp.same(array_agg(name || ' ' || got ORDER BY result_id), '{ready t,done 1}', 'what they found is kept') FROM berth.migration_check_result WHERE run_id = :run;
+SELECT ok(berth.is_applied('default', '0100'), 'it is applied');
+DELETE FROM berth.migration WHERE version = '0100';
+DELETE FROM berth.migration_check WHERE version = '0100';
+
 -- Arguments.
 SELECT is((pg_temp.error_of(statement))[1], '23514', statement) FROM unnest(array[
   $$SELECT berth.add_check('9', 'while', 'x', 'SELECT 1')$$, $$SELECT berth.add_check('9', 'pre', 'x', 'SELECT 1', severity => 'bad')$$]) statement;
