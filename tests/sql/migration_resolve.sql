@@ -86,6 +86,11 @@ DO $$ BEGIN PERFORM berth.migration_baseline('3', scope => 'old', through_plan =
 SELECT lives_ok(pg_temp.pasted((pg_temp.error_of($$SELECT berth.migrate_once('2', scope => 'old', checksum => 'x:3')$$))[4]), 'also for what is in a baseline');
 SELECT pg_temp.same(array_agg(concat(version, ' ', checksum) ORDER BY seq), array['1 x:1', '2 x:3', '3 '], 'only the one version') FROM berth.migration WHERE scope = 'old';
 
+SELECT is((pg_temp.error_of($$SELECT berth.migration_baseline('4', scope => 'old')$$))[4], 'Choose another scope, or record one version without its body: '
+          'BEGIN; SELECT berth.migrate_once(''4'', scope => ''old''); COMMIT.', 'what a second baseline says');
+BEGIN; SELECT berth.migrate_once('4', scope => 'old'); COMMIT;
+SELECT ok(berth.is_applied('old', '4'), 'can be pasted');
+
 -- Undone by hand.
 INSERT INTO berth.migration_run (scope, version, direction, mode, status, attempt, started_at, usename, role_name, pid, cluster)
   VALUES ('default', '6', 'revert', 'step', 'failed', 1, now(), 'x', 'x', 0, 'x') RETURNING run_id AS run \gset

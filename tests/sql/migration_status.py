@@ -43,10 +43,12 @@ def many(place):
 
 
 def running(place):
-    """What goes on: a transaction by its lock, a concurrent index build by its comment, with whoever is in the way."""
-    place.register("front")
+    """What goes on: a transaction by its lock, a concurrent index build by its comment; who is in the way, behind a broker too."""
     database = place.fresh("running")
-    place.sql("create table orders (id int); insert into orders values (1); select berth.grant_access('app3', 'read')", database)
+    broker = place.start_broker("running", {database: f"host={place.postgres.sockets} port={place.postgres.port}"})
+    place.register("running", database=database)
+    place.sql("create table orders (id int); insert into orders values (1); grant all on orders to app;"
+              "select berth.grant_access('app3', 'read')", database)
     [[run]] = place.sql("""insert into berth.migration_run (scope, version, direction, mode, status, attempt, started_at, usename,
                                                             role_name, pid, cluster)
                              values ('steps', '7', 'apply', 'step', 'running', 1, now(), 'postgres', 'postgres', 0, berth.cluster())
@@ -55,14 +57,13 @@ def running(place):
                   insert into berth.migration_lease values ('steps', gen_random_uuid(), {run}, 'x', 0, now(), true, '1s', now(), now(),
                                                             now() - interval '1min')""", database)
     dead = place.sql("select interrupted, pid, step_label from berth.migration_running", database)
-    names = ("holder", "builder", "migrator")
-    holder, builder, migrator = (place.postgres.connect(database=database, application_name=name) for name in names)
-    with holder, builder, migrator:
-        holder.query("begin; update orders set id = 2")
+    builder, migrator = (place.postgres.connect(database=database, application_name=name) for name in ("builder", "migrator"))
+    with broker.connect(broker.transaction_port, "app", database, "app") as holder, builder, migrator:
+        [[blocking]] = wire.rows(holder.query("begin; update orders set id = 2; select pg_backend_pid()"))
         builder.send(wire.query(f"create index concurrently i /* berth run {run} step 1 */ on orders (id)"))
         system.eventually(lambda: place.sql(f"select from pg_locks where pid = {builder.pid} and not granted", database), "it waits")
         seen = place.sql("""select interrupted, pid, step_no, command, phase, current_locker_pid, blocked_by, wait_event_type,
-                                   blockers like 'pid % postgres holder, idle in transaction for %'
+                                   blockers ~ '^pid \\d+ app.*, idle in transaction for .*, running client \\d+'
                               from berth.migration_running""", database)
         index = place.sql("select index_name, building_pid, remedy from berth.invalid_index", database)
         masked = place.sql("set role app3; select pid, query from berth.migration_running", database)[-1:]
@@ -74,10 +75,10 @@ def running(place):
         migrator.query("rollback")
         holder.query("commit")
         builder.until("Z")
-    building = ["f", str(builder.pid), "1", "CREATE INDEX CONCURRENTLY", "waiting for writers before build", str(holder.pid)]
+    building = ["f", str(builder.pid), "1", "CREATE INDEX CONCURRENTLY", "waiting for writers before build", blocking]
     return check(
         ("nobody is at it", dead, [["t", "0", "index"]]),
-        ("a backend that says whose it is", seen, [[*building, "{%d}" % holder.pid, "Lock", "t"]]),
+        ("a backend that says whose it is", seen, [[*building, "{%s}" % blocking, "Lock", "t"]]),
         ("its index", index, [["i", str(builder.pid), "wait: it is being built"]]),
         ("a reader sees no text", masked, [[str(builder.pid), "<insufficient privilege>"]]),
         ("it is running", code, [["2"]]),
