@@ -131,10 +131,10 @@ BEGIN
   sample := format(E'SELECT pg_catalog.count(*) FILTER (WHERE %s) AS rows, pg_catalog.count(*) FILTER (WHERE %1$s AND %s) AS hits\n'
                    'FROM %s TABLESAMPLE SYSTEM ($1)', behind, condition, $1);
   last := format('SELECT %s FROM (SELECT %s AS k FROM %s ORDER BY %2$s DESC LIMIT 1) w', written, $2, $1);
-  look := format('SELECT %s FROM (SELECT %s AS k FROM %s WHERE %s ORDER BY %2$s LIMIT $3) w ORDER BY w.k DESC LIMIT 1',
+  look := format('SELECT %s FROM (SELECT v.k FROM (SELECT %s AS k FROM %s WHERE %s ORDER BY %2$s LIMIT $3) v ORDER BY v.k DESC LIMIT 1) w',
                  written, $2, $1, bounds);
   pick := format('SELECT %s, w.n FROM (SELECT v.k, pg_catalog.count(*) OVER () AS n FROM '
-                 '(SELECT %s AS k FROM %s WHERE %s AND %s ORDER BY %2$s LIMIT $3) v) w ORDER BY w.k DESC LIMIT 1',
+                 '(SELECT %s AS k FROM %s WHERE %s AND %s ORDER BY %2$s LIMIT $3) v ORDER BY v.k DESC LIMIT 1) w',
                  written, $2, $1, bounds, condition);
   change := format(E'WITH u AS (UPDATE %s SET %s\n WHERE %s AND %s RETURNING %4$s IS TRUE AS again) '
                    'SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE u.again) FROM u', $1, $4, bounds, condition);
