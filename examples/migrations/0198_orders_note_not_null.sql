@@ -2,10 +2,8 @@
 -- read and write, and then SET NOT NULL, which believes the check.
 \set ON_ERROR_STOP on
 \set body `cat 0198_orders_note_not_null.sql`
-SELECT run_id, resume FROM berth.migration_start('0198', 'orders.note is not null', checksum => berth.checksum(:'body'), requires => '{0197}',
+SELECT run_id FROM berth.migration_start('0198', 'orders.note is not null', checksum => berth.checksum(:'body'), requires => '{0197}',
                                                  tool => 'psql') \gset
-SELECT :'run_id' <> '' AS go \gset
-\if :go
 SELECT berth.migration_step_begin(:run_id, 1, 'check, not validated') AS step \gset
 \if :step
 BEGIN;
@@ -30,4 +28,3 @@ COMMIT;
 SELECT berth.migration_step_end(:run_id, 3);
 \endif
 SELECT berth.migration_finish(:run_id);
-\endif
