@@ -47,7 +47,7 @@ def killed_in_backfill(place):
     working = ("select pid from pg_stat_activity where query like 'CALL berth.backfill%' and state = 'active' "
                "and datname = current_database()")
     for target in (10, 90, 150):
-        process = start_psql(url, SCRIPT, pause="30ms")
+        process = start_psql(url, SCRIPT, pause="150ms")  # long enough to be met at work on a machine that is busy
         system.eventually(lambda: done(place, database) >= target, "some batches are done")
         process.kill()
         process.communicate()
