@@ -4,19 +4,29 @@ CREATE FUNCTION berth.in_transaction_block() RETURNS pg_catalog.bool
   LANGUAGE c STABLE AS 'MODULE_PATHNAME', 'pgberth_in_transaction_block_0_2';
 COMMENT ON FUNCTION berth.in_transaction_block() IS 'Whether the statement belongs to a transaction that goes on after it';
 
+-- The byte order mark is spelt for the regular expression, not for the text: a database that is not in UTF-8 does not have it. There
+-- it comes as three characters, or bytes.
 CREATE FUNCTION berth.normalise(script pg_catalog.text) RETURNS pg_catalog.text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT pg_catalog.regexp_replace(pg_catalog.regexp_replace(pg_catalog.regexp_replace($1,
-           E'^\uFEFF', ''), E'[ \t\r]+(?=\n|$)', '', 'g'), E'\n*$', '') OPERATOR(pg_catalog.||) E'\n'
+           '^(\uFEFF|\u00EF\u00BB\u00BF)', ''), E'[ \t\r]+(?=\n|$)', '', 'g'), E'\n*$', '') OPERATOR(pg_catalog.||) E'\n'
 $$;
 COMMENT ON FUNCTION berth.normalise(pg_catalog.text) IS
   'A script without a byte order mark, carriage returns, blanks at the end of lines and empty lines at its end: what editors '
   'and version control change by themselves';
 
+-- In UTF-8, so that it is the same in each database; SQL_ASCII knows no other encoding, and bytes are what they are.
+CREATE FUNCTION berth.sha256_of(value pg_catalog.text) RETURNS pg_catalog.text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+  SELECT pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to($1,
+           CASE pg_catalog.getdatabaseencoding() WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 'hex')
+$$;
+COMMENT ON FUNCTION berth.sha256_of(pg_catalog.text) IS 'Internal: the SHA-256 of a text, in hexadecimal digits';
+
 CREATE FUNCTION berth.checksum(script pg_catalog.text) RETURNS pg_catalog.text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
   SELECT 'sha256/norm1:' OPERATOR(pg_catalog.||)
-         pg_catalog.encode(pg_catalog.sha256(pg_catalog.convert_to(berth.normalise($1), 'UTF8')), 'hex')
+         berth.sha256_of(berth.normalise($1))
 $$;
 COMMENT ON FUNCTION berth.checksum(pg_catalog.text) IS 'The checksum of a script, with the name of its formula before the colon';
 
@@ -78,7 +88,8 @@ COMMENT ON FUNCTION berth.broker_client(pg_catalog.int4) IS
   'The broker and its client behind a backend; NULL when no broker has this backend';
 
 -- A lease holds until it expires, and longer while its backend lives if that is the client's own, or while any backend is busy
--- with a statement that bears the number of its run (those of index_sql do). A copy of a database does not believe in it.
+-- with a statement that bears the number of its run (those of index_sql do): one of the run's own user, because everybody can write
+-- such a comment. A copy of a database does not believe in it.
 CREATE FUNCTION berth.lease_is_live(lease berth.migration_lease) RETURNS pg_catalog.bool
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT NOT EXISTS (SELECT FROM berth.migration_run r WHERE r.run_id = $1.run_id AND r.cluster <> berth.cluster())
@@ -86,7 +97,8 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
       OR EXISTS (SELECT FROM pg_stat_get_activity(NULL) a
                   WHERE a.datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
                     AND ((NOT $1.via_broker AND a.pid = $1.pid AND a.backend_start = $1.backend_start)
-                         OR (a.state = 'active' AND a.query LIKE '%/* berth run ' || $1.run_id || ' %'))))
+                         OR (a.state = 'active' AND a.query LIKE '%/* berth run ' || $1.run_id || ' %' AND a.usesysid = (
+                             SELECT o.oid FROM pg_roles o JOIN berth.migration_run r ON r.usename = o.rolname WHERE r.run_id = $1.run_id)))))
 $$;
 COMMENT ON FUNCTION berth.lease_is_live(berth.migration_lease) IS 'Internal: whether somebody is still at it';
 
@@ -105,7 +117,18 @@ DECLARE
   lease berth.migration_lease;
   run berth.migration_run;
   other record;
+  prepared record;
 BEGIN
+  SELECT p.gid, p.prepared, p.owner INTO prepared
+    FROM pg_locks l JOIN pg_locks x ON x.locktype = 'transactionid' AND x.pid IS NULL AND x.virtualtransaction = l.virtualtransaction
+    JOIN pg_prepared_xacts p ON p.transaction = x.transactionid
+   WHERE l.locktype = 'advisory' AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.pid IS NULL
+     AND l.classid = 1650815592 AND l.objid::int8 = (hashtext($1)::int8 & 4294967295) AND l.objsubid = 2;
+  IF FOUND THEN
+    RAISE EXCEPTION 'another migration of scope "%" is prepared: since %, transaction "%" of %', $1, prepared.prepared, prepared.gid, prepared.owner
+      USING ERRCODE = 'MG006', DETAIL = 'A prepared transaction waits for whoever coordinates it, and lives on without any session.',
+            HINT = format('COMMIT PREPARED %L; or ROLLBACK PREPARED %L;', prepared.gid, prepared.gid);
+  END IF;
   SELECT l.pid, a.query_start, a.usename, a.application_name, a.client_addr INTO other
     FROM pg_locks l JOIN pg_stat_activity a USING (pid)
    WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

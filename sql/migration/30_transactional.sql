@@ -152,6 +152,8 @@ DECLARE
   wrong text := CASE
     WHEN coalesce(btrim($1), '') = '' OR $1 = '*' THEN 'a migration has a scope, which is not "*"'
     WHEN coalesce(btrim($2), '') = '' THEN 'a migration has a version'
+    WHEN octet_length($1) > 200 THEN 'a scope has at most 200 bytes'
+    WHEN octet_length($2) > 500 THEN 'a version has at most 500 bytes'  -- indexes have a limit
     WHEN $3 IS NULL OR $3 NOT IN ('versioned', 'repeatable') THEN format('no such kind: "%s" (versioned, repeatable)', $3)
     WHEN $3 = 'repeatable' AND $4 IS NULL THEN 'a repeatable migration needs its checksum, which says when to repeat it'
     WHEN $5 IS NULL OR $5 NOT IN ('skip', 'error') THEN format('no such on_applied: "%s" (skip, error)', $5)
@@ -344,6 +346,11 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 DECLARE
   began timestamptz := clock_timestamp();
 BEGIN
+  IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+    RAISE EXCEPTION 'a migration must be a READ COMMITTED transaction, this one is %', upper(current_setting('transaction_isolation'))
+      USING ERRCODE = 'MG009', DETAIL = 'Otherwise it does not see what a migration has done that ended after its own beginning.',
+            HINT = format('BEGIN ISOLATION LEVEL READ COMMITTED; or ALTER ROLE %I SET default_transaction_isolation = ''read committed'';', session_user);
+  END IF;
   LOOP
     PERFORM pg_stat_clear_snapshot();  -- otherwise this transaction goes on seeing a backend that has died meanwhile
     -- Whoever waits for a lease does not hold the lock meanwhile; only with the lock is the answer certain.
@@ -365,6 +372,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
   UPDATE berth.migration_run r SET status = 'resolved', outcome = 'retry', reason = 'applied by a later run',
          resolved_by = session_user, resolved_at = clock_timestamp(), finished_at = coalesce(r.finished_at, clock_timestamp())
    WHERE r.scope = $1 AND r.version = $2 AND r.status IN ('running', 'failed', 'interrupted')
+     AND NOT (r.mode = 'tx' AND r.status = 'running')  -- of this very transaction, which closes it
 $$;
 COMMENT ON FUNCTION berth.supersede(pg_catalog.text, pg_catalog.text) IS 'Internal: closes what a later run replaces';
 

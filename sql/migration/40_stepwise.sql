@@ -63,6 +63,27 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION berth.check_ttl(pg_catalog.interval) IS 'Internal: the time of a lease';
 
+-- Numbers of runs can be guessed. A run goes on for the user that began it, for members of that role, and for superusers.
+CREATE FUNCTION berth.run_is_mine(run pg_catalog.int8) RETURNS pg_catalog.bool
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM berth.migration_run r WHERE r.run_id = $1 AND (r.usename = session_user OR
+                 pg_has_role(session_user, coalesce((SELECT o.oid FROM pg_roles o WHERE o.rolname = r.usename), 10), 'USAGE')))
+$$;
+COMMENT ON FUNCTION berth.run_is_mine(pg_catalog.int8) IS 'Internal: whether this session may go on with a run';
+
+CREATE FUNCTION berth.refuse_others_run(run pg_catalog.int8) RETURNS pg_catalog.void
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  owner name := (SELECT r.usename FROM berth.migration_run r WHERE r.run_id = $1);
+BEGIN
+  IF owner IS NOT NULL AND NOT berth.run_is_mine($1) THEN
+    RAISE EXCEPTION 'run % is one of "%"', $1, owner
+      USING ERRCODE = 'MG040', DETAIL = format('This session is one of "%s", which is not a member of that role.', session_user),
+            HINT = 'Run the script as that user. When the run has ended or its lease has, any runner can start it again.';
+  END IF;
+END $$;
+COMMENT ON FUNCTION berth.refuse_others_run(pg_catalog.int8) IS 'Internal: MG040 for a run of another user';
+
 -- Every call of a run begins here: it is refused when somebody else has the lease, and renews it otherwise. The row of the lease
 -- stays locked to the end of the transaction, so nobody takes the run over in the middle of it. A lease that has passed from one
 -- backend to another belongs to a client behind a pooler, known or not: the life of a backend tells nothing then.
@@ -77,6 +98,7 @@ DECLARE
   held bool;
   detail text;
 BEGIN
+  PERFORM berth.refuse_others_run($1);
   SELECT * INTO mine FROM berth.migration_lease l WHERE l.run_id = $1 FOR UPDATE;
   IF mine.expires_at < clock_timestamp() AND NOT berth.try_scope(mine.scope) THEN  -- a transaction that saw it ended is at work
     PERFORM berth.raise_busy(mine.scope, interval '0');

@@ -42,7 +42,7 @@ BEGIN
                    || array_to_string(types, ', ') || '.';
   END IF;
   key_type := format_type(attribute.atttypid, attribute.atttypmod);
-  hash := 'backfill:' || encode(sha256(convert_to(concat_ws(E'\n', target, key_name, $4), 'UTF8')), 'hex');
+  hash := 'backfill:' || berth.sha256_of(concat_ws(E'\n', target, key_name, $4));
   -- Another text is other work, which begins at the first row.
   UPDATE berth.migration_step s SET kind = 'backfill', sql_hash = CASE WHEN s.sql_hash LIKE 'backfill:%' OR s.sql_hash IS NULL THEN hash
                                                                        ELSE s.sql_hash END,
@@ -84,7 +84,7 @@ LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 BEGIN
   UPDATE berth.migration_step s SET cursor_value = $4, rows_done = coalesce(s.rows_done, 0) + $5,
          settles = CASE WHEN $5 > 0 THEN coalesce(s.settles, true) AND $6 = 0 ELSE s.settles END
-   WHERE s.run_id = $1 AND s.step_no = $2 AND s.status = 'running' AND s.cursor_value IS NOT DISTINCT FROM $3;
+   WHERE s.run_id = $1 AND s.step_no = $2 AND s.status = 'running' AND s.cursor_value IS NOT DISTINCT FROM $3 AND berth.run_is_mine($1);
   IF NOT FOUND THEN
     RAISE EXCEPTION 'step % of run % is done by another call', $2, $1
       USING ERRCODE = 'object_in_use', DETAIL = format('This one was at key %s; its batch is rolled back.', coalesce($3, '-')),
@@ -110,7 +110,7 @@ COMMENT ON FUNCTION berth.sample_percent(pg_catalog.regclass) IS 'Internal: how 
 CREATE FUNCTION berth.backfill_expect(run pg_catalog.int8, step_no pg_catalog.int4, total pg_catalog.int8) RETURNS pg_catalog.void
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   UPDATE berth.migration_step s SET rows_total = coalesce(s.rows_done, 0) + $3
-   WHERE s.run_id = $1 AND s.step_no = $2
+   WHERE s.run_id = $1 AND s.step_no = $2 AND s.status = 'running' AND berth.run_is_mine($1)
 $$;
 COMMENT ON FUNCTION berth.backfill_expect(pg_catalog.int8, pg_catalog.int4, pg_catalog.int8) IS 'Internal: how many rows are still to come';
 
@@ -147,7 +147,7 @@ COMMENT ON FUNCTION berth.backfill_texts(pg_catalog.text, pg_catalog.text, pg_ca
 CREATE FUNCTION berth.backfill_rewind(run pg_catalog.int8, step_no pg_catalog.int4) RETURNS pg_catalog.text
 LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   UPDATE berth.migration_step s SET cursor_value = CASE WHEN NOT coalesce(s.settles, true) THEN s.cursor_value END
-   WHERE s.run_id = $1 AND s.step_no = $2 RETURNING s.cursor_value
+   WHERE s.run_id = $1 AND s.step_no = $2 AND s.status = 'running' AND berth.run_is_mine($1) RETURNING s.cursor_value
 $$;
 COMMENT ON FUNCTION berth.backfill_rewind(pg_catalog.int8, pg_catalog.int4) IS 'Internal: where the second pass of a backfill begins';
 

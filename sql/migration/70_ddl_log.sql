@@ -78,7 +78,7 @@ DECLARE
   text_max CONSTANT int4 := 10000;
   named_max CONSTANT int4 := 3;
   text text := berth.without_secrets(berth.ddl_text());
-  sha text := encode(sha256(convert_to(text, 'UTF8')), 'hex');
+  sha text := berth.sha256_of(text);
   run int8 := berth.ddl_run(berth.ddl_text());
   own bool := berth.ddl_is_own($3);
   drift text[];

@@ -1,6 +1,7 @@
 -- Status -----------------------------------------------------------------------------------------------------------------
 
--- The backends that are busy with a statement of a run, which bears its number and its step in a comment. Not the text.
+-- The backends that are busy with a statement of a run, which bears its number and its step in a comment, and are of its user. Not
+-- the text.
 CREATE FUNCTION berth.busy_backends() RETURNS TABLE (pid pg_catalog.int4, run_id pg_catalog.int8, step_no pg_catalog.int4)
 LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_temp AS $$
   SELECT a.pid, marker[1]::int8, marker[2]::int4
@@ -8,6 +9,7 @@ LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 1 SET search_path = pg_catalog, pg_t
     CROSS JOIN LATERAL regexp_match(a.query, '/\* berth run (\d{1,18})(?: step (\d{1,9}))? \*/') marker
    WHERE a.datid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND a.state = 'active' AND marker IS NOT NULL
      AND a.pid <> pg_backend_pid()
+     AND EXISTS (SELECT FROM berth.migration_run r JOIN pg_roles o ON o.rolname = r.usename WHERE r.run_id = marker[1]::int8 AND o.oid = a.usesysid)
 $$;
 COMMENT ON FUNCTION berth.busy_backends() IS 'Internal: which backends execute a statement that names its run';
 
@@ -161,7 +163,7 @@ CREATE FUNCTION berth.scope_busy(scope pg_catalog.text) RETURNS pg_catalog.bool
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT EXISTS (SELECT FROM pg_locks l
     WHERE l.locktype = 'advisory' AND l.granted AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
-      AND l.classid = 1650815592 AND l.objsubid = 2 AND l.pid <> pg_backend_pid()
+      AND l.classid = 1650815592 AND l.objsubid = 2 AND l.pid IS DISTINCT FROM pg_backend_pid()  -- NULL: prepared
       AND ($1 IS NULL OR l.objid::int8 = (hashtext($1)::int8 & 4294967295)))
 $$;
 COMMENT ON FUNCTION berth.scope_busy(pg_catalog.text) IS 'Internal: whether another session holds the lock of a scope';

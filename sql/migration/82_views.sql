@@ -126,7 +126,7 @@ RETURNS TABLE (run_id pg_catalog.int8, scope pg_catalog.text, version pg_catalog
                lease_expires_at pg_catalog.timestamptz, interrupted pg_catalog.bool)
 LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 5 SET search_path = pg_catalog, pg_temp AS $$
   WITH busy AS MATERIALIZED (SELECT b.* FROM berth.busy_backends() b), held AS MATERIALIZED (
-    SELECT l.pid, l.objid::int8 AS hash, a.xact_start, a.usesysid FROM pg_locks l JOIN pg_stat_get_activity(NULL) a ON a.pid = l.pid
+    SELECT l.pid, l.objid::int8 AS hash, a.xact_start, a.usesysid FROM pg_locks l LEFT JOIN pg_stat_get_activity(NULL) a ON a.pid = l.pid
      WHERE l.locktype = 'advisory' AND l.granted AND l.classid = 1650815592 AND l.objsubid = 2
        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
   )

@@ -15,15 +15,17 @@ CREATE FUNCTION berth.refuse_held(run pg_catalog.int8) RETURNS pg_catalog.void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
   lease berth.migration_lease;
+  busy int4;
 BEGIN
   SELECT * INTO lease FROM berth.migration_lease l WHERE l.run_id = $1;
   IF FOUND AND berth.lease_is_held(lease) THEN
+    busy := (SELECT b.pid FROM berth.busy_backends() b WHERE b.run_id = $1 LIMIT 1);  -- may be another one than was seen last
     RAISE EXCEPTION 'run % is still running: pid %, %', $1, lease.pid, lease.holder
       USING ERRCODE = 'MG006', DETAIL = format('Its lease was renewed at %s and ends at %s%s.', lease.renewed_at, lease.expires_at,
               CASE WHEN lease.via_broker THEN '; it came through a broker, so its backend''s life tells nothing' ELSE '' END),
-            HINT = CASE WHEN lease.via_broker THEN format('End its client, then SELECT pg_sleep_until(%L) and call this again.',
+            HINT = CASE WHEN lease.via_broker AND busy IS NULL THEN format('End its client, then SELECT pg_sleep_until(%L) and call this again.',
                                                           greatest(lease.expires_at, clock_timestamp() + interval '1s'))
-                   ELSE format('SELECT pg_terminate_backend(%s, 5000), then call this again.', lease.pid) END;
+                   ELSE format('SELECT pg_terminate_backend(%s, 5000), then call this again.', coalesce(busy, lease.pid)) END;
   END IF;
 END $$;
 COMMENT ON FUNCTION berth.refuse_held(pg_catalog.int8) IS 'Internal: MG006 for a run that somebody is still at';

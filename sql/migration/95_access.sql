@@ -17,6 +17,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     ('read', 'FUNCTION', 'berth.version_key(text)'),
     ('read', 'FUNCTION', 'berth.normalise(text)'),
     ('read', 'FUNCTION', 'berth.checksum(text)'),
+    ('read', 'FUNCTION', 'berth.sha256_of(text)'),
     ('read', 'FUNCTION', 'berth.policy(text, text)'),
     ('read', 'FUNCTION', 'berth.blockers(regclass[], text)'),
     ('read', 'TABLE', 'berth.ddl, berth.ddl_unattributed'),

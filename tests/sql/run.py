@@ -47,6 +47,7 @@ from harness.raw import Closed, Raw, Refused  # noqa: E402
 import migration_adopt  # noqa: E402
 import migration_backfill  # noqa: E402
 import migration_ddl  # noqa: E402
+import migration_hostile  # noqa: E402
 import migration_locks  # noqa: E402
 import migration_ports  # noqa: E402
 import migration_steps  # noqa: E402
@@ -431,7 +432,7 @@ SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secr
              restored, *upgraded.SCENARIOS, *migration_transactional.SCENARIOS,
              *migration_adopt.SCENARIOS,
              *migration_locks.SCENARIOS,
-             *migration_ddl.SCENARIOS,
+             *migration_ddl.SCENARIOS, *migration_hostile.SCENARIOS,
              *migration_steps.SCENARIOS, *migration_backfill.SCENARIOS, *migration_ports.SCENARIOS,
              *migration_verify.SCENARIOS,
              *migration_status.SCENARIOS,

@@ -1,0 +1,75 @@
+"""What others can do to a run, and to a scope; databases that are not in UTF-8."""
+
+from harness import system, wire
+
+from results import add, check
+
+
+def hostile(place):
+    """Runs of others; a scope that somebody wants to keep for ever by a comment; one that a prepared transaction has."""
+    database = place.fresh("hostile")
+    result = place.prove("migration_hostile.sql", database=database)
+    return add(add(result, marked(place, database)), prepared(place, database))
+
+
+def marked(place, database):
+    """The mark of a run in a statement counts for its own user: everybody can write a comment."""
+    run = place.sql("select run_id from berth.migration_start('20', scope => 'marked', lease => '1s')", database)[0][0]
+    place.sql("update berth.migration_lease set expires_at = now() - interval '1s' where scope = 'marked'", database)
+    state = "select state from berth.migration_status('marked')"
+    result, sessions = (0, 0), []
+    for user, want in (("app3", "interrupted"), ("postgres", "running")):
+        session = place.postgres.connect(database=database, user=user)
+        sessions.append(session)
+        session.send(wire.query(f"select pg_sleep(600) /* berth run {run} step 1 */"))
+        system.eventually(lambda: place.sql(f"select from pg_stat_activity where pid = {session.pid} and state = 'active'"), "it sleeps")
+        result = add(result, check((f"by {user}", place.sql(state, database), [[want]])))
+    with place.postgres.connect(database=database) as session:
+        [error] = wire.errors(session.query(f"select berth.migration_resolve({run}, 'retry', 'dead')"))
+        told = f"SELECT pg_terminate_backend({sessions[1].pid}, 5000), then call this again."
+        result = add(result, check(("it is held", error.sqlstate, "MG006"), ("and the HINT says by whom", error.fields["H"], told)))
+    place.sql(error.fields["H"].split(", then")[0], database)
+    resolved = place.sql(f"select berth.migration_resolve({run}, 'retry', 'dead')", database)
+    result = add(result, check(("then it can be resolved", resolved, [[""]])))
+    for session in sessions:
+        place.sql(f"select pg_terminate_backend({session.pid}, 10000)")
+        session.close()
+    return result
+
+
+def prepared(place, database):
+    """A prepared transaction has the scope, and no session."""
+    with place.postgres.connect(database=database) as session:
+        session.query("begin; select berth.migrate_once('30', scope => 'prepared'); prepare transaction 'it''s'")
+        [error] = wire.errors(session.query("do $$begin perform berth.migrate_once('30', scope => 'prepared', wait => '0s'); end$$"))
+        result = check(("MG006", error.sqlstate, "MG006"), ("who", "is prepared: since" in error.fields["M"] and
+                       error.fields["M"].endswith("""transaction "it's" of postgres"""), True),
+                       ("what to do", error.fields["H"], "COMMIT PREPARED 'it''s'; or ROLLBACK PREPARED 'it''s';"),
+                       ("it is running", wire.rows(session.query("select berth.migration_exit_code('prepared')")), [["2"]]))
+        session.query(error.fields["H"].split("; or")[0])
+        ask = lambda text: wire.rows(session.query(text))
+        return add(result, check(("committed", ask("select state from berth.migration_status('prepared')"), [["applied"]]),
+                                 ("and closed", ask("select status from berth.migration_run where scope = 'prepared'"), [["done"]])))
+
+
+def encodings(place):
+    """A checksum is that of the script in UTF-8, whatever the database is in; a byte order mark is none of it."""
+    want = place.sql("select berth.checksum('a' || chr(228))", place.fresh("in_utf8"))[0][0]
+    result = check(("the mark", place.sql("select berth.checksum(chr(65279) || 'a' || chr(228))", "in_utf8"), [[want]]))
+    for encoding, text in (("LATIN1", r"E'a\344'"), ("SQL_ASCII", r"E'a\303\244'")):
+        database = "in_" + encoding.lower()
+        place.sql(f"drop database if exists {database} with (force)", "postgres")
+        place.sql(f"create database {database} encoding '{encoding}' locale 'C' template template0", "postgres")
+        place.sql("create extension pgberth", database)
+        place.sql(f"do $$ begin perform berth.migrate_once('1', checksum => berth.checksum({text})); end $$", database)
+        have = [place.sql(statement, database)[0][0] for statement in (
+            "select checksum from berth.migration", f"select berth.checksum(E'\\357\\273\\277' || {text})")]
+        result = add(result, check((encoding, have, [want, want])))
+    wrong = place.sql(r"select berth.checksum(E'a\344') like 'sha256/norm1:%'", "in_sql_ascii")
+    result = add(result, check(("bytes that are no UTF-8", wrong, [["t"]])))
+    place.sql("select berth.enable_ddl_log(); create table logged ()", "in_sql_ascii")
+    logged = place.sql("select count(*) from berth.ddl_log where tag = 'CREATE TABLE' and statement_sha is not null", "in_sql_ascii")
+    return add(result, check(("the log of DDL", logged, [["1"]])))
+
+
+SCENARIOS = (hostile, encodings)
