@@ -27,6 +27,7 @@ struct Request {
     kClose,          // CloseComplete
     kCopyEnd,        // CopyDone or CopyFail: nothing, but a Sync before it was swallowed by the COPY
     kSwallowed,      // a Sync that a COPY has swallowed: nothing
+    kCopyOver,       // a kCopyEnd that a COPY of the request before it has read: nothing
     kParsedAlready,  // nothing was sent: ParseComplete is the broker's, since the server has the statement
     kClosedAlready,  // nothing was sent: CloseComplete is the broker's
   };
@@ -50,7 +51,8 @@ struct Request {
   std::unique_ptr<Undo> undo;
 
   bool extended() const { return kind != Kind::kQuery && kind != Kind::kFunction; }
-  bool silent() const { return kind == Kind::kCopyEnd || kind == Kind::kSwallowed; }
+  bool read_by_copy() const { return kind == Kind::kSwallowed || kind == Kind::kCopyOver; }
+  bool silent() const { return kind == Kind::kCopyEnd || read_by_copy(); }
   bool synthetic() const { return kind == Kind::kParsedAlready || kind == Kind::kClosedAlready; }
   // Answered by ReadyForQuery.
   bool ends_with_ready() const { return kind == Kind::kQuery || kind == Kind::kFunction || kind == Kind::kSync; }

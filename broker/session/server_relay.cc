@@ -368,12 +368,18 @@ bool ServerRelay::on_parameter() {
 bool ServerRelay::on_copy_in() {
   if (queue().empty()) return violation();
   // What was sent ahead: Syncs are swallowed by the COPY, the first other message ends it. Either that is its
-  // CopyDone or CopyFail, or PostgreSQL refuses it.
-  size_t end = 1;
-  while (end < queue().size() && queue().at(end).kind == Request::Kind::kSync) ++end;
-  server_.copy_in = end == queue().size();
-  for (size_t i = 1; i < end && !FAULT(swallowed_sync_counted); ++i) queue().at(i).kind = Request::Kind::kSwallowed;
-  if (end > 1) {
+  // CopyDone or CopyFail, or PostgreSQL refuses it. A Query may have had a COPY before this one: what that one has
+  // read counts no more.
+  size_t at = 1;
+  while (at < queue().size() && queue().at(at).read_by_copy()) ++at;
+  const size_t first = at;
+  for (; at < queue().size() && queue().at(at).kind == Request::Kind::kSync; ++at) {
+    if (!FAULT(swallowed_sync_counted)) queue().at(at).kind = Request::Kind::kSwallowed;
+  }
+  server_.copy_in = at == queue().size();
+  if (!server_.copy_in && queue().at(at).kind == Request::Kind::kCopyEnd)
+    queue().at(at).kind = Request::Kind::kCopyOver;
+  if (at > first && queue().front().extended()) {
     bool synced = false;
     for (size_t i = 1; i < queue().size(); ++i) synced |= queue().at(i).kind == Request::Kind::kSync;
     if (!synced) server_.unsynced = true;
@@ -381,6 +387,14 @@ bool ServerRelay::on_copy_in() {
   }
   if (!client_ && server_.copy_in) server_.fail_copy();  // whoever wanted it has gone
   return pass();
+}
+
+// Has the COPY that the request at the head is at, or was, swallowed a Sync?
+bool ServerRelay::sync_swallowed() const {
+  for (size_t i = 1; i < queue().size() && queue().at(i).read_by_copy(); ++i) {
+    if (queue().at(i).kind == Request::Kind::kSwallowed) return true;
+  }
+  return false;
 }
 
 bool ServerRelay::on_error() {
@@ -397,7 +411,7 @@ bool ServerRelay::on_error() {
     count_error(error.sqlstate);
     return keep();
   }
-  if (error.sqlstate == "57014" && queue().size() > 1 && queue().at(1).kind == Request::Kind::kSwallowed) {
+  if (error.sqlstate == "57014" && sync_swallowed()) {
     server_.stray_ready = true;
     if (client_) server_.close_after = true;
   }

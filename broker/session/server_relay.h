@@ -44,6 +44,7 @@ class ServerRelay {
   const std::string* value_after_reset(std::string_view name, std::string_view value) const;
   const std::string* value_after_rollback(std::string_view name, std::string_view value) const;
   bool on_copy_in();
+  bool sync_swallowed() const;
   bool on_error();
   void count_error(std::string_view sqlstate);
   void forget_statements();

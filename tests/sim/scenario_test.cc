@@ -83,4 +83,51 @@ TEST(Scenario, NothingIsOpenedOnceTheBrokerEnds) {
   EXPECT_FALSE(session::anything_open(bench.context));
 }
 
+// Two COPYs in one Query, the first one's end sent ahead: the second one reads what comes next, a Sync too.
+class TwoCopies : public testing::Test {
+ protected:
+  void SetUp() override {
+    bench_.apply();
+    link_ = bench_.client();
+    bench_.turns(kSecond);
+    wire::put_query(link_->to_broker.bytes, "copyin c1.2; copyin c1.3");
+    link_->to_broker.bytes += kLine + kDone + kLine;
+    bench_.turns(kSecond);
+    link_->to_peer.bytes.clear();
+  }
+
+  const std::string kLine = std::string("d\0\0\0\x9line\n", 10), kDone = std::string("c\0\0\0\4", 5),
+                    kSync = std::string("S\0\0\0\4", 5);
+  Bench bench_;
+  LinkPtr link_;
+};
+
+TEST_F(TwoCopies, ASyncInTheSecondIsSwallowed) {
+  link_->to_broker.bytes += kSync + kLine + kDone;
+  bench_.turns(kSecond);
+  EXPECT_EQ(bench_.pool().servers(pool::ServerState::kIdle).size(), 1u) << "the Sync is not owed an answer";
+  wire::put_query(link_->to_broker.bytes, "select c1.4");
+  bench_.turns(kSecond);
+  EXPECT_NE(link_->to_peer.bytes.find("c1.4"), std::string::npos);
+}
+
+TEST_F(TwoCopies, ALeaverInTheSecondEndsIt) {
+  link_->to_broker.fin = true;
+  bench_.turns(kSecond);  // less than kDrainTime
+  EXPECT_FALSE(bench_.places[0].backend->gone);
+  EXPECT_EQ(bench_.pool().servers(pool::ServerState::kIdle).size(), 1u);
+}
+
+// A Sync ahead of a simple Query's COPY is swallowed, and none is owed: its ReadyForQuery has ended all.
+TEST(Scenario, ASyncInACopyKeepsNoServer) {
+  Bench bench;
+  bench.apply();
+  const LinkPtr client = bench.client();
+  bench.turns(kSecond);
+  wire::put_query(client->to_broker.bytes, "copyin c1.2");
+  client->to_broker.bytes += std::string("S\0\0\0\4c\0\0\0\4", 10);
+  bench.turns(kSecond);
+  EXPECT_EQ(bench.pool().servers(pool::ServerState::kIdle).size(), 1u);
+}
+
 }  // namespace berth::sim

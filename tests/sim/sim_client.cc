@@ -61,7 +61,7 @@ std::string SimClient::describe() const {
   return fmt::format(
       "client {} phase {} pending {} open_batch {} out {} in {} batches_left {} status {} sent {} got {} copy_due {}",
       number_, static_cast<int>(phase_), pending_ready_, open_batch_, out_.size(), in_.size(), batches_left_, status_,
-      sent_.size(), got_.size(), copy_answer_due_);
+      sent_.size(), got_.size(), copies_due_);
 }
 
 void SimClient::violation(const std::string& what) const {
@@ -79,7 +79,7 @@ void SimClient::step() {
     cancelled_once_ |= right;
     world_.send_cancel(pid_, right ? key_ : std::string(key_.size(), 'z'));
   }
-  if (copy_answer_due_ || out_.size() > 4096) return;
+  if (copies_due_ > 0 || out_.size() > 4096) return;
   if (world_.now() < rests_until_) return;
   if (chance(habits_.rest_percent)) rests_until_ = world_.now() + static_cast<Micros>(random_.below(kSecond));
   if (batches_left_ > 0 || open_batch_) {
@@ -168,14 +168,19 @@ void SimClient::on_message(Message message) {
       if (--pending_ready_ < 0) violation("got a ReadyForQuery that it did not ask for (I2)");
       if (pending_ready_ == 0) {
         if (!open_batch_) settings_in_flight_ = false;
-        copy_answer_due_ = copy_ahead_ = false;
+        copies_due_ = copies_fed_ = 0;
+        copy_ahead_ = false;
       }
       break;
     case wire::kCopyInResponse:
       if (copy_ahead_) --pending_ready_;
       copy_ahead_ = false;
-      if (copy_answer_due_) copy_data();
-      copy_answer_due_ = false;
+      if (copies_fed_ > 0) {
+        --copies_fed_;
+      } else if (copies_due_ > 0) {
+        copy_data();
+        --copies_due_;
+      }
       break;
     case wire::kErrorResponse: on_error(message); break;
     case wire::kNoticeResponse:

@@ -113,7 +113,8 @@ class SimClient {
   int pending_ready_ = 0;  // ReadyForQuery messages to come
   bool open_batch_ = false;
   bool settings_in_flight_ = false;
-  bool copy_answer_due_ = false;  // waits for CopyInResponse, then sends data
+  int copies_due_ = 0;  // waits for so many CopyInResponses, then sends data
+  int copies_fed_ = 0;  // so many come before those: their data was sent ahead
   bool sync_after_copy_ = false;
   bool unnamed_is_barred_ =
       false;                 // not to be bound again: a COPY without its data, a DEALLOCATE (decided at its Parse)

@@ -281,20 +281,23 @@ void SimClient::copy_data() {
     wire::put_cstring(bytes, "no more");
   }
   put(bytes);
-  if (chance(100) && copy_answer_due_ && sync_after_copy_) put(std::string("S\0\0\0\4", 5));
+  if (copies_due_ > 0 && sync_after_copy_) put(std::string("S\0\0\0\4", 5));
 }
 
 void SimClient::copy_batch() {
-  const std::string sql = "copyin " + next_tag();
+  std::string sql = "copyin " + next_tag();
   const bool simple = chance(50), ahead = chance(40);
   if (simple) {
+    const int copies = chance(30) ? 2 : 1;
+    if (copies == 2) sql += "; copyin " + next_tag();
     sync_after_copy_ = false;
     std::string bytes;
     wire::put_query(bytes, sql);
     put(bytes);
     ++pending_ready_;
-    copy_answer_due_ = !ahead;
-    if (ahead) copy_data();
+    copies_fed_ = ahead ? 1 + static_cast<int>(random_.below(static_cast<uint64_t>(copies))) : 0;
+    copies_due_ = copies - copies_fed_;
+    for (int i = 0; i < copies_fed_; ++i) copy_data();
     return;
   }
   put_parse("", sql, false);
@@ -302,7 +305,7 @@ void SimClient::copy_batch() {
   put_execute("", 0);
   put_sync();
   sync_after_copy_ = unnamed_is_barred_ = true;
-  copy_answer_due_ = !ahead;
+  copies_due_ = ahead ? 0 : 1;
   if (!ahead) return;
   copy_data();
   put_sync();
