@@ -152,6 +152,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   void drop_client(ClientEnd why, std::string_view sqlstate);
   void resync(Client* of);
   bool other_identity();
+  void tell_fixed(Client& of);
   void clean_step();
   void settings_done();
   void lost(int error);

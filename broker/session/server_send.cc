@@ -57,12 +57,27 @@ void Server::prepare_for(Client* next) {
   if (params == next->params || FAULT(settings_not_set)) return next->start_on_server();
   const std::string sql = pool::difference_sql(params, next->params);
   if (sql.empty()) {  // they differ in what cannot be set only
-    next->params = params;
+    tell_fixed(*next);
     return next->start_on_server();
   }
   syncing_settings = true;
   settings_failed = false;
   inject_query(sql);
+}
+
+// What cannot be set (in_hot_standby, server_version, ...) is the server's, whatever the client was told by another
+// one.
+void Server::tell_fixed(Client& of) {
+  std::string news;
+  for (const auto& [name, value] : params->values) {
+    if (!pool::is_fixed_parameter(name) || !start_params->find(name)) continue;
+    const std::string* known = of.params->find(name);
+    if (known && *known == value) continue;
+    wire::put_parameter_status(news, name, value);
+    of.start_params = pool::with_value(of.start_params, name, value);
+  }
+  of.params = params;
+  if (!news.empty()) of.send(news);
 }
 
 void Server::settings_done() {
@@ -82,7 +97,7 @@ void Server::settings_done() {
       const std::string& called = current ? *current : *reported;
       if (called == value) continue;
       const std::string* start = for_client->start_params->find(name);
-      if (start && *start == value)
+      if (start && (*start == value || pool::is_fixed_parameter(name)))
         for_client->start_params = pool::with_value(for_client->start_params, name, called);
       wire::put_parameter_status(news, name, called);
       value = called;

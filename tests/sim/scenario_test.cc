@@ -83,6 +83,26 @@ TEST(Scenario, NothingIsOpenedOnceTheBrokerEnds) {
   EXPECT_FALSE(session::anything_open(bench.context));
 }
 
+// A server that differs in nothing but what cannot be set, as after a promotion: the client hears of it.
+TEST(Scenario, AClientHearsOfWhatCannotBeSet) {
+  Bench bench;
+  bench.postgres.defaults["in_hot_standby"] = "on";
+  bench.apply();
+  const LinkPtr client = bench.client();
+  bench.turns(kSecond);
+  bench.postgres.defaults["in_hot_standby"] = "off";
+  bench.places[0].backend->terminate("57P01", "terminating connection due to administrator command");
+  bench.turns(kSecond);
+  const std::string on("in_hot_standby\0on", 17), off("in_hot_standby\0off", 18);
+  for (const char* sql : {"select c1.2", "discard all", "select c1.3"}) {
+    client->to_peer.bytes.clear();
+    wire::put_query(client->to_broker.bytes, sql);
+    bench.turns(kSecond);
+    EXPECT_EQ(client->to_peer.bytes.find(off) != std::string::npos, std::string(sql) == "select c1.2") << sql;
+    EXPECT_EQ(client->to_peer.bytes.find(on), std::string::npos) << sql;
+  }
+}
+
 // Two COPYs in one Query, the first one's end sent ahead: the second one reads what comes next, a Sync too.
 class TwoCopies : public testing::Test {
  protected:
