@@ -22,7 +22,7 @@ static uint64_t next_id() {
   return next.fetch_add(1, std::memory_order_relaxed);
 }
 
-// Clients choose texts and types, so both need a hash that nobody can aim at.
+// Clients choose texts, types and names, so all need a hash that nobody can aim at.
 static uint64_t hash_of(std::string_view sql, std::string_view types, const Params& plan) {
   uint64_t hash = siphash(process_key(), sql);
   if (plan && !FAULT(statement_of_other_settings)) hash ^= plan->hash * 0x9e3779b97f4a7c15u;
@@ -30,19 +30,25 @@ static uint64_t hash_of(std::string_view sql, std::string_view types, const Para
   return hash;
 }
 
-Statement StatementWindow::intern(std::string_view sql, std::string_view types, const Params& plan) {
-  const uint64_t hash = hash_of(sql, types, plan);
+Statement StatementWindow::intern_command(StatementData::Command command, std::string_view operand,
+                                          std::string_view sql, std::string_view types, const Params& plan) {
+  if (command == StatementData::Command::kDeallocate) sql = kDeallocateSpare;
+  uint64_t hash = hash_of(sql, types, plan);
+  if (!operand.empty()) hash ^= siphash(process_key(), operand) * 3;
   auto& set = sets_[hash % kSets];
   for (const Place& place : set) {
     const Statement& known = place.statement;
     if (place.hash == hash && known && known->sql == sql && known->types == types &&
-        (known->plan == plan || FAULT(statement_of_other_settings)))
+        (known->plan == plan || FAULT(statement_of_other_settings)) && known->command == command &&
+        (command == StatementData::Command::kNone || known->operand == operand))
       return known;
   }
   StatementData data;
   data.sql = sql;
   data.types = types;
   data.plan = plan;
+  data.command = command;
+  data.operand = operand;
   data.hash = hash;
   data.id = next_id();
   data.name = std::string(kStatementPrefix) + std::to_string(data.id);
@@ -52,20 +58,6 @@ Statement StatementWindow::intern(std::string_view sql, std::string_view types, 
     set.front() = {hash, statement};
   }
   return statement;
-}
-
-Statement StatementWindow::intern_command(StatementData::Command command, std::string_view operand,
-                                          std::string_view sql, std::string_view types, const Params& plan) {
-  StatementData data;
-  data.sql = command == StatementData::Command::kDeallocate ? kDeallocateSpare : sql;
-  data.types = types;
-  data.plan = plan;
-  data.command = command;
-  data.operand = operand;
-  data.hash = hash_of(data.sql, types, plan) ^ siphash(process_key(), operand) * 3;
-  data.id = next_id();
-  data.name = std::string(kStatementPrefix) + std::to_string(data.id);
-  return Statement(table().intern(std::move(data)));
 }
 
 uint32_t ServerStatements::find(uint64_t id) const {
@@ -185,7 +177,7 @@ void ClientStatements::erase(std::string_view name) {
   const auto at = lower(name);
   if (at == named_.end() || at->name != name) return;
   named_.erase(at);
-  if (named_.empty()) clear();
+  if (named_.empty() && named_.capacity() > kKept) clear();
 }
 
 }  // namespace berth::pool

@@ -20,14 +20,16 @@ struct StatementData {
   Params plan;        // plan_params of the client at its Parse
   uint64_t hash = 0;
   // What executing it does to prepared statements or settings. `operand` is the client's name of the statement of
-  // kDeallocate, whose `sql` is then kDeallocateSpare, or the parameter of kReset.
-  enum class Command : uint8_t { kNone, kDeallocate, kDeallocateAll, kDiscardAll, kReset, kResetAll };
+  // kDeallocate, whose `sql` is then kDeallocateSpare, or the parameter of kReset. kSet sets what PostgreSQL does not
+  // report.
+  enum class Command : uint8_t { kNone, kDeallocate, kDeallocateAll, kDiscardAll, kReset, kResetAll, kSet };
   Command command = Command::kNone;
   std::string operand;
   uint64_t id = 0;   // unique in this process
   std::string name;  // on servers: kStatementPrefix and the id
   bool same(const StatementData& other) const {
-    return sql == other.sql && types == other.types && plan == other.plan && operand == other.operand;
+    return sql == other.sql && types == other.types && plan == other.plan && command == other.command &&
+           operand == other.operand;
   }
 };
 using Statement = Held<StatementData>;
@@ -46,7 +48,9 @@ inline constexpr std::string_view kDeallocateSpare = "DEALLOCATE berth_spare";
 // it lives on when nobody uses it any more, so long texts (bulk INSERTs, mostly of one use) do not get in.
 class StatementWindow {
  public:
-  Statement intern(std::string_view sql, std::string_view types, const Params& plan);
+  Statement intern(std::string_view sql, std::string_view types, const Params& plan) {
+    return intern_command(StatementData::Command::kNone, {}, sql, types, plan);
+  }
   // A statement that acts on statements or settings; see StatementData.
   Statement intern_command(StatementData::Command command, std::string_view operand, std::string_view sql,
                            std::string_view types, const Params& plan);
@@ -113,6 +117,7 @@ class ClientStatements {
     std::string name;
     Statement statement;
   };
+  static constexpr size_t kKept = 2;  // places that stay with a client that has named statements again and again
   std::vector<Named>::const_iterator lower(std::string_view name) const;
   std::vector<Named> named_;
 };

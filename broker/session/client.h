@@ -108,7 +108,6 @@ class Client final : public net::Handler, public pool::ClientNode {
   bool admin : 1 = false;            // console: may change things
   bool extension : 1 = false;        // console: pgberth_link, may change what the extension's functions change
   uint8_t told_features : 4 = 0;     // SessionFeature: what of them the log has said
-  bool untracked_set : 1 = false;    // it has sent a SET of what PostgreSQL does not report
   bool wait_told : 1 = false;        // query_wait_notify has been sent
   bool half_open : 1 = false;        // the first packet was an encryption request
   bool mode_fixed : 1 = false;       // by the port

@@ -9,26 +9,45 @@ namespace berth::session {
 
 using Command = pool::StatementData::Command;
 
+// What executing `sql` does to statements or settings, for this client: command, operand and text; not interned.
+pool::StatementData ClientRelay::command_of(std::string_view sql) const {
+  using Kind = wire::StatementCommand::Kind;
+  pool::StatementData out;
+  wire::StatementCommand command = wire::parse_statement_command(sql);
+  switch (command.kind) {
+    case Kind::kNone: return out;
+    case Kind::kDeallocate:
+      if (!client_.statements.find(command.name)) return out;  // one that SQL made: PostgreSQL knows it by this name
+      out.command = Command::kDeallocate;
+      sql = pool::kDeallocateSpare;
+      break;
+    case Kind::kDeallocateAll: out.command = Command::kDeallocateAll; break;
+    case Kind::kDiscardAll: out.command = Command::kDiscardAll; break;
+    case Kind::kReset: out.command = Command::kReset; break;
+    case Kind::kResetAll: out.command = Command::kResetAll; break;
+  }
+  out.operand = std::move(command.name);
+  out.sql = sql;
+  return out;
+}
+
 // A statement under the settings of its client.
 pool::Statement ClientRelay::intern(const wire::ParseMessage& message) {
   const pool::Params& plan = pool::plan_params(client_.params);
   if (wire::may_be_statement_command(message.sql)) {
-    const wire::StatementCommand command = wire::parse_statement_command(message.sql);
-    const auto as = [&](Command kind) {
-      return context_.statements.intern_command(kind, command.name, message.sql, message.types, plan);
-    };
-    switch (command.kind) {
-      case wire::StatementCommand::Kind::kNone: break;
-      case wire::StatementCommand::Kind::kDeallocate:
-        if (!client_.statements.find(command.name)) break;  // one that SQL made: PostgreSQL knows it under this name
-        return as(Command::kDeallocate);
-      case wire::StatementCommand::Kind::kDeallocateAll: return as(Command::kDeallocateAll);
-      case wire::StatementCommand::Kind::kDiscardAll: return as(Command::kDiscardAll);
-      case wire::StatementCommand::Kind::kReset: return as(Command::kReset);
-      case wire::StatementCommand::Kind::kResetAll: return as(Command::kResetAll);
-    }
+    pool::StatementData data = command_of(message.sql);
+    if (data.command == Command::kNone && sets_untracked(message.sql)) data.command = Command::kSet;
+    if (data.command != Command::kNone)
+      return context_.statements.intern_command(data.command, data.operand, message.sql, message.types, plan);
   }
   return context_.statements.intern(message.sql, message.types, plan);
+}
+
+// What PostgreSQL reports follows the client; of the rest the log speaks when it has been set.
+bool ClientRelay::sets_untracked(std::string_view sql) const {
+  if (!wire::may_be_set(sql)) return false;
+  const std::string_view name = wire::set_parameter(sql);
+  return !name.empty() && !server_->start_params->find(name);
 }
 
 // RESET and DISCARD ALL go back to the server's settings. The client's own, where they differ, as a SELECT that is to
@@ -70,39 +89,37 @@ void ClientRelay::apply_command(Request& request, const pool::StatementData& com
 
 // False: it is none, or PostgreSQL alone knows what it means. `done` says what query() is to return.
 bool ClientRelay::query_command(std::string_view sql, bool& done) {
-  wire::ParseMessage message;
-  message.sql = sql;
-  message.types = std::string_view("\0\0", 2);
-  const wire::StatementCommand command = wire::parse_statement_command(sql);
+  if (!client_.slice->replication.empty()) return false;
   using Kind = wire::StatementCommand::Kind;
-  if (command.kind == Kind::kNone || !client_.slice->replication.empty()) return false;
-  if (own_names_ && (command.kind == Kind::kDeallocate || command.kind == Kind::kDeallocateAll)) return false;
+  const Kind kind = wire::parse_statement_command(sql).kind;
+  if (kind == Kind::kNone) return false;
+  if (own_names_ && (kind == Kind::kDeallocate || kind == Kind::kDeallocateAll)) return false;
   if (must_wait_for_all()) {
     done = wait();
     return true;
   }
-  const pool::Statement statement = intern(message);
-  if (statement->command == Command::kNone) return false;
+  const pool::StatementData command = command_of(sql);
+  if (command.command == Command::kNone) return false;
   emit();
   // In the middle of a batch it stays a Query: should the batch have failed, PostgreSQL skips it, and answers
   // nothing.
-  const std::string settings = client_.in_batch ? std::string() : settings_after(*statement);
+  const std::string settings = client_.in_batch ? std::string() : settings_after(command);
   if (!settings.empty()) {
-    query_then_settings(*statement, settings);
+    query_then_settings(command, settings);
     done = consume(head_.size);
     return true;
   }
-  if (statement->command == Command::kDeallocate) server_->inject_spare();
+  if (command.command == Command::kDeallocate) server_->inject_spare();
   Request& request = push(Request::Kind::kQuery);
   drop_unnamed(request);
-  apply_command(request, *statement);
+  apply_command(request, command);
   end_batch();
-  if (statement->command != Command::kDeallocate) {
+  if (command.command != Command::kDeallocate) {
     done = pass();
     return true;
   }
   std::string sent;
-  wire::put_query(sent, statement->sql);
+  wire::put_query(sent, command.sql);
   out_.copy(sent);
   done = consume(head_.size);
   return true;
@@ -145,6 +162,10 @@ pool::Statement ClientRelay::bound_command(std::string_view portal) const {
 }
 
 bool ClientRelay::execute_command(const pool::Statement& command) {
+  if (command->command == Command::kSet) {
+    push(Request::Kind::kExecute).sets_untracked = true;
+    return pass();
+  }
   if (must_wait_for_all()) return wait();
   emit();
   const std::string settings = settings_after(*command);
@@ -192,9 +213,7 @@ bool ClientRelay::own_parse() {
 
 // What the name means from now on: a command, or nothing of interest.
 void ClientRelay::remember_own(Request& request, std::string_view name, const pool::Statement& command) {
-  request.undo = std::make_unique<Request::Undo>();
-  request.undo->name = name;
-  if (const pool::Statement* there = client_.statements.find(name)) request.undo->previous = *there;
+  request.change_name(name, client_.statements.find(name));
   if (command) {
     client_.statements.set(name, command);
   } else {

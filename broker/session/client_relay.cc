@@ -237,24 +237,21 @@ void ClientRelay::answer_synthetic() {
 }
 
 bool ClientRelay::query() {
+  bool sets = false;
   if (head_.size <= pool_command_max()) {
     bool stop;
     if (!whole(pool_command_max(), stop)) return false;  // its first bytes alone could not tell
     std::string_view sql = body();
     if (!sql.empty() && sql.back() == '\0') sql.remove_suffix(1);
-    if (wire::may_be_set(sql)) note_set(sql);
+    sets = wire::may_be_set(sql) && sets_untracked(sql);
     bool done;
     if (wire::may_be_statement_command(sql) && query_command(sql, done)) return done;
   }
-  drop_unnamed(push(Request::Kind::kQuery));
+  Request& request = push(Request::Kind::kQuery);
+  if (sets) request.sets_untracked = true;
+  drop_unnamed(request);
   end_batch();
   return pass();
-}
-
-// What PostgreSQL reports follows the client; of the rest the log speaks when it has been set.
-void ClientRelay::note_set(std::string_view sql) {
-  const std::string_view name = wire::set_parameter(sql);
-  if (!name.empty() && !server_->start_params->find(name)) client_.untracked_set = true;
 }
 
 // A simple Query drops the unnamed statement, and ends a batch without a Sync.

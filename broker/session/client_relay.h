@@ -28,7 +28,6 @@ class ClientRelay {
   bool message();
   bool copy_message();
   bool query();
-  void note_set(std::string_view sql);
   void drop_unnamed(Request& request);
   bool execute();
   bool extended(Request::Kind kind);
@@ -63,6 +62,8 @@ class ClientRelay {
   void bind_command(std::string_view portal, const pool::Statement& statement);
   pool::Statement bound_command(std::string_view portal) const;
   bool execute_command(const pool::Statement& command);
+  pool::StatementData command_of(std::string_view sql) const;
+  bool sets_untracked(std::string_view sql) const;
   pool::Statement intern(const wire::ParseMessage& message);
   void apply_command(Request& request, const pool::StatementData& command);
   bool own_parse();

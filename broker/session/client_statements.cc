@@ -49,7 +49,6 @@ bool ClientRelay::parse() {
   if (of_names && names_unsettled()) return wait();
   if (!message.name.empty() && must_wait_for_all() && depends_on_status(message)) return wait();
   client_.in_batch = server_->unsynced = true;
-  if (wire::may_be_set(message.sql)) note_set(message.sql);
   client_.slice->counters.client_parse_count++;
   if (message.name.empty()) return parse_unnamed(intern(message));
   if (const pool::Statement* there = client_.statements.find(message.name)) {
@@ -61,9 +60,7 @@ bool ClientRelay::parse() {
   const bool refused = server_->status == 'E' && !ends_transaction(message.sql);
   emit();
   if (known && !refused) {
-    Request& request = push(Request::Kind::kParsedAlready);
-    request.undo = std::make_unique<Request::Undo>();
-    request.undo->name = message.name;
+    push(Request::Kind::kParsedAlready).change_name(message.name, nullptr);
   } else {
     // Refused, unless what this batch has executed ends the failed transaction: then the name must not be in use
     // there.
@@ -79,8 +76,7 @@ bool ClientRelay::parse() {
     Request& request = push(Request::Kind::kParse);
     request.statement = statement;
     request.on_server = again || !known;
-    request.undo = std::make_unique<Request::Undo>();
-    request.undo->name = message.name;
+    request.change_name(message.name, nullptr);
     client_.slice->counters.server_parse_count++;
     forward_parse(statement->name, sent);
   }
@@ -115,9 +111,7 @@ bool ClientRelay::parse_again(const pool::Statement& there, const wire::ParseMes
   }
   Request& request = push(Request::Kind::kParse);
   request.statement = there;
-  request.undo = std::make_unique<Request::Undo>();
-  request.undo->previous = there;
-  request.undo->name = message.name;  // for the error's text; the name keeps its meaning
+  request.change_name(message.name, &there);  // for the error's text; the name keeps its meaning
   forward_parse(there->name, message);
   return consume(head_.size);
 }
@@ -300,9 +294,7 @@ bool ClientRelay::close() {
   // Others may use the statement: only the name goes. The server drops it when it is the least recently used.
   Request& request = push(Request::Kind::kClosedAlready);
   if (const pool::Statement* there = client_.statements.find(target.name)) {
-    request.undo = std::make_unique<Request::Undo>();
-    request.undo->previous = *there;
-    request.undo->name = target.name;
+    request.change_name(target.name, there);
     server_->names_changed = true;
     client_.statements.erase(target.name);
   }

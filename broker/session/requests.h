@@ -31,25 +31,33 @@ struct Request {
     kParsedAlready,  // nothing was sent: ParseComplete is the broker's, since the server has the statement
     kClosedAlready,  // nothing was sent: CloseComplete is the broker's
   };
-  // What to put back when PostgreSQL skips or refuses the message. Rare, so apart.
+  // What a DEALLOCATE or DISCARD ALL has changed, put back when PostgreSQL skips or refuses it. Rare, so apart.
   struct Undo {
     std::string name;             // the client's name of the statement
     pool::Statement previous;     // what the client had under that name before
-    bool all_statements = false;  // DISCARD ALL, DEALLOCATE ALL: both sides' statements
+    bool all_statements = false;  // both sides' statements
     pool::ClientStatements of_client;
     pool::ServerStatements of_server;
   };
   Kind kind = Kind::kQuery;
-  bool on_server =
-      false;         // kParse, kClose: the server's cache has, or has no more, `statement` because of this message
-  bool own = false;  // the broker's own query: its failure matters to the broker
-  bool settings_follow = false;  // a RESET or DISCARD ALL: the client's own settings are set right behind it
-  bool unnamed = false;          // kParse, kClose: of the unnamed statement; kQuery, which drops it
-  Client* owner = nullptr;       // null: the broker's own; the answer goes to nobody
-  pool::Statement statement;     // the statement meant, if known
-  pool::Statement previous;      // if `unnamed`: what the client's unnamed statement was before
+  bool on_server : 1 = false;  // kParse, kClose: the server's cache has, or has no more, `statement` because of it
+  bool own : 1 = false;        // the broker's own query: its failure matters to the broker
+  bool settings_follow : 1 = false;  // a RESET or DISCARD ALL: the client's own settings are set right behind it
+  bool unnamed : 1 = false;          // kParse, kClose: of the unnamed statement; kQuery, which drops it
+  bool named : 1 = false;            // kParse, kClose and those answered already: of `name`, the client's
+  bool sets_untracked : 1 = false;   // a SET of what PostgreSQL does not report
+  Client* owner = nullptr;           // null: the broker's own; the answer goes to nobody
+  pool::Statement statement;         // the statement meant, if known
+  pool::Statement previous;          // if `unnamed` or `named`: what the client had there before
+  std::string name;                  // valid if `named`; keeps its memory for the next of this place
   std::unique_ptr<Undo> undo;
 
+  void change_name(std::string_view of, const pool::Statement* before) {
+    named = true;
+    name = of;
+    if (before) previous = *before;
+  }
+  std::string_view changed_name() const { return named ? name : undo ? undo->name : std::string_view(); }
   bool extended() const { return kind != Kind::kQuery && kind != Kind::kFunction; }
   bool read_by_copy() const { return kind == Kind::kSwallowed || kind == Kind::kCopyOver; }
   bool silent() const { return kind == Kind::kCopyEnd || read_by_copy(); }
@@ -84,13 +92,15 @@ class RequestQueue {
   }
 
  private:
+  static constexpr size_t kNameKept = 64;  // a longer name's memory is not: names may have 64 kB
   static void clear_entry(Request& entry) {
-    if (entry.statement || entry.previous || entry.undo) {
+    if (entry.statement || entry.previous || entry.undo || entry.named) {
       entry.statement.reset();
       entry.previous.reset();
       entry.undo.reset();
+      if (entry.name.capacity() > kNameKept) std::string().swap(entry.name);
     }
-    entry.on_server = entry.own = entry.settings_follow = entry.unnamed = false;
+    entry.on_server = entry.own = entry.settings_follow = entry.unnamed = entry.named = entry.sets_untracked = false;
     entry.owner = nullptr;
   }
   size_t mask() const { return ring_.size() - 1; }

@@ -26,6 +26,14 @@ void Server::fail_batch() {
   for (size_t i = 0; i < end; ++i) requests.pop();
 }
 
+static void restore_name(Client& owner, std::string_view name, const pool::Statement& before) {
+  if (before) {
+    owner.statements.set(name, before);
+  } else if (!FAULT(failed_name_kept)) {
+    owner.statements.erase(name);
+  }
+}
+
 // `after`: where the requests stand that are not undone.
 void Server::undo(Request& request, bool failed, size_t after) {
   if (request.kind == Request::Kind::kParse && request.on_server && !FAULT(failed_parse_kept))
@@ -43,15 +51,11 @@ void Server::undo(Request& request, bool failed, size_t after) {
     while (later < requests.size() && !(requests.at(later).unnamed && requests.at(later).owner == owner)) ++later;
     (later < requests.size() ? requests.at(later).previous : owner->unnamed) = before;
   }
+  if (request.named) return restore_name(*owner, request.name, request.previous);
   if (!request.undo) return;
-  if (request.undo->all_statements) {
-    owner->statements = std::move(request.undo->of_client);
-    statements = std::move(request.undo->of_server);
-  } else if (request.undo->previous) {
-    owner->statements.set(request.undo->name, request.undo->previous);
-  } else if (!FAULT(failed_name_kept)) {
-    owner->statements.erase(request.undo->name);
-  }
+  if (!request.undo->all_statements) return restore_name(*owner, request.undo->name, request.undo->previous);
+  owner->statements = std::move(request.undo->of_client);
+  statements = std::move(request.undo->of_server);
 }
 
 // An injected query has failed: remember it for whoever it was for.

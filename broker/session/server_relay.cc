@@ -211,8 +211,7 @@ void ServerRelay::note_feature(wire::CommandEffect effect) {
     case wire::CommandEffect::kPrepare: return tell_feature(*client_, kFeaturePrepare);
     case wire::CommandEffect::kCursor: server_.left_behind |= kFeatureHoldCursor; return;
     case wire::CommandEffect::kSet:
-      if (client_->untracked_set) server_.left_behind |= kFeatureSet;
-      client_->untracked_set = false;
+      if (queue().front().sets_untracked) server_.left_behind |= kFeatureSet;
       return;
     default: server_.left_behind = 0; return;
   }
@@ -404,6 +403,7 @@ bool ServerRelay::on_error() {
   const wire::ErrorFields error = wire::parse_error(text);
   if (error.severity == "FATAL" || error.severity == "PANIC") server_.fatal_seen = true;
   server_.copy_in = false;
+  if (server_.status == 'I') server_.left_behind = 0;  // outside a block all is rolled back; else ROLLBACK will come
   if (server_.reset_seen == ResetSeen::kDiscarded) server_.reset_seen = ResetSeen::kDiscardAll;
   if (queue().empty() || server_.fatal_seen) {  // FATAL is the client's even during a query of ours
     if (server_.fatal_seen) server_.close_after = true;
@@ -428,7 +428,7 @@ bool ServerRelay::on_error() {
   }
   // The batch fails: PostgreSQL skips to its Sync. An injected message speaks for the client's that needs it.
   const pool::Statement statement = queue().front().statement;
-  const std::string name = queue().front().undo ? queue().front().undo->name : std::string();
+  const std::string name(queue().front().changed_name());
   if (error.sqlstate == "26000" && statement && queue().front().kind != Request::Kind::kParse) {
     server_.close_after = true;  // the server has lost a statement that we put there
   }

@@ -2,6 +2,7 @@
 // Method: the shortest way to each, step by step, without dice.
 #include <gtest/gtest.h>
 
+#include "session/session_features.h"
 #include "sim/bench.h"
 
 namespace berth::sim {
@@ -101,6 +102,93 @@ TEST(Scenario, AClientHearsOfWhatCannotBeSet) {
     EXPECT_EQ(client->to_peer.bytes.find(off) != std::string::npos, std::string(sql) == "select c1.2") << sql;
     EXPECT_EQ(client->to_peer.bytes.find(on), std::string::npos) << sql;
   }
+}
+
+// A SET of what PostgreSQL does not report is told of when it has been done, not when it has been said.
+class UntrackedSet : public testing::Test {
+ protected:
+  void SetUp() override {
+    bench_.apply();
+    link_ = bench_.client();
+    bench_.turns(kSecond);
+  }
+  void query(std::string_view sql) {
+    wire::put_query(link_->to_broker.bytes, sql);
+    bench_.turns(kSecond);
+  }
+  void parse(std::string_view name, std::string_view sql) {
+    wire::put_parse(link_->to_broker.bytes, name, sql, std::string_view("\0\0", 2));
+  }
+  void run(const std::string& name) {
+    {
+      wire::Message bind(link_->to_broker.bytes, wire::kBind);
+      link_->to_broker.bytes += std::string(1, '\0') + name + std::string(7, '\0');
+    }
+    wire::Message execute(link_->to_broker.bytes, wire::kExecute);
+    link_->to_broker.bytes.append(5, '\0');
+  }
+  void sync() {
+    wire::put_empty(link_->to_broker.bytes, wire::kSync);
+    bench_.turns(kSecond);
+  }
+  bool told() const {
+    for (const session::Client* client : bench_.context.client_by_index) {
+      if (client) return client->told_features & session::kFeatureSet;
+    }
+    return false;
+  }
+  static constexpr std::string_view kUnreported = "set extra_float_digits to '2'", kReported = "set TimeZone to 'x'",
+                                    kFailing = "set no_such to '1'";
+  Bench bench_;
+  LinkPtr link_;
+};
+
+TEST_F(UntrackedSet, DoneIsTold) {
+  query(kReported);
+  EXPECT_FALSE(told());
+  query(kUnreported);
+  EXPECT_TRUE(told());
+}
+
+TEST_F(UntrackedSet, DoneByAStatementIsTold) {
+  parse("a", kUnreported);
+  parse("b", kReported);
+  run("b");
+  sync();
+  EXPECT_FALSE(told());
+  run("a");
+  sync();
+  EXPECT_TRUE(told());
+}
+
+TEST_F(UntrackedSet, RefusedIsNotTold) {
+  query(kFailing);
+  query(kReported);
+  EXPECT_FALSE(told());
+}
+
+TEST_F(UntrackedSet, OnlyParsedIsNotTold) {
+  parse("", kUnreported);
+  sync();
+  query(kReported);
+  EXPECT_FALSE(told());
+}
+
+TEST_F(UntrackedSet, RolledBackIsNotTold) {
+  query(std::string(kUnreported) + "; error c1.2");
+  EXPECT_FALSE(told());
+  parse("", kUnreported);
+  run("");
+  parse("", "error c1.3");
+  run("");
+  sync();
+  EXPECT_FALSE(told());
+  query("begin");
+  query(kUnreported);
+  query("error c1.4");
+  query("rollback");
+  query(kReported);
+  EXPECT_FALSE(told());
 }
 
 // Two COPYs in one Query, the first one's end sent ahead: the second one reads what comes next, a Sync too.

@@ -51,6 +51,20 @@ TEST(Statements, CommandsThatActOnStatements) {
   const Statement all = one->intern_command(Command::kDeallocateAll, {}, "deallocate all", kNoTypes, Params());
   EXPECT_EQ(all->sql, "deallocate all");
   EXPECT_EQ(all->command, Command::kDeallocateAll);
+  EXPECT_NE(one->intern("deallocate all", kNoTypes, Params()), all);
+  EXPECT_NE(one->intern_command(Command::kSet, {}, "deallocate all", kNoTypes, Params()), all);
+}
+
+// Those are found in the window, too, without the table and its lock.
+TEST(Statements, TheWindowKeepsCommands) {
+  const size_t before = statements_known();
+  const auto one = window();
+  uint64_t ids[2];
+  for (uint64_t& id : ids) {
+    id = one->intern_command(Command::kReset, "datestyle", "reset datestyle", kNoTypes, Params())->id;
+    EXPECT_EQ(statements_known(), before + 1) << "nobody but the window holds it";
+  }
+  EXPECT_EQ(ids[0], ids[1]);
 }
 
 // More statements than the window has places: it forgets, and nothing else does.

@@ -35,9 +35,11 @@ TEST(RequestQueueTest, LikeADeque) {
           // What stood in this place before has left nothing.
           ASSERT_TRUE(!entry.owner && !entry.statement && !entry.previous && !entry.undo);
           ASSERT_TRUE(!entry.own && !entry.on_server && !entry.settings_follow && !entry.unnamed);
+          ASSERT_TRUE(!entry.named && !entry.sets_untracked);
           entry.kind = static_cast<Kind>(pushed % 11);
           entry.owner = owner_of(pushed);
-          entry.own = entry.on_server = entry.settings_follow = entry.unnamed = true;
+          entry.own = entry.on_server = entry.settings_follow = entry.unnamed = entry.sets_untracked = true;
+          if (pushed % 4 == 0) entry.change_name("name", nullptr);
           if (pushed % 3 == 0) entry.statement = entry.previous = statement;
           if (pushed % 5 == 0) entry.undo = std::make_unique<Request::Undo>();
           model.push_back(pushed++);
