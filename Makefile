@@ -19,6 +19,7 @@ cmake_asan := $(sanitized) -DBERTH_ASAN=ON
 cmake_tsan := $(sanitized) -DBERTH_TSAN=ON
 cmake_fuzz := $(sanitized) -DBERTH_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++-14
 cmake_faults := -DCMAKE_BUILD_TYPE=Release -DBERTH_FAULTS=ON
+cmake_bare := -DCMAKE_BUILD_TYPE=Release -DBERTH_RECORDING=OFF -DBERTH_TESTS=OFF
 
 # Configures a build directory once; Ninja runs CMake again when its files change. A directory that was made with other
 # options, or for a clone at another path, starts anew.
@@ -39,6 +40,12 @@ build/pgberth: FORCE
 	$(call configure,release)
 	@cmake --build build/release -j $(JOBS) --target pgberth
 	@ln -sfn release/pgberth build/pgberth
+
+# The same without what broker/stats/recording.h speaks of: for the bench, which says what that costs. Never installed.
+.PHONY: bench-bare
+bench-bare: FORCE
+	$(call configure,bare)
+	@cmake --build build/bare -j $(JOBS) --target pgberth
 
 # Everything of one kind of build, tests included: build-release, build-asan, build-tsan, build-fuzz, build-faults.
 build-%: FORCE
@@ -108,7 +115,7 @@ check-tools: deps ## migration tools through both ports, their histories adopted
 
 .PHONY: bench bench-peers
 bench: deps ## side by side with other brokers, as ratios
-	@$(MAKE) --no-print-directory all
+	@$(MAKE) --no-print-directory all bench-bare
 	@$(PYTHON) tests/bench/bench.py
 	@$(PYTHON) -B tests/bench/migrations.py
 

@@ -22,7 +22,7 @@ net::Taken ClientRelay::run() {
     return {bytes_.size(), 0};
   }
   client_.slice->counters.received += static_cast<int64_t>(at_);
-  client_.counters.received += static_cast<int64_t>(at_);
+  client_.counters.add_received(at_);
   if (server_) {
     emit();
     if (out_.flush() > 0) context_.engine.pause(client_.conn, net::kPauseBackpressure);

@@ -10,6 +10,7 @@
 #include "base/time.h"
 #include "net/address.h"
 #include "pool/params.h"
+#include "stats/recording.h"
 
 namespace berth::session {
 
@@ -28,6 +29,7 @@ struct Owner {
 class Owners {
  public:
   void link(uint64_t client, const net::ShortAddress& peer, const pool::Params& params, Micros now) {
+    if (!stats::kRecording) return;
     Owner* owner = &ring_[at_];
     if (owner->client != client) {
       at_ = (at_ + 1) % kOwnersKept;
@@ -41,8 +43,16 @@ class Owners {
     if (!(owner->params == params)) owner->params = params;
     owner->released_at = 0;
   }
-  void release(Micros now) { ring_[at_].released_at = now; }
-  Owner& latest() { return ring_[at_]; }
+  void release(Micros now) {
+    if (stats::kRecording) ring_[at_].released_at = now;
+  }
+  // The one that is linked has had a query answered, and finished a transaction.
+  void count_query() {
+    if (stats::kRecording) ring_[at_].queries++;
+  }
+  void count_transaction() {
+    if (stats::kRecording) ring_[at_].transactions++;
+  }
   const Owner& latest() const { return ring_[at_]; }
 
   // From the oldest to the latest.

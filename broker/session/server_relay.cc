@@ -35,7 +35,7 @@ net::Taken ServerRelay::run() {
   emit();
   if (client_) {
     server_.slice->counters.sent += static_cast<int64_t>(at_);
-    client_->counters.sent += static_cast<int64_t>(at_);
+    client_->counters.add_sent(at_);
     if (out_.flush() > 0) context_.engine.pause(server_.conn, net::kPauseBackpressure);
   }
   if (transaction_refused_) client_->fatal(ClientEnd::kTransactionInStatementMode, "0A000");
@@ -258,14 +258,12 @@ bool ServerRelay::on_ready() {
 // server's owner.
 void ServerRelay::count_query(Micros now) {
   Slice& slice = *server_.slice;
-  Owner& owner = server_.owners.latest();
   const Micros query_time = now - client_->query_at;
   slice.counters.query_count++;
   slice.counters.query_time += query_time;
   slice.latency.query.record(query_time);
-  client_->counters.queries++;
-  client_->counters.query_time += query_time;
-  owner.queries++;
+  client_->counters.add_query(query_time);
+  server_.owners.count_query();
   client_->query_at = now;
   server_.idle_in_transaction_since = now;
   if (server_.status != 'I') return;
@@ -273,9 +271,8 @@ void ServerRelay::count_query(Micros now) {
   slice.counters.xact_count++;
   slice.counters.xact_time += xact_time;
   slice.latency.transaction.record(xact_time);
-  client_->counters.transactions++;
-  client_->counters.xact_time += xact_time;
-  owner.transactions++;
+  client_->counters.add_transaction(xact_time);
+  server_.owners.count_transaction();
   client_->in_transaction = false;
 }
 

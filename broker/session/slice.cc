@@ -89,7 +89,7 @@ static void carry_out(Context& context, Slice& slice, const pool::Decision& deci
       const Micros waited = now - client->wait_since;
       slice.counters.wait_time += waited;
       slice.latency.wait.record(waited);
-      client->counters.wait_time += waited;
+      client->counters.add_wait(waited);
       slice.pool.link(client, server, now);
       return server->prepare_for(client);
     }

@@ -2,7 +2,10 @@
 // them.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+
+#include "stats/recording.h"
 
 namespace berth::stats {
 
@@ -27,6 +30,26 @@ struct ClientCounters {
   int64_t wait_time = 0;
   int64_t query_time = 0;
   int64_t xact_time = 0;
+
+  void add_received(size_t bytes) {
+    if (kRecording) received += static_cast<int64_t>(bytes);
+  }
+  void add_sent(size_t bytes) {
+    if (kRecording) sent += static_cast<int64_t>(bytes);
+  }
+  void add_wait(int64_t micros) {
+    if (kRecording) wait_time += micros;
+  }
+  void add_query(int64_t micros) {
+    if (!kRecording) return;
+    queries++;
+    query_time += micros;
+  }
+  void add_transaction(int64_t micros) {
+    if (!kRecording) return;
+    transactions++;
+    xact_time += micros;
+  }
 };
 
 }  // namespace berth::stats

@@ -9,6 +9,8 @@
 #include <string>
 #include <string_view>
 
+#include "stats/recording.h"
+
 namespace berth::stats {
 
 inline constexpr size_t kErrorStatesMax = 64;
@@ -20,7 +22,9 @@ enum class ErrorSource : uint8_t {
 
 class Errors {
  public:
-  void count(ErrorSource source, std::string_view sqlstate) { add(source, pack(sqlstate), 1); }
+  void count(ErrorSource source, std::string_view sqlstate) {
+    if (kRecording) add(source, pack(sqlstate), 1);
+  }
   void add(const Errors& other) {
     for (size_t i = 0; i < other.used_; ++i) {
       const Row& row = other.rows_[i];

@@ -10,6 +10,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "stats/recording.h"
+
 namespace berth::stats {
 
 class Histogram {
@@ -22,6 +24,7 @@ class Histogram {
   static constexpr size_t kBuckets = (kValueBits - kStepBits + 1) << kStepBits;
 
   void record(int64_t micros) {
+    if (!kRecording) return;
     const uint64_t value = static_cast<uint64_t>(std::max<int64_t>(micros, 0));
     buckets_[index_of(std::min(value, kLongest))]++;
     max_ = std::max(max_, value);

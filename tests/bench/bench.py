@@ -26,7 +26,7 @@ from subjects import compile_helper, present
 
 OUT = os.path.join(ROOT, "build", "bench")
 FILES_FOR_10000 = 11000
-DEFAULT_SUBJECTS = ["pgberth", "pgberth-2w", "pgbouncer", "odyssey", "relay"]
+DEFAULT_SUBJECTS = ["pgberth", "pgberth-2w", "pgberth-bare", "pgbouncer", "odyssey", "relay"]
 
 
 def parse(arguments):

@@ -93,6 +93,8 @@ def targets(table):
         share = table.get(row, {}).get("pgberth-2w", {}).get("smaller_share")
         checks.append((f"smaller worker's share, {row}", "at least 35 %", number(share, ".0%"),
                        share is not None and share >= 0.35, share is not None))
+        at_most(f"CPU per transaction with recording to without, {row}", 1.03,
+                ratio(table, row, "pgberth", "pgberth-bare"))
     idle = table.get("idle-10000", {}).get("pgberth", {})
     at_most("bytes per idle client", 700, idle.get("bytes_per_client"), ".0f")
     at_most("process without clients, MB", 30, idle["empty_rss"] / 1e6 if "empty_rss" in idle else None, ".1f")

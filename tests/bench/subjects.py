@@ -16,6 +16,7 @@ from cluster import DATABASE, ROOT, SERVER_PORT, USER, BenchError
 BACKENDS = 20
 MAX_CLIENTS = 12000
 PEERS = os.path.join(ROOT, "build", "peers")
+BARE = os.path.join(ROOT, "build", "bare", "pgberth")  # made by `make bench-bare`
 DEBIAN_PGBOUNCER = "/usr/sbin/pgbouncer"
 
 INI = """\
@@ -272,6 +273,9 @@ def present(pgberth):
         known["pgberth"] = lambda c: IniBroker("pgberth", c, pgberth, "workers = 1\nmax_prepared_statements = 200\n")
         known["pgberth-2w"] = lambda c: IniBroker("pgberth-2w", c, pgberth,
                                                   "workers = 2\nmax_prepared_statements = 200\n")
+    if os.path.exists(BARE):
+        known["pgberth-bare"] = lambda c: IniBroker("pgberth-bare", c, BARE,
+                                                    "workers = 1\nmax_prepared_statements = 200\n")
     fetched = os.path.join(PEERS, "pgbouncer")
     if os.path.exists(os.path.join(PEERS, "complete")):
         known["pgbouncer"] = lambda c: IniBroker("pgbouncer", c, fetched, "max_prepared_statements = 200\n")

@@ -32,11 +32,11 @@ TEST(OwnersTest, NobodyYet) {
 TEST(OwnersTest, AClientThatComesBackGoesOnWithItsEntry) {
   Owners owners;
   owners.link(7, {}, {}, 100);
-  owners.latest().queries++;
+  owners.count_query();
   EXPECT_EQ(seen(owners), (std::deque<Seen>{{7, 100, 0, 1}}));  // linked now
   owners.release(110);
   owners.link(7, {}, {}, 120);
-  owners.latest().queries++;
+  owners.count_query();
   EXPECT_EQ(seen(owners), (std::deque<Seen>{{7, 100, 0, 2}}));
   owners.release(130);
   owners.link(8, {}, {}, 140);
@@ -71,7 +71,7 @@ TEST(OwnersTest, TheLastOnesInOrder) {
     if (model.empty() || model.back().client != client) model.push_back({client, now, 0, 0});
     if (model.size() > kOwnersKept) model.pop_front();
     for (uint64_t i = dice.below(3); i > 0; --i) {
-      owners.latest().queries++;
+      owners.count_query();
       model.back().queries++;
     }
     owners.release(now + 1);
