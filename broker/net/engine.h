@@ -102,8 +102,10 @@ class Engine {
   // Starts to connect; on_connected follows. Never null: what fails at once is reported by on_connected, too.
   virtual Conn* connect(const Address& address, Handler* handler) = 0;
 
-  // Takes all of it: sends what the kernel takes now, keeps a copy of the rest. Returns the bytes still unsent (0:
-  // all sent); if not 0, on_drained follows. A broken connection swallows the bytes, and on_eof follows.
+  // Takes all of it: sends what the kernel takes now, keeps a copy of the rest. Returns the bytes known to be unsent;
+  // if not 0, on_drained follows. Inside a turn an engine may hold a few KiB per connection back until the turn's end
+  // and count them as sent: what the kernel does not take of them is unsent from then on, and on_drained follows,
+  // too. A broken connection swallows the bytes, and on_eof follows.
   virtual size_t write(Conn* conn, std::span<const iovec> spans) = 0;
   virtual size_t unsent(const Conn* conn) const = 0;
 

@@ -51,6 +51,7 @@ struct EpollConn : ListHook<WorkTag> {
   uint8_t resumed : 1 = 0;      // kept bytes have to be shown again
   uint8_t eof_told : 1 = 0;     // on_eof was called; nothing is read any more
   uint8_t out_armed : 1 = 0;    // EPOLLOUT is registered
+  uint8_t gathered : 1 = 0;     // has bytes that go at the end of the turn
 
   bool ended() const { return half_closed || hung_up || broken; }
   // Whether a recv may bring something: bytes, the end or an error.

@@ -135,6 +135,7 @@ void EpollEngine::close(Conn* handle) {
 
 void EpollEngine::detach(Conn* handle) {
   EpollConn* conn = record(handle);
+  if (conn->gathered) send_gathered();
   ASSERT(conn->state == ConnState::kOpen && conn->unsent == 0);
   epoll_ctl(epoll_, EPOLL_CTL_DEL, conn->fd, nullptr);
   conn->state = ConnState::kDetaching;
@@ -151,11 +152,14 @@ bool EpollEngine::control(int operation, EpollConn* conn, uint32_t events) {
 void EpollEngine::run_once(Micros deadline) {
   const int count = wait(next_deadline(deadline));
   now_ = monotonic_now();
+  in_turn_ = batch_.available();
   // No record is freed before the agenda, so an event of this batch never meets a record that has gone.
   for (int i = 0; i < count; ++i) dispatch(events_[i]);
   if (listeners_off_ > 0) retry_listeners();
   if (!lingering_.empty()) expire_lingering(now_);
   run_agenda();
+  in_turn_ = false;
+  send_gathered();
 }
 
 // The engine's own timers may be due before the caller's deadline; with work at hand, there is no waiting at all.
@@ -170,22 +174,28 @@ Micros EpollEngine::next_deadline(Micros deadline) const {
   return deadline;
 }
 
+// A wait that is interrupted goes on: a debugger does that, and the kernel when a ring of this thread has been
+// closed.
 int EpollEngine::wait(Micros deadline) {
+  for (;;) {
+    const int count = wait_once(deadline);
+    if (count >= 0) return count;
+    ASSERT(errno == EINTR);
+  }
+}
+
+int EpollEngine::wait_once(Micros deadline) {
   constexpr Micros kForever = std::numeric_limits<Micros>::max();
   const Micros left = deadline == kForever ? kForever : deadline <= 0 ? 0 : deadline - monotonic_now();
-  int count = 0;
   if (microsecond_wait_) {
     const Micros micros = std::max<Micros>(left, 0);
     const timespec time{micros / kSecond, (micros % kSecond) * 1000};
-    count = epoll_pwait2(epoll_, events_.data(), kEventsMax, left == kForever ? nullptr : &time, nullptr);
-  } else {
-    // Rounded up: a wait that ends before the deadline would only be repeated.
-    const Micros millis = left <= 0 ? 0 : left / kMillisecond + 1;
-    const int timeout = left == kForever ? -1 : static_cast<int>(std::min<Micros>(millis, 3'600'000));
-    count = epoll_wait(epoll_, events_.data(), kEventsMax, timeout);
+    return epoll_pwait2(epoll_, events_.data(), kEventsMax, left == kForever ? nullptr : &time, nullptr);
   }
-  ASSERT(count >= 0 || errno == EINTR);
-  return std::max(count, 0);
+  // Rounded up: a wait that ends before the deadline would only be repeated.
+  const Micros millis = left <= 0 ? 0 : left / kMillisecond + 1;
+  const int timeout = left == kForever ? -1 : static_cast<int>(std::min<Micros>(millis, 3'600'000));
+  return epoll_wait(epoll_, events_.data(), kEventsMax, timeout);
 }
 
 void EpollEngine::dispatch(const epoll_event& event) {

@@ -2,7 +2,8 @@
 //
 // A turn (run_once) is: one epoll_wait; each event handled at once, with one recv; then the agenda, which is what the
 // handlers caused by their calls (resumed reads, closes, hand-overs). Work that the agenda itself causes waits for
-// the next turn, which then does not block. A request that nothing holds up costs one recv and one send per direction
+// the next turn, which then does not block. At its end go the small sends that its handlers have made, in one call if
+// the kernel lets us (net/send_batch.h). A request that nothing holds up costs one recv and one send per direction
 // and its share of an epoll_wait: no epoll_ctl, no allocation, no lock.
 #pragma once
 
@@ -15,6 +16,7 @@
 #include "base/slab.h"
 #include "net/engine.h"
 #include "net/epoll_conn.h"
+#include "net/send_batch.h"
 
 namespace berth::net {
 
@@ -49,6 +51,9 @@ class EpollEngine final : public Engine {
 
   EngineMemory memory() const override;
 
+  // From now on each send is a call of its own, as where there is no io_uring. Before the first turn.
+  void send_singly() { batch_.disable(); }
+
   // For the end of the process: what is closed and still waits for its peer to read is given up in the next turn.
   void end_lingering();
 
@@ -63,6 +68,7 @@ class EpollEngine final : public Engine {
 
   // epoll_engine.cc: the turn.
   int wait(Micros deadline);
+  int wait_once(Micros deadline);
   Micros next_deadline(Micros deadline) const;
   void dispatch(const epoll_event& event);
   void conn_on_event(EpollConn* conn, uint32_t events);
@@ -90,6 +96,9 @@ class EpollEngine final : public Engine {
   void tell_eof(EpollConn* conn, int error);
 
   // epoll_write.cc: sending, unsent bytes, closing.
+  bool gather(EpollConn* conn, std::span<const iovec> spans, size_t bytes);
+  void send_gathered();
+  void keep_unsent(EpollConn* conn, std::span<const iovec> spans, size_t bytes, size_t sent);
   void store(EpollConn* conn, std::span<const iovec> spans, size_t skip);
   void store_bytes(EpollConn* conn, std::string_view bytes);
   void flush(EpollConn* conn);
@@ -125,6 +134,8 @@ class EpollEngine final : public Engine {
   Slab<EpollConn> conns_;
   BlockPool blocks_;
   std::unique_ptr<char[]> receive_;
+  SendBatch batch_;
+  bool in_turn_ = false;  // between waiting and the end of the turn, where small sends are gathered
   std::array<epoll_event, kEventsMax> events_;
 };
 

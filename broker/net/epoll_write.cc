@@ -42,6 +42,8 @@ size_t EpollEngine::write(Conn* handle, std::span<const iovec> spans) {
   if (conn->state != ConnState::kOpen || conn->broken) return 0;
   size_t total = 0;
   for (const iovec& span : spans) total += span.iov_len;
+  if (gather(conn, spans, total)) return 0;
+  if (conn->broken) return 0;
   size_t sent = 0;
   if (conn->unsent == 0 && total > 0) {
     const ssize_t result = send_spans(conn->fd, spans);
@@ -51,15 +53,44 @@ size_t EpollEngine::write(Conn* handle, std::span<const iovec> spans) {
     }
     sent = result > 0 ? static_cast<size_t>(result) : 0;
   }
-  if (sent == total) return 0;
-  store(conn, spans, sent);
-  conn->unsent += total - sent;
-  if (!conn->out_armed) {
-    conn->out_armed = 1;
-    // If there is room by now, this call makes it an event.
-    ASSERT(control(EPOLL_CTL_MOD, conn, kReadEvents | EPOLLOUT));
-  }
+  if (sent < total) keep_unsent(conn, spans, total, sent);
   return conn->unsent;
+}
+
+// Small sends of a turn wait for its end. What the connection has gathered before goes first, whatever follows it.
+bool EpollEngine::gather(EpollConn* conn, std::span<const iovec> spans, size_t bytes) {
+  const bool small = in_turn_ && bytes > 0 && bytes <= SendBatch::kLongest;
+  if (conn->gathered || (small && !batch_.has_room(bytes))) send_gathered();
+  if (!small || conn->unsent > 0 || conn->broken) return false;
+  batch_.add(conn, conn->fd, spans, bytes);
+  conn->gathered = 1;
+  return true;
+}
+
+void EpollEngine::send_gathered() {
+  if (batch_.empty()) return;
+  for (const SendBatch::Entry& entry : batch_.send()) {
+    EpollConn* conn = entry.conn;
+    conn->gathered = 0;
+    if (conn->broken || entry.result == static_cast<int>(entry.size)) continue;
+    if (entry.result < 0 && entry.result != -EAGAIN && entry.result != -EINTR) {
+      fail_output(conn, -entry.result);
+    } else {
+      const iovec bytes = batch_.bytes_of(entry);
+      keep_unsent(conn, {&bytes, 1}, entry.size, static_cast<size_t>(std::max(entry.result, 0)));
+    }
+  }
+  batch_.clear();
+}
+
+// The kernel has taken the first `sent` bytes of these only.
+void EpollEngine::keep_unsent(EpollConn* conn, std::span<const iovec> spans, size_t bytes, size_t sent) {
+  store(conn, spans, sent);
+  conn->unsent += bytes - sent;
+  if (conn->out_armed) return;
+  conn->out_armed = 1;
+  // If there is room by now, this call makes it an event.
+  ASSERT(control(EPOLL_CTL_MOD, conn, kReadEvents | EPOLLOUT));
 }
 
 // Copies the spans to the chain, without their first `skip` bytes.
@@ -141,6 +172,7 @@ void EpollEngine::drop_output(EpollConn* conn) {
 
 void EpollEngine::begin_close(EpollConn* conn) {
   drop_tail(conn);
+  if (conn->gathered) send_gathered();
   conn->state = ConnState::kLingering;
   // An edge that came between close() and now was passed over: ask the socket once (Close.RoomToldInTheSameBatch).
   if (conn->unsent > 0) flush(conn);
@@ -150,6 +182,7 @@ void EpollEngine::begin_close(EpollConn* conn) {
 }
 
 void EpollEngine::finish_close(EpollConn* conn) {
+  ASSERT(!conn->gathered);
   drop_output(conn);
   if (conn->fd >= 0) {
     // A socket closed with unread bytes answers RST, which would take our last words (an error message) from the

@@ -1,0 +1,146 @@
+// Small sends made inside a turn go at its end, in one call or one by one: nothing of that may show but the time.
+#include <memory>
+
+#include "net_support.h"
+
+namespace berth::net {
+namespace {
+
+class GatherTest : public testing::TestWithParam<bool> {
+ protected:
+  GatherTest() {
+    if (!GetParam()) engine_.send_singly();
+  }
+  Conn* attach(const Pair& sockets, Recorder& recorder) { return engine_.attach(sockets.ours, &recorder); }
+
+  EpollEngine engine_;
+};
+
+INSTANTIATE_TEST_SUITE_P(AllKinds, GatherTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "InOneCall" : "Singly"; });
+
+// More connections than one call takes, each with small and large sends by turns.
+TEST_P(GatherTest, EachConnectionsBytesStayInOrder) {
+  constexpr size_t kCount = 3 * SendBatch::kMost / 2;
+  struct One {
+    Pair sockets;
+    Recorder recorder;
+    Conn* conn = nullptr;
+    std::string wanted;
+  };
+  std::vector<std::unique_ptr<One>> all;
+  for (size_t i = 0; i < kCount; ++i) {
+    auto& one = *all.emplace_back(std::make_unique<One>());
+    one.sockets = unix_pair();
+    one.conn = attach(one.sockets, one.recorder);
+    one.recorder.on_data = [this, &one, i](std::string_view lent) {
+      uint32_t seed = static_cast<uint32_t>(i) + 1;
+      for (const size_t size : {size_t{10}, size_t{20}, SendBatch::kLongest, SendBatch::kLongest + 1, size_t{30}}) {
+        const std::string some = pattern(size, ++seed);
+        write(engine_, one.conn, some);
+        one.wanted += some;
+      }
+      return Taken{lent.size(), 0};
+    };
+    send_all(one.sockets.theirs, "go");
+  }
+  for (auto& one : all) {
+    std::string got;
+    EXPECT_TRUE(turn_until(engine_, [&] {
+      got += read_available(one->sockets.theirs);
+      return !one->wanted.empty() && got.size() >= one->wanted.size();
+    }));
+    EXPECT_TRUE(got == one->wanted);
+    close_and_wait(engine_, one->conn, one->recorder);
+    close(one->sockets.theirs);
+  }
+  expect_empty(engine_);
+}
+
+// The peer does not read: what the kernel refuses at the end of a turn is kept, shows as unsent, and follows.
+TEST_P(GatherTest, WhatTheKernelRefusesFollows) {
+  const Pair sockets = unix_pair(), other = unix_pair();
+  Recorder recorder, beside;
+  Conn* conn = attach(sockets, recorder);
+  Conn* second = attach(other, beside);
+  std::string wanted;
+  recorder.on_data = [&](std::string_view lent) {
+    const std::string some = pattern(SendBatch::kLongest, static_cast<uint32_t>(wanted.size()));
+    write(engine_, conn, some);
+    write(engine_, second, ".");
+    wanted += some;
+    return Taken{lent.size(), 0};
+  };
+  while (engine_.unsent(conn) == 0) {
+    send_all(sockets.theirs, "more");
+    turn_some(engine_);
+    read_available(other.theirs);
+    ASSERT_LT(wanted.size(), size_t{64} << 20);
+  }
+  EXPECT_FALSE(recorder.seen("drained"));
+  send_all(sockets.theirs, "behind");  // goes behind what is unsent
+  turn_some(engine_);
+  std::string got;
+  EXPECT_TRUE(turn_until(engine_, [&] {
+    got += read_available(sockets.theirs);
+    return got.size() >= wanted.size() && recorder.seen("drained");
+  }));
+  EXPECT_TRUE(got == wanted);
+  close_and_wait(engine_, conn, recorder);
+  close_and_wait(engine_, second, beside);
+  expect_empty(engine_);
+  close(sockets.theirs);
+  close(other.theirs);
+}
+
+TEST_P(GatherTest, LastWordsBeforeCloseAndHandOver) {
+  for (const bool hand_over : {false, true}) {
+    const Pair sockets = unix_pair(), other = unix_pair();
+    Recorder recorder, beside;
+    Conn* conn = attach(sockets, recorder);
+    Conn* second = attach(other, beside);
+    recorder.on_data = [&](std::string_view lent) {
+      write(engine_, second, "beside");
+      write(engine_, conn, "last words");
+      hand_over ? engine_.detach(conn) : engine_.close(conn);
+      return Taken{lent.size(), 0};
+    };
+    send_all(sockets.theirs, "go");
+    EXPECT_TRUE(turn_until(engine_, [&] { return recorder.finished(); }));
+    bool ended = false;
+    EXPECT_EQ("last words", read_available(sockets.theirs, &ended));
+    EXPECT_EQ(!hand_over, ended);
+    EXPECT_EQ("beside", read_available(other.theirs));
+    if (hand_over) close(recorder.detached_fd);
+    close_and_wait(engine_, second, beside);
+    expect_empty(engine_);
+    close(sockets.theirs);
+    close(other.theirs);
+  }
+}
+
+// One of several has gone: it is told its end once, and the others get their bytes.
+TEST_P(GatherTest, APeerThatHasGoneHurtsNobodyElse) {
+  const Pair gone = unix_pair(), here = unix_pair();
+  Recorder first, second;
+  Conn* to_gone = attach(gone, first);
+  Conn* to_here = attach(here, second);
+  second.on_data = [&](std::string_view lent) {
+    write(engine_, to_gone, "into the void");
+    write(engine_, to_here, "answer");
+    return Taken{lent.size(), 0};
+  };
+  send_all(here.theirs, "go");
+  close(gone.theirs);
+  EXPECT_TRUE(turn_until(engine_, [&] { return first.seen("eof") && !second.bytes.empty(); }));
+  turn_some(engine_);
+  EXPECT_EQ("answer", read_available(here.theirs));
+  EXPECT_EQ(0u, engine_.unsent(to_gone));
+  close_and_wait(engine_, to_gone, first);
+  close_and_wait(engine_, to_here, second);
+  expect_empty(engine_);
+  close(here.theirs);
+}
+
+}  // namespace
+}  // namespace berth::net
