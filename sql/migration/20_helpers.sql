@@ -140,7 +140,9 @@ BEGIN
     RAISE EXCEPTION 'another migration of scope "%" is running: run %, "%" since %, pid %, %', $1, coalesce(lease.run_id::text, '-'),
         coalesce(run.version, '-'), lease.acquired_at, lease.pid, lease.holder
       USING ERRCODE = 'MG006', DETAIL = format('Its lease was renewed at %s and ends at %s.', lease.renewed_at, lease.expires_at),
-            HINT = CASE WHEN lease.run_id IS NULL THEN 'Wait longer, or let its holder call berth.migration_unlock().'
+            HINT = CASE WHEN lease.run_id IS NULL THEN
+                     format('Wait longer, or let its holder call berth.migration_unlock(). If it is dead, a superuser may '
+                            'DELETE FROM berth.migration_lease WHERE scope = %L;', $1)
                    ELSE format('Wait longer (wait =>), or, if it is dead, SELECT berth.migration_resolve(%s, ''retry'', ''why'').', lease.run_id) END;
   END IF;
   RAISE EXCEPTION 'another migration of scope "%" is running: since %, pid %, % %', $1, coalesce(other.query_start::text, '-'),

@@ -404,7 +404,8 @@ END $$;
 COMMENT ON FUNCTION berth.note_drained(pg_catalog.int4, pg_catalog.name, pg_catalog.text, pg_catalog.bool) IS
   'Internal: what drain() did goes into the log and into the run of the transaction';
 
--- Who could not lock the tables has no business to end those who have.
+-- Who could not lock the tables has no business to end those who have. Whoever may read nothing can still make a view of it, so of a
+-- view everything is asked for that LOCK TABLE would lock.
 CREATE FUNCTION berth.check_drain(rels pg_catalog.regclass[], older_than pg_catalog.interval, action pg_catalog.text,
                                   grace pg_catalog.interval)
 RETURNS pg_catalog.void
@@ -418,7 +419,9 @@ BEGIN
   ELSIF $2 IS NULL OR $2 < interval '0' OR $4 IS NULL OR $4 NOT BETWEEN interval '0' AND interval '1h' THEN
     RAISE EXCEPTION 'older_than is not negative, grace is at most one hour' USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  SELECT string_agg(r::text, ', ') INTO forbidden FROM unnest($1) r
+  SELECT string_agg(r::text, ', ') INTO forbidden
+    FROM (SELECT r FROM unnest($1) r UNION SELECT o.reach FROM unnest($1) v
+            JOIN pg_class c ON c.oid = v AND c.relkind = 'v' CROSS JOIN LATERAL berth.lock_reach(ARRAY[v]) o (reach)) t (r)
    WHERE NOT has_table_privilege(berth.caller(), r, 'UPDATE, DELETE, TRUNCATE');
   IF forbidden IS NOT NULL AND $3 <> 'report' THEN
     RAISE EXCEPTION 'role % may not drain %', berth.caller()::regrole, forbidden

@@ -230,6 +230,10 @@ BEGIN
   IF has.done THEN
     RETURN;
   END IF;
+  IF pg_catalog.row_security_active($3) THEN
+    RAISE WARNING 'row-level security applies to % here: rows that it hides are left as they are', $3
+      USING HINT = 'Let the owner of the table do it, or a role with BYPASSRLS.';
+  END IF;
   place := has.place;
   texts := berth.backfill_texts(has.target, has.key_name, has.key_type, $4, $5, place);
   EXECUTE texts.estimate INTO plan;

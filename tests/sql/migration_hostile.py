@@ -9,7 +9,9 @@ def hostile(place):
     """Runs of others; a scope that somebody wants to keep for ever by a comment; one that a prepared transaction has."""
     database = place.fresh("hostile")
     result = place.prove("migration_hostile.sql", database=database)
-    return add(add(result, marked(place, database)), prepared(place, database))
+    for part in (marked, prepared, hidden, locked):
+        result = add(result, part(place, database))
+    return result
 
 
 def marked(place, database):
@@ -50,6 +52,35 @@ def prepared(place, database):
         ask = lambda text: wire.rows(session.query(text))
         return add(result, check(("committed", ask("select state from berth.migration_status('prepared')"), [["applied"]]),
                                  ("and closed", ask("select status from berth.migration_run where scope = 'prepared'"), [["done"]])))
+
+
+def hidden(place, database):
+    """Rows that a policy hides from the migrator are not filled, and that is told."""
+    place.sql("""create table hides (id int primary key, a int); insert into hides select g from generate_series(1, 4) g;
+                 grant all on hides to app; alter table hides enable row level security;
+                 create policy odd on hides using (id % 2 = 1)""", database)
+    with place.postgres.connect(database=database) as session:
+        told = []
+        for role, step in (("app", 1), ("postgres", 1)):
+            session.query(f"set session authorization {role}")
+            run = wire.rows(session.query(f"select run_id from berth.migration_start('h', scope => 'hides {role}')"))[0][0]
+            session.query(f"select berth.migration_step_begin({run}, {step}, 'fill')")
+            answer = session.query(f"call berth.backfill({run}, {step}, 'hides', 'a = 1', 'a is null', 'id')")
+            told.append([m.fields["M"] for m in answer if m.tag == "N"])
+        return check(("a warning", told, [["row-level security applies to hides here: rows that it hides are left as they are"], []]),
+                     ("the rest by a superuser", wire.rows(session.query("select rows_done from berth.migration_step where label = 'fill' "
+                      "and run_id > 1 order by run_id")), [["2"], ["2"]]))
+
+
+def locked(place, database):
+    """A lease without a run, whose holder is gone: the HINT tells how a superuser ends it."""
+    place.sql("select berth.migration_lock('it''s', ttl => '1 day')", database)
+    with place.postgres.connect(database=database) as session:
+        attempt = "do $$begin perform berth.migrate_once('1', scope => 'it''s', wait => '0s'); end$$"
+        [error] = wire.errors(session.query(attempt))
+        way_out = error.fields["H"].split("may ")[-1]
+        return check(("MG006", error.sqlstate, "MG006"), ("a way out", way_out, "DELETE FROM berth.migration_lease WHERE scope = 'it''s';"),
+                     ("which ends it", wire.errors(session.query(way_out)), []), ("for good", wire.errors(session.query(attempt)), []))
 
 
 def encodings(place):

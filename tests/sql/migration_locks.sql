@@ -216,6 +216,12 @@ SET LOCAL ROLE operator;
 SELECT pg_temp.same(pg_temp.error_of($$SELECT * FROM berth.drain('{parts,orders}', action => 'cancel')$$),
           array['MG040', 'role operator may not drain public.parts', 'It has none of the privileges that LOCK TABLE needs: UPDATE, DELETE, TRUNCATE.',
                 'GRANT UPDATE ON public.parts TO operator;'], 'MG040');
+RESET ROLE;
+CREATE VIEW of_parts AS SELECT * FROM parts;
+ALTER VIEW of_parts OWNER TO operator;
+SET LOCAL ROLE operator;
+SELECT is((pg_temp.error_of($$SELECT * FROM berth.drain('{of_parts}', action => 'cancel')$$))[2], 'role operator may not drain public.parts, public.parts_1',
+          'a view of a table is no way to those who use the table');
 ROLLBACK;
 SELECT is(pg_temp.as_role('operator', $$SELECT count(*) FROM berth.drain('{parts}')$$), '0', 'a report is for them, too');
 
