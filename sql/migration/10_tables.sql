@@ -208,6 +208,8 @@ CREATE TABLE berth.ddl_log (
 );
 CREATE INDEX ddl_log_at ON berth.ddl_log (at);
 CREATE INDEX ddl_log_of_run ON berth.ddl_log (run_id);
+-- Identities of functions with many arguments are longer than an index bears.
+CREATE INDEX ddl_log_stray ON berth.ddl_log (pg_catalog.left(identity, 500), id) WHERE run_id IS NULL AND NOT in_extension;
 COMMENT ON TABLE berth.ddl_log IS 'Every DDL statement, and the migration that it belongs to';
 
 -- Dumps keep the history with its sequences, and nothing that was running.

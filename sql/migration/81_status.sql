@@ -115,14 +115,13 @@ COMMENT ON FUNCTION berth.migration_status(pg_catalog.text) IS
 CREATE FUNCTION berth.changed_by_hand(scope pg_catalog.text)
 RETURNS TABLE (scope pg_catalog.text, version pg_catalog.text, problem pg_catalog.text, is_error pg_catalog.bool)
 LANGUAGE sql STABLE SECURITY DEFINER ROWS 5 SET search_path = pg_catalog, pg_temp AS $$
-  WITH stray AS MATERIALIZED (
-    SELECT DISTINCT ON (d.identity) d.identity, d.id, d.at, d.usename FROM berth.ddl_unattributed d
-     WHERE d.identity IS NOT NULL ORDER BY d.identity, d.id DESC
+  WITH last AS MATERIALIZED (  -- what migrations have made is less than what others do, and is looked up one by one
+    SELECT d.identity, max(d.id) AS id FROM berth.ddl_log d WHERE d.run_id IS NOT NULL AND d.identity IS NOT NULL GROUP BY d.identity
   ), touched AS (
-    SELECT s.*, last.run_id FROM stray s
-     CROSS JOIN LATERAL (SELECT d.run_id, d.id FROM berth.ddl_log d WHERE d.run_id IS NOT NULL AND d.identity = s.identity
-                          ORDER BY d.id DESC LIMIT 1) last
-     WHERE last.id < s.id
+    SELECT s.*, (SELECT d.run_id FROM berth.ddl_log d WHERE d.id = last.id) AS run_id FROM last
+     CROSS JOIN LATERAL (SELECT d.identity, d.id, d.at, d.usename FROM berth.ddl_unattributed d
+                          WHERE "left"(d.identity, 500) = "left"(last.identity, 500) AND d.identity = last.identity AND d.id > last.id
+                          ORDER BY d.id DESC LIMIT 1) s
   ), found AS (
     SELECT r.scope, r.version, string_agg(format('%s was changed outside of migrations at %s by %s', t.identity, t.at, t.usename), '; ' ORDER BY t.id) AS problem
       FROM touched t JOIN berth.migration_run r USING (run_id) WHERE $1 IS NULL OR r.scope = $1 GROUP BY r.scope, r.version

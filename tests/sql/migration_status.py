@@ -86,4 +86,22 @@ def running(place):
         ("is running, too", busy, [["2", "0"]]))
 
 
-SCENARIOS = (status, many, running)
+def strays(place):
+    """A log of DDL that belongs to no migration, of many objects, as a program makes it that adds a partition now and then: each is not
+    looked for in all of the log. (That took minutes.) One table of a migration is among them, and a function with a very long name."""
+    database = place.fresh("strays")
+    place.sql("do $$ begin perform berth.migrate_once('1'); end $$", database)
+    place.sql("""insert into berth.ddl_log (at, pid, usename, run_id, event, tag, object_type, identity)
+                   select now(), 1, 'x', case when g % 50 = 0 then 1 end, 'ddl_command_end', 'CREATE TABLE', 'table',
+                          case g when 100000 then 'public.' || (select string_agg(md5(i::text), '') from generate_series(1, 200) i)
+                                 else 'public.part_' || g % 20000 end
+                     from generate_series(1, 100000) g;
+                 insert into berth.ddl_log (at, pid, usename, event, tag, object_type, identity)
+                   select '2026-01-01', 1, 'x', 'ddl_command_end', 'ALTER TABLE', 'table', 'public.part_50'""", database)
+    with place.postgres.connect(database=database) as session:
+        answer = session.query("set timezone = 'UTC'; select problem from berth.migration_status()")
+        want = "public.part_50 was changed outside of migrations at 2026-01-01 00:00:00+00 by x"
+        return check(("it is found", wire.rows(answer), [[want]]))
+
+
+SCENARIOS = (status, many, strays, running)
