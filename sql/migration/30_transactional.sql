@@ -215,7 +215,7 @@ BEGIN
   IF r.info ->> 'phase' = 'contract' THEN
     UPDATE berth.migration m SET state = 'contracted'
      WHERE m.scope = r.scope AND m.state = 'expanded' AND (m.version = r.info ->> 'contracts' OR m.version = ANY (
-           ARRAY(SELECT jsonb_array_elements_text(r.request -> 'requires'))));
+           ARRAY(SELECT jsonb_array_elements_text(CASE jsonb_typeof(r.request -> 'requires') WHEN 'array' THEN r.request -> 'requires' ELSE '[]' END))));
   END IF;
 END $$;
 COMMENT ON FUNCTION berth.record_applied(pg_catalog.int8, pg_catalog.text) IS 'Internal: the version of a run is applied';

@@ -47,7 +47,7 @@ $$;
 COMMENT ON FUNCTION berth.index_builder(pg_catalog.oid) IS 'Internal: who builds an index now';
 
 -- Whether an index is what this definition would make. Texts differ in blanks, casts and defaults, so the definition is tried on
--- an empty copy of the table, in a subtransaction that is always rolled back.
+-- an empty copy of the table, in a subtransaction that is always rolled back. Whoever may make no temporary tables is told so.
 CREATE FUNCTION berth.index_is(index pg_catalog.oid, def pg_catalog.text, uniq pg_catalog.bool) RETURNS pg_catalog.bool
 LANGUAGE plpgsql VOLATILE AS $$
 DECLARE
@@ -73,6 +73,11 @@ BEGIN
     RAISE EXCEPTION USING ERRCODE = 'MG000';
   EXCEPTION WHEN SQLSTATE 'MG000' THEN
     RETURN have OPERATOR(pg_catalog.=) want;
+  WHEN insufficient_privilege THEN
+    RAISE WARNING 'whether index % has the definition that is asked for is not known: %', $1::pg_catalog.regclass, SQLERRM
+      USING DETAIL = pg_catalog.format('It is: %s. Asked for: %s.', pg_catalog.pg_get_indexdef($1), $2),
+            HINT = 'Definitions are compared by means of a temporary table.';
+    RETURN true;
   END;
 END $$;
 COMMENT ON FUNCTION berth.index_is(pg_catalog.oid, pg_catalog.text, pg_catalog.bool) IS

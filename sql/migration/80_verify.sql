@@ -285,6 +285,7 @@ COMMENT ON COLUMN berth.not_validated.remedy IS 'The statement that proves it; i
 COMMENT ON COLUMN berth.not_validated.definition IS 'The constraint''s text';
 
 -- The planner knows nothing of what an index on an expression holds until its table is analyzed. Plain columns have statistics anyway.
+-- Whether a table has rows is not asked by its size, which would wait for whoever has locked it.
 CREATE FUNCTION berth.unanalyzed_indexes()
 RETURNS TABLE (index_name pg_catalog.text, remedy pg_catalog.text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -294,7 +295,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     JOIN pg_namespace n ON n.oid = c.relnamespace
     JOIN pg_class t ON t.oid = i.indrelid
     JOIN pg_namespace tn ON tn.oid = t.relnamespace
-   WHERE i.indexprs IS NOT NULL AND i.indisvalid AND pg_relation_size(t.oid) > 0
+   WHERE i.indexprs IS NOT NULL AND i.indisvalid AND (t.relpages > 0 OR pg_stat_get_live_tuples(t.oid) > 0)
      AND NOT EXISTS (SELECT FROM pg_statistic s WHERE s.starelid = i.indexrelid)
 $$;
 COMMENT ON FUNCTION berth.unanalyzed_indexes() IS 'Internal: indexes on expressions whose tables were not analyzed since';

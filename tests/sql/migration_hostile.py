@@ -9,7 +9,7 @@ def hostile(place):
     """Runs of others; a scope that somebody wants to keep for ever by a comment; one that a prepared transaction has."""
     database = place.fresh("hostile")
     result = place.prove("migration_hostile.sql", database=database)
-    for part in (marked, prepared, hidden, locked):
+    for part in (marked, prepared, hidden, locked, busy_table, no_temporary):
         result = add(result, part(place, database))
     return result
 
@@ -81,6 +81,33 @@ def locked(place, database):
         way_out = error.fields["H"].split("may ")[-1]
         return check(("MG006", error.sqlstate, "MG006"), ("a way out", way_out, "DELETE FROM berth.migration_lease WHERE scope = 'it''s';"),
                      ("which ends it", wire.errors(session.query(way_out)), []), ("for good", wire.errors(session.query(attempt)), []))
+
+
+def busy_table(place, database):
+    """Somebody has locked a table: what looks at the database does not wait for that."""
+    place.sql("create table busy (a text); insert into busy values ('a'); create index busy_upper on busy (upper(a))", database)
+    with place.postgres.connect(database=database) as holder, place.postgres.connect(database=database) as session:
+        holder.query("begin; lock table busy")
+        session.query("set lock_timeout = '1ms'")
+        result = (0, 0)
+        for what in ("migration_verify()", "migration_exit_code()", "migration_status()", "migration_running", "invalid_index", "not_validated"):
+            answer = session.query(f"select * from berth.{what}")
+            result = add(result, check((what, [e.fields["M"] for e in wire.errors(answer)], [])))
+        found = wire.rows(session.query("select got from berth.migration_verify() where name = 'statistics'"))
+        return add(result, check(("it is found", found, [["public.busy_upper has no statistics: ANALYZE public.busy"]])))
+
+
+def no_temporary(place, database):
+    """Definitions of indexes are compared by means of a temporary table, which not everybody may make."""
+    place.sql(f"""revoke temporary on database {database} from public; create table plain (a text); alter table plain owner to app;
+                  create index plain_a on plain (a) where a is not null""", database)
+    with place.postgres.connect(database=database) as session:
+        session.query("set session authorization app")
+        answer = session.query("select * from berth.index_sql('plain', 'plain_a', '(a) where a is not null')")
+        warned = [m.fields["M"] for m in answer if m.tag == "N"]
+        return check(("no error", wire.errors(answer), []), ("nothing to do", wire.rows(answer), []),
+                     ("a warning", warned, ["whether index plain_a has the definition that is asked for is not known: permission denied to "
+                                            f'create temporary tables in database "{database}"']))
 
 
 def encodings(place):

@@ -97,4 +97,10 @@ SELECT berth.migrate_once('10'), berth.migrate_undo('10'), berth.migrate_once('1
 COMMIT;
 SELECT is(array_agg(direction || ' ' || status ORDER BY run_id), ARRAY['apply done', 'revert done', 'apply done'], 'done, undone, done')
   FROM berth.migration_run WHERE version = '10';
+
+-- NULL for an array, where a contraction looks for what it contracts.
+SELECT lives_ok($$DO 'BEGIN PERFORM berth.migrate_once(''1'', scope => ''nulls'', info => ''{"phase": "expand"}'');
+  PERFORM berth.migrate_once(''2'', scope => ''nulls'', requires => NULL, info => ''{"phase": "contract", "contracts": "1"}''); END'$$, 'no requires');
+SELECT is(array_agg(version || ' ' || state ORDER BY seq), ARRAY['1 contracted', '2 applied'], 'it contracts')
+  FROM berth.migration WHERE scope = 'nulls';
 SELECT * FROM finish();
