@@ -90,7 +90,8 @@ def busy_table(place, database):
         holder.query("begin; lock table busy")
         session.query("set lock_timeout = '1ms'")
         result = (0, 0)
-        for what in ("migration_verify()", "migration_exit_code()", "migration_status()", "migration_running", "invalid_index", "not_validated"):
+        for what in ("migration_verify()", "migration_exit_code()", "migration_status()", "migration_running", "invalid_index",
+                     "not_validated"):
             answer = session.query(f"select * from berth.{what}")
             result = add(result, check((what, [e.fields["M"] for e in wire.errors(answer)], [])))
         found = wire.rows(session.query("select got from berth.migration_verify() where name = 'statistics'"))
