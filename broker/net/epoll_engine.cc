@@ -3,6 +3,7 @@
 
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -150,8 +151,10 @@ bool EpollEngine::control(int operation, EpollConn* conn, uint32_t events) {
 // ---- The turn ----
 
 void EpollEngine::run_once(Micros deadline) {
+  if (busy_) give_way();
   const int count = wait(next_deadline(deadline));
   now_ = monotonic_now();
+  busy_ = count > 0;
   in_turn_ = batch_.available();
   // No record is freed before the agenda, so an event of this batch never meets a record that has gone.
   for (int i = 0; i < count; ++i) dispatch(events_[i]);
@@ -160,6 +163,15 @@ void EpollEngine::run_once(Micros deadline) {
   run_agenda();
   in_turn_ = false;
   send_gathered();
+}
+
+// Whom our sends have made runnable shall run before we look for events, as long as that is short (net/courtesy.h).
+void EpollEngine::give_way() {
+  if (!courtesy_.allowed(now_)) return;
+  const Micros before = monotonic_now();
+  sched_yield();
+  const Micros after = monotonic_now();
+  courtesy_.took(after - before, after);
 }
 
 // The engine's own timers may be due before the caller's deadline; with work at hand, there is no waiting at all.

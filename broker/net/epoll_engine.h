@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/slab.h"
+#include "net/courtesy.h"
 #include "net/engine.h"
 #include "net/epoll_conn.h"
 #include "net/send_batch.h"
@@ -67,6 +68,7 @@ class EpollEngine final : public Engine {
   using List = IntrusiveList<EpollConn, WorkTag>;
 
   // epoll_engine.cc: the turn.
+  void give_way();
   int wait(Micros deadline);
   int wait_once(Micros deadline);
   Micros next_deadline(Micros deadline) const;
@@ -135,6 +137,8 @@ class EpollEngine final : public Engine {
   BlockPool blocks_;
   std::unique_ptr<char[]> receive_;
   SendBatch batch_;
+  Courtesy courtesy_;
+  bool busy_ = false;     // the last turn had events
   bool in_turn_ = false;  // between waiting and the end of the turn, where small sends are gathered
   std::array<epoll_event, kEventsMax> events_;
 };
