@@ -126,7 +126,7 @@ BEGIN
   PERFORM berth.record_applied(berth.adopted_run($1, $2, 'apply', 'tx', 'done', $3, $4, $5 || jsonb_build_object('out_of_order',
     $6 AND $5 ->> 'kind' = 'versioned' AND EXISTS (
       SELECT FROM berth.migration m WHERE m.scope = $1 AND m.kind <> 'repeatable' AND m.state NOT IN ('reverted', 'skipped')
-         AND berth.version_key(m.version) > berth.version_key($2)))), 'applied');
+         AND m.sort_key > berth.version_key($2)))), 'applied');
 END $$;
 COMMENT ON FUNCTION berth.adopted_apply(pg_catalog.text, pg_catalog.text, pg_catalog.timestamptz, pg_catalog.jsonb, pg_catalog.jsonb,
                                         pg_catalog.bool, pg_catalog.bool) IS 'Internal: another tool has applied a version';
@@ -367,7 +367,7 @@ CREATE FUNCTION berth.adopted_golang_version(scope pg_catalog.text) RETURNS pg_c
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
   SELECT m.version FROM berth.migration m JOIN berth.migration_run r ON r.run_id = m.last_run
    WHERE m.scope = $1 AND r.tool = 'golang-migrate' AND m.state NOT IN ('reverted', 'skipped')
-   ORDER BY berth.version_key(m.version) DESC LIMIT 1
+   ORDER BY m.sort_key DESC LIMIT 1
 $$;
 COMMENT ON FUNCTION berth.adopted_golang_version(pg_catalog.text) IS 'Internal: the version of a scope of golang-migrate';
 
@@ -380,7 +380,7 @@ DECLARE
   info CONSTANT jsonb := '{"tool": "golang-migrate"}';
   begun berth.migration_run;
   stands text := berth.adopted_golang_version($1);
-  up bool := coalesce(berth.version_key($2) >= berth.version_key(stands), true) AND $2 <> '-1';
+  up bool := coalesce(berth.version_key($2) COLLATE "C" >= berth.version_key(stands), true) AND $2 <> '-1';
   run int8;
 BEGIN
   SELECT * INTO begun FROM berth.migration_run r
@@ -402,7 +402,7 @@ BEGIN
                 WHEN berth.adopted_golang_version($1) IS DISTINCT FROM nullif($2, '-1') THEN
                   berth.adopted_run($1, CASE WHEN $2 = '-1' THEN stands ELSE $2 END, 'repair', 'tx', 'done', NULL, info, '{}') END;
     UPDATE berth.migration m SET state = 'reverted', last_run = run
-     WHERE m.scope = $1 AND m.state NOT IN ('reverted', 'skipped') AND berth.version_key(m.version) > berth.version_key($2)
+     WHERE m.scope = $1 AND m.state NOT IN ('reverted', 'skipped') AND m.sort_key > berth.version_key($2)
        AND EXISTS (SELECT FROM berth.migration_run r WHERE r.run_id = m.last_run AND r.tool = 'golang-migrate');
     IF $2 <> '-1' AND NOT EXISTS (SELECT FROM berth.migration m WHERE m.scope = $1 AND m.version = $2
                                      AND m.state NOT IN ('reverted', 'skipped')) THEN
@@ -430,7 +430,7 @@ BEGIN
     UPDATE berth.migration_run r SET status = 'done', finished_at = clock_timestamp() WHERE r.run_id = $1.run_id;
   ELSE
     UPDATE berth.migration_run r SET status = 'resolved', finished_at = coalesce(r.finished_at, clock_timestamp()),
-           outcome = CASE WHEN NOT $3 THEN 'retry' WHEN berth.version_key(r.version) <= berth.version_key($2) THEN 'applied'
+           outcome = CASE WHEN NOT $3 THEN 'retry' WHEN berth.version_key(r.version) <= berth.version_key($2) COLLATE "C" THEN 'applied'
                           ELSE 'reverted' END,
            reason = format('the table of golang-migrate was set to %s%s', $2, CASE WHEN NOT $3 THEN ', dirty' END),
            resolved_by = session_user, resolved_at = clock_timestamp()

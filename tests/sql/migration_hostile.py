@@ -131,4 +131,19 @@ def encodings(place):
     return add(result, check(("the log of DDL", logged, [["1"]])))
 
 
-SCENARIOS = (hostile, encodings)
+def collations(place):
+    """Versions have one order, whatever that of the database is: capital letters first."""
+    place.sql("drop database if exists in_icu with (force)", "postgres")
+    place.sql("create database in_icu locale_provider icu icu_locale 'en-US' template template0", "postgres")
+    place.sql("""create extension pgberth; create table schema_migrations (version text primary key);
+                 select berth.adopt('dbmate', scope => 'tool')""", "in_icu")
+    for version in "Bac":
+        place.sql(f"insert into schema_migrations values ('{version}')", "in_icu")
+        place.sql(f"do $$ begin perform berth.migrate_once('{version}'); end $$", "in_icu")
+    rows = place.sql("select scope, string_agg(version, '' order by sort_key), bool_or(out_of_order) from berth.migration "
+                     "group by scope order by scope", "in_icu")
+    return check(("in order", rows, [["default", "Bac", "f"], ["tool", "Bac", "f"]]),
+                 ("status", place.sql("select version from berth.migration_status('tool')", "in_icu"), [["B"], ["a"], ["c"]]))
+
+
+SCENARIOS = (hostile, encodings, collations)
