@@ -352,6 +352,21 @@ COMMENT ON FUNCTION berth.migration_verify(pg_catalog.text, pg_catalog.text) IS
   'constraints that are not validated, missing statistics and checksums that differ from the plan. What it finds is kept in '
   'migration_check_result. A scope of NULL means all scopes';
 
+CREATE FUNCTION berth.prune_check_results(older_than pg_catalog.interval) RETURNS pg_catalog.int8
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+DECLARE
+  pruned int8;
+BEGIN
+  IF $1 IS NULL OR $1 < interval '0' THEN
+    RAISE EXCEPTION 'older_than is not negative' USING ERRCODE = 'invalid_parameter_value';
+  END IF;
+  DELETE FROM berth.migration_check_result c WHERE c.run_id IS NULL AND c.at < clock_timestamp() - $1;
+  GET DIAGNOSTICS pruned = ROW_COUNT;
+  RETURN pruned;
+END $$;
+COMMENT ON FUNCTION berth.prune_check_results(pg_catalog.interval) IS
+  'Deletes what migration_verify() found longer ago than that, and keeps what belongs to a run; gives the number of rows';
+
 -- What is verified beside checks: one row that is ok, or one for each thing that is not.
 CREATE FUNCTION berth.facts_to_verify(version pg_catalog.text, scope pg_catalog.text)
 RETURNS TABLE (name pg_catalog.text, ok pg_catalog.bool, got pg_catalog.text)

@@ -87,6 +87,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     ('admin', 'FUNCTION', 'berth.enable_ddl_log()'),
     ('admin', 'FUNCTION', 'berth.disable_ddl_log()'),
     ('admin', 'FUNCTION', 'berth.prune_ddl_log(interval)'),
+    ('admin', 'FUNCTION', 'berth.prune_check_results(interval)'),
     ('read', 'FUNCTION', 'berth.run_state(int8)'),
     ('read', 'FUNCTION', 'berth.replay_lag()'),
     ('runner', 'FUNCTION', 'berth.refuse_block(text)'),

@@ -273,4 +273,14 @@ ANALYZE public.orders;
 SELECT is_empty('SELECT FROM berth.invalid_index UNION ALL SELECT FROM berth.not_validated', 'the remedies help');
 SELECT is_empty($$SELECT FROM berth.migration_verify('0002') WHERE got LIKE '%orders%'$$, 'so does ANALYZE');
 
+-- What was found does not pile up for ever.
+UPDATE berth.migration_check_result SET at = at - interval '30 days';
+SELECT count(*) AS found FROM berth.migration_verify() \gset
+SELECT count(*) AS of_runs FROM berth.migration_check_result WHERE run_id IS NOT NULL \gset
+SELECT count(*) AS old FROM berth.migration_check_result WHERE run_id IS NULL AND at < now() - interval '7 days' \gset
+SELECT cmp_ok(:old, '>', 0, 'there are old ones');
+SELECT is(pg_temp.as_role('app', $$SELECT berth.prune_check_results('7 days')$$), '42501', 'a runner does not delete them');
+SELECT is((pg_temp.error_of($$SELECT berth.prune_check_results('-1 day')$$))[1:2], ARRAY['22023', 'older_than is not negative'], 'not the future');
+SELECT is(pg_temp.as_role('admin', $$SELECT berth.prune_check_results('7 days')$$), :'old', 'an admin does');
+SELECT is((SELECT count(*) FROM berth.migration_check_result), :found + :of_runs::bigint, 'those of runs are kept');
 SELECT * FROM finish();
