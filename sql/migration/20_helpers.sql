@@ -110,6 +110,14 @@ LANGUAGE sql VOLATILE AS $$
 $$;
 COMMENT ON FUNCTION berth.try_scope(pg_catalog.text) IS 'Internal: the lock of a scope, to the end of the transaction';
 
+-- A statement that waits has a snapshot all the time, and a concurrent build of an index has to wait for that at its end: whoever waits
+-- for the migration that builds it would be waited for. The build says so.
+CREATE FUNCTION berth.is_waited_for() RETURNS pg_catalog.bool
+LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+  SELECT EXISTS (SELECT FROM pg_stat_progress_create_index p WHERE p.current_locker_pid = pg_backend_pid())
+$$;
+COMMENT ON FUNCTION berth.is_waited_for() IS 'Internal: whether the build of an index waits for this transaction';
+
 -- What MG006 says of who is in the way.
 CREATE FUNCTION berth.raise_busy(scope pg_catalog.text, waited pg_catalog.interval) RETURNS pg_catalog.void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -140,7 +148,8 @@ BEGIN
     RAISE EXCEPTION 'another migration of scope "%" is running: run %, "%" since %, pid %, %', $1, coalesce(lease.run_id::text, '-'),
         coalesce(run.version, '-'), lease.acquired_at, lease.pid, lease.holder
       USING ERRCODE = 'MG006', DETAIL = format('Its lease was renewed at %s and ends at %s.', lease.renewed_at, lease.expires_at),
-            HINT = CASE WHEN lease.run_id IS NULL THEN
+            HINT = CASE WHEN berth.is_waited_for() THEN 'Try again later: the build of an index waits for this transaction to end.'
+                        WHEN lease.run_id IS NULL THEN
                      format('Wait longer, or let its holder call berth.migration_unlock(). If it is dead, a superuser may '
                             'DELETE FROM berth.migration_lease WHERE scope = %L;', $1)
                    ELSE format('Wait longer (wait =>), or, if it is dead, SELECT berth.migration_resolve(%s, ''retry'', ''why'').', lease.run_id) END;

@@ -357,8 +357,8 @@ BEGIN
     IF berth.scope_is_free($1, $3) AND berth.try_scope($1) THEN
       EXIT WHEN berth.scope_is_free($1, $3);
     END IF;
-    IF clock_timestamp() - began >= $2 THEN
-      PERFORM berth.raise_busy($1, $2);
+    IF clock_timestamp() - began >= $2 OR berth.is_waited_for() THEN
+      PERFORM berth.raise_busy($1, clock_timestamp() - began);
     END IF;
     PERFORM pg_sleep(0.01 + random() * 0.04);
   END LOOP;

@@ -138,7 +138,17 @@ def waiting(place):
     result = add(result, check(("who comes back late", (code, f"pid {second.pid}" in message), ("MG006", True))))
     second.query("commit")
     [(code, _)] = failed(first.query(f"select berth.migration_step_begin({run}, 1, 'late')"))
-    return add(result, check(("and finds its run replaced", code, "MG007")))
+    result = add(result, check(("and finds its run replaced", code, "MG007")))
+    # A build of an index waits for the snapshots of others, and so for whoever waits for its run: that one gives up.
+    [[run]] = wire.rows(first.query("select run_id from berth.migration_start('3')"))
+    first.query("create table built (id int)")
+    second.send(wire.query("do $$ begin perform berth.migrate_once('4', wait => '10min'); end $$"))
+    system.eventually(lambda: place.sql(waits, database), "it waits")
+    built = failed(first.query("create index concurrently built_id on built (id)"))
+    [error] = wire.errors(second.until("Z"))
+    why = "Try again later: the build of an index waits for this transaction to end."
+    return add(result, check(("it is built", built, []), ("who waited gave up", error.sqlstate, "MG006"),
+                             ("and is told why", error.fields["H"], why)))
 
 
 SCENARIOS = (steps, killed_at_steps, killed_in_index, starters, taken_over, waiting)
