@@ -21,7 +21,8 @@ for file in [0-9]*.sql; do
   [[ $version < $from || $version > $to ]] || files+=("$file")
 done
 for file in "${files[@]}"; do  # what is pending is visible to everybody before it begins
-  sql -v version="${file%%_*}" -v name="${file%.sql}" -v body="$(cat "$file")" <<'SQL'
+  MIGRATION=$file sql -v version="${file%%_*}" -v name="${file%.sql}" <<'SQL'
+\set body `cat "$MIGRATION"`
 SELECT berth.plan(:'version', :'name', berth.checksum(:'body')) \g /dev/null
 SQL
 done
@@ -34,7 +35,7 @@ for file in "${files[@]}"; do
     echo "$errors" >&2
     # What failed is kept, with the reason, and a run in steps may be resumed at once.
     if state=$(grep -oE -m 1 'ERROR:  [0-9A-Z]{5}:' <<<"$errors") && [[ $state != *MG00[6-8]* ]]; then
-      sql -v version="${file%%_*}" -v state="${state:8:5}" -v text="$errors" <<'SQL' || true
+      sql -v version="${file%%_*}" -v state="${state:8:5}" -v text="${errors:0:10000}" <<'SQL' || true
 SELECT berth.migration_failed(:'version', :'state', :'text') \g /dev/null
 SQL
     fi
