@@ -19,7 +19,9 @@ DECLARE
   hint text;
 BEGIN
   SELECT * INTO known FROM berth.migration m WHERE m.scope = $1 AND m.version = $2 AND m.state <> 'reverted';
-  IF FOUND AND ($3 <> 'repeatable' OR known.kind <> 'repeatable' OR known.checksum IS NOT DISTINCT FROM $4) THEN
+  -- What was left out is passed over, unless whoever asks for it now has it out of order.
+  IF FOUND AND (known.state <> 'skipped' OR coalesce($8, berth.policy($1, 'out_of_order')) IN ('skip', 'error'))
+     AND ($3 <> 'repeatable' OR known.kind <> 'repeatable' OR known.checksum IS NOT DISTINCT FROM $4) THEN
     IF known.checksum <> $4 AND known.state <> 'skipped' THEN
       IF known.checksum_algo IS DISTINCT FROM berth.checksum_algo($4) THEN
         RAISE NOTICE 'the checksum of applied migration "%" cannot be compared: stored %, given %', $2, known.checksum, $4
@@ -66,7 +68,9 @@ BEGIN
   IF lacking IS NOT NULL THEN
     RAISE EXCEPTION 'migration "%" requires % which is not applied', $2, array_to_string(lacking, ', ')
       USING ERRCODE = 'MG002', DETAIL = format('Scope "%s"; it requires %s.', $1, array_to_string($5, ', ')),
-            HINT = format('Apply first: %s.', array_to_string(lacking, ', '));
+            HINT = format('Apply first: %s.', array_to_string(lacking, ', ')) || coalesce((
+              SELECT format(' Left out before, so with out_of_order => ''allow'': %s.', string_agg(m.version, ', ' ORDER BY m.sort_key))
+                FROM berth.migration m WHERE m.scope = $1 AND m.version = ANY (lacking) AND m.state = 'skipped' HAVING count(*) > 0), '');
   END IF;
   SELECT array_agg(m.version ORDER BY m.seq) INTO lacking FROM berth.migration m
    WHERE m.scope = $1 AND m.state NOT IN ('reverted', 'skipped')

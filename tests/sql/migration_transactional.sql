@@ -186,4 +186,15 @@ SELECT ok(NOT berth.migrate_once('2.5', scope => 'old'), 'also without a row');
 SELECT ok(berth.migrate_once('4', scope => 'old', requires => '{0.5,3}'), 'the next one may require it');
 COMMIT;
 
+-- What was left out can be applied later, by whoever says that it may be out of order.
+BEGIN;
+SELECT berth.migrate_once('2', scope => 'left'), berth.migrate_once('1', scope => 'left', out_of_order => 'skip') \g /dev/null
+COMMIT;
+BEGIN;
+SELECT ok(NOT berth.migrate_once('1', scope => 'left') AND NOT berth.migrate_once('1', scope => 'left', out_of_order => 'skip'), 'passed over');
+SELECT is((pg_temp.error_of($$SELECT berth.migrate_once('3', scope => 'left', requires => '{1,0}')$$))[4],
+          'Apply first: 1, 0. Left out before, so with out_of_order => ''allow'': 1.', 'how it can be had');
+SELECT ok(berth.migrate_once('1', scope => 'left', out_of_order => 'allow'), 'so it runs');
+COMMIT;
+SELECT is(state || ' ' || out_of_order, 'applied true', 'out of order') FROM berth.migration WHERE scope = 'left' AND version = '1';
 SELECT * FROM finish();
