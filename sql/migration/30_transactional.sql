@@ -239,6 +239,7 @@ COMMENT ON FUNCTION berth.close_run() IS 'Internal: the end of a run in transact
 
 CREATE CONSTRAINT TRIGGER migration_run_close AFTER INSERT ON berth.migration_run DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW WHEN (NEW.mode = 'tx' AND NEW.status = 'running') EXECUTE FUNCTION berth.close_run();
+ALTER TABLE berth.migration_run ENABLE ALWAYS TRIGGER migration_run_close;  -- also where a script sets session_replication_role
 
 -- The run of this transaction, if it is one: what DDL, locks and results are attributed to.
 CREATE FUNCTION berth.current_run() RETURNS pg_catalog.int8

@@ -26,6 +26,7 @@ END $$;
 COMMENT ON FUNCTION berth.guard_checks() IS 'Internal: whose text a check is';
 CREATE TRIGGER migration_check_guard BEFORE INSERT OR UPDATE OR DELETE ON berth.migration_check
   FOR EACH ROW EXECUTE FUNCTION berth.guard_checks();
+ALTER TABLE berth.migration_check ENABLE ALWAYS TRIGGER migration_check_guard;
 
 CREATE FUNCTION berth.is_trusted(role pg_catalog.name) RETURNS pg_catalog.bool
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
@@ -237,6 +238,7 @@ COMMENT ON FUNCTION berth.run_due_checks() IS 'Internal: the checks of a transac
 
 CREATE CONSTRAINT TRIGGER migration_checks_due AFTER INSERT ON berth.migration_checks_due DEFERRABLE INITIALLY DEFERRED
   FOR EACH ROW EXECUTE FUNCTION berth.run_due_checks();
+ALTER TABLE berth.migration_checks_due ENABLE ALWAYS TRIGGER migration_checks_due;
 
 -- What stands in the database and should not --------------------------------------------------------------------------------
 

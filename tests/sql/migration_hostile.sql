@@ -98,6 +98,17 @@ COMMIT;
 SELECT is(array_agg(direction || ' ' || status ORDER BY run_id), ARRAY['apply done', 'revert done', 'apply done'], 'done, undone, done')
   FROM berth.migration_run WHERE version = '10';
 
+-- A script that switches triggers off for its own data.
+SELECT berth.add_check('1', 'post', 'asked', 'SELECT 1', '1', scope => 'replica');
+SET session_replication_role = replica;
+BEGIN;
+SELECT ok(berth.migrate_once('1', scope => 'replica'), 'with session_replication_role');
+COMMIT;
+RESET session_replication_role;
+SELECT is(status, 'done', 'it is closed') FROM berth.migration_run WHERE scope = 'replica';
+SELECT is(ok, true, 'and its check was asked') FROM berth.migration_check_result WHERE scope = 'replica';
+SELECT is_empty('SELECT FROM berth.migration_checks_due', 'nothing is due');
+
 -- NULL for an array, where a contraction looks for what it contracts.
 SELECT lives_ok($$DO 'BEGIN PERFORM berth.migrate_once(''1'', scope => ''nulls'', info => ''{"phase": "expand"}'');
   PERFORM berth.migrate_once(''2'', scope => ''nulls'', requires => NULL, info => ''{"phase": "contract", "contracts": "0"}''); END'$$, 'no requires');
