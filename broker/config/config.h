@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,7 +18,7 @@ namespace berth::config {
 inline constexpr std::string_view kLinkUser = "pgberth_link";
 
 enum class PoolMode : uint8_t { kSession, kTransaction, kStatement };
-// The last four are doors: known names that refuse to start until they work.
+// cert, pam and ldap are doors: known names that refuse to start until they work. With hba each rule has its own.
 enum class AuthType : uint8_t { kTrust, kAny, kPlain, kMd5, kScramSha256, kCert, kHba, kPam, kLdap };
 
 // "session", "transaction", "statement"; "trust" ... "scram-sha-256" ...: as they stand in the file and in SHOW.
@@ -104,11 +105,15 @@ struct StringHash {
 template <typename T>
 using StringMap = std::unordered_map<std::string, T, StringHash, std::equal_to<>>;
 
+struct Hba;  // hba.h
+struct HbaRule;
+
 struct Config {
   Options options;
   std::vector<DatabaseEntry> databases;  // in the file's order; the fallback among them
   std::vector<UserEntry> users;
   StringMap<std::string> secrets;  // auth_file: user -> secret as written
+  std::shared_ptr<const Hba> hba;  // auth_hba_file and its maps; never null with auth_type hba, null without
   std::string path;                // the file that was read
   std::vector<Remark> warnings;
   std::vector<std::string> explicit_options;  // names of the options that the file set, in order

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "config/hba.h"
 #include "config/options.h"
 
 namespace berth::config {
@@ -81,6 +82,13 @@ void diff_secrets(const Config& running, const Config& loaded, Diff& out) {
       fmt::format("auth_file: {} users added, {} removed, {} with another secret", added, removed, changed));
 }
 
+void diff_hba(const Config& running, const Config& loaded, Diff& out) {
+  const bool same = running.hba && loaded.hba ? *running.hba == *loaded.hba : running.hba == loaded.hba;
+  if (same) return;
+  out.lines.push_back(loaded.hba ? fmt::format("auth_hba_file: changed, {} rules now", loaded.hba->rules.size())
+                                 : std::string("auth_hba_file: its rules are no longer looked at"));
+}
+
 }  // namespace
 
 Diff diff_configs(const Config& running, const Config& loaded) {
@@ -89,6 +97,7 @@ Diff diff_configs(const Config& running, const Config& loaded) {
   diff_databases(running, loaded, diff);
   diff_users(running, loaded, diff);
   diff_secrets(running, loaded, diff);
+  diff_hba(running, loaded, diff);
   return diff;
 }
 

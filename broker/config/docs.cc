@@ -46,7 +46,7 @@ The broker reads one file in PgBouncer's format and with PgBouncer's names: an e
   understood too. Whole numbers with a leading `0` are octal, with `0x` hexadecimal.
 - A key that is unknown is ignored with a warning. One that has no effect yet is accepted with a warning that says so.
 - A setting that promises a protection which does not work yet **refuses to start**: TLS modes of `require` and above,
-  `auth_type` `cert`, `hba`, `pam` and `ldap`, `auth_hba_file`, `disable_pqexec`.
+  `auth_type` `cert`, `pam` and `ldap`, a line of `auth_hba_file` that cannot be obeyed, `disable_pqexec`.
 - With a mistake in the file the broker does not start and lists every mistake; on a reload it keeps what runs.
 
 ## `[databases]`
@@ -80,6 +80,38 @@ global one. In both sections `-1` means not set.
 
 Lines of `"user" "secret"`. The secret is a password, `md5` followed by the hash of password and user name, or a
 `SCRAM-SHA-256$...` secret as PostgreSQL keeps it in `pg_authid`. `""` is one double quote; comments start with `;`.
+
+## `auth_hba_file`
+
+With `auth_type = hba` the first line that fits a connection decides how the client proves itself. The form is that of
+`pg_hba.conf`, as far as PgBouncer knows it:
+
+    # record    databases       users      address        method
+    local       all             deploy                    peer map=ops
+    host        shop,"my app"   @apps.txt  10.0.0.0/8     scram-sha-256
+    host        replication     copy       10.1.2.3/32    md5
+    host        all             all        all            reject
+
+- Records: `local` (the Unix socket), `host`, `hostnossl`, and `hostssl`, which fits no client as long as TLS does not
+  work.
+- Databases and users are lists with commas: names, names in double quotes (there a keyword is a name), `all`, `@file`
+  (relative to the file that names it). Among databases `sameuser` is the one that is named as the user, and
+  `replication` is physical replication, which nothing else fits, not even `all`. The console is the database
+  `pgbouncer` by whichever name it is asked for.
+- Addresses: `all`, `10.0.0.0/8`, `fd00::/8`, or an address and its mask as two words.
+- Methods: `trust`, `reject`, `password` (or `plain`), `md5`, `scram-sha-256`, and for `local` `peer`. Whatever the
+  method, the user is one of `auth_file`.
+- `peer` asks the kernel which user of the system the client's process belongs to. It must have the name of the user,
+  or `map=NAME` a line of `auth_ident_file`: `NAME SYSTEM-USER USER`, where USER may be `all`.
+- What fits no line, or `reject`, ends in SQLSTATE 28000 in PostgreSQL's words.
+- Two logins at the console ask no rule, as without `hba`: the user `pgbouncer` from a process of the broker's own
+  user over the Unix socket, and the extension's `pgberth_link` with its secret.
+
+PgBouncer skips a line that it does not understand. Here such a line refuses the file with its number and the reason,
+and a reload keeps the rules that run: `samerole`, `+role`, `samehost`, `samenet`, host names, regular expressions,
+the methods `cert`, `ldap`, `pam` and the like, options other than `map=`, and addresses with bits outside of their
+mask. A file holds at most 4 MB, 10,000 rules and 64 KB in a line. `SET` does not read the files: after a change,
+`RELOAD`.
 )";
 
 std::string cell(std::string_view text) {

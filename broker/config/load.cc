@@ -11,6 +11,7 @@
 
 #include "base/fault.h"
 #include "config/build.h"
+#include "config/hba.h"
 #include "config/userlist.h"
 
 namespace berth::config {
@@ -19,7 +20,7 @@ namespace {
 
 constexpr size_t kMaxFileSize = size_t{256} << 20;
 
-Result<std::string> read_file(const std::string& path) {
+Result<std::string> read_file(const std::string& path, size_t most = kMaxFileSize) {
   const auto failed = [&] { return Error{fmt::format("cannot read \"{}\": {}", path, std::strerror(errno)), {}}; };
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);  // a FIFO must not block the start
   if (fd < 0) return failed();
@@ -34,9 +35,9 @@ Result<std::string> read_file(const std::string& path) {
       return error;
     }
     text.append(chunk, static_cast<size_t>(got));
-    if (text.size() > kMaxFileSize) {
+    if (text.size() > most) {
       close(fd);
-      return Error{fmt::format("\"{}\" is larger than {} MB", path, kMaxFileSize >> 20), {}};
+      return Error{fmt::format("\"{}\" is larger than {} MB", path, most >> 20), {}};
     }
   }
   close(fd);
@@ -84,6 +85,18 @@ void load_secrets(Built& built, const Finder& finder) {
   built.config.secrets = std::move(list.secrets);
 }
 
+// The rules are read only where they decide.
+void load_hba(Built& built, const Finder& finder) {
+  const Options& options = built.config.options;
+  if (options.auth_type != AuthType::kHba || options.auth_hba_file.empty()) return;
+  const ReadFile read = [](const std::string& name) { return read_file(name, kHbaFileSizeMax); };
+  const std::string ident = options.auth_ident_file.empty() ? std::string() : finder.find(options.auth_ident_file);
+  ParsedHba parsed = parse_hba(finder.find(options.auth_hba_file), ident, read);
+  built.mistakes.insert(built.mistakes.end(), parsed.mistakes.begin(), parsed.mistakes.end());
+  built.config.warnings.insert(built.config.warnings.end(), parsed.warnings.begin(), parsed.warnings.end());
+  built.config.hba = std::make_shared<const Hba>(std::move(parsed.hba));
+}
+
 }  // namespace
 
 Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
@@ -94,6 +107,7 @@ Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
   };
   Built built = build_config(parse_ini(path, read), path);
   load_secrets(built, finder);
+  load_hba(built, finder);
   // What a reload reads, as SHOW CONFIG says it: SET conffile stays until another SET, or a file that names one.
   if (built.config.options.conffile.empty()) built.config.options.conffile = path;
   if (!built.mistakes.empty() && !FAULT(bad_file_accepted)) return Error{describe(built.mistakes), {}};

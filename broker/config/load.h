@@ -1,5 +1,5 @@
-// Reading the configuration: the ini file with all its includes, then the user list. The only part of config/ that
-// opens files.
+// Reading the configuration: the ini file with all its includes, the user list, the rules of auth_hba_file. The only
+// part of config/ that opens files.
 #pragma once
 
 #include <memory>

@@ -57,7 +57,6 @@ void check_auth_type(Rules& rules) {
   const AuthType type = rules.config.options.auth_type;
   switch (type) {
     case AuthType::kCert:
-    case AuthType::kHba:
     case AuthType::kPam:
     case AuthType::kLdap:
       return rules.mistake("auth_type", fmt::format("{} does not work yet. Use scram-sha-256 (or md5) with auth_file",
@@ -70,6 +69,11 @@ void check_auth_type(Rules& rules) {
             fmt::format("with any each database needs user=..., \"{}\" has none: nobody can use it", database.name));
       }
       return;
+    case AuthType::kHba:
+      if (rules.config.options.auth_hba_file.empty()) {
+        rules.mistake("auth_type", "hba needs auth_hba_file: without rules nobody could log in");
+      }
+      [[fallthrough]];
     case AuthType::kPlain:
     case AuthType::kMd5:
     case AuthType::kScramSha256:
@@ -87,10 +91,9 @@ void check_doors(Rules& rules) {
                 "Use disable, and an encrypted network or a TLS proxy in front");
   check_sslmode(rules, "server_tls_sslmode", options.server_tls_sslmode, "servers",
                 "Use disable, and a Unix socket or an encrypted network to the server");
-  if (!options.auth_hba_file.empty()) {
-    rules.mistake("auth_hba_file",
-                  "its rules would not be obeyed, it does not work yet. Remove the line, and restrict access "
-                  "by listen_addr, auth_type and auth_file");
+  if (!options.auth_hba_file.empty() && options.auth_type != AuthType::kHba) {
+    rules.warn("auth_hba_file", fmt::format("its rules are not looked at: auth_type is {}, they count with hba only",
+                                            to_string(options.auth_type)));
   }
   if (options.disable_pqexec) {
     rules.mistake("disable_pqexec",

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "config/hba.h"
 #include "config/options.h"
 #include "config/rules.h"
 
@@ -35,6 +36,11 @@ Result<std::shared_ptr<const Config>> set_option(const Config& config, std::stri
   const auto where = [](std::string_view name) { return Remark{{}, 0, std::string(name), {}}; };
   const std::vector<Remark> mistakes = check_rules(*changed, where, ignored);
   if (!mistakes.empty()) return Error{mistakes.front().format(), {}};
+  if (key == "auth_hba_file" || key == "auth_ident_file") changed->hba.reset();  // what is loaded is another file's
+  if (changed->options.auth_type == AuthType::kHba && !changed->hba) {
+    return Error{
+        fmt::format("{}: rules are read with the configuration file only: change it there, then RELOAD", key), {}};
+  }
   changed->index();
   return std::shared_ptr<const Config>(std::move(changed));
 }

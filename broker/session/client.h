@@ -1,6 +1,6 @@
 // A client session: one application's connection, from its first byte to its last. It owns no buffer; what it holds
-// while idle is this object. Its chapters: client_startup.cc, client_auth.cc, client_relay.cc, client_statements.cc,
-// client_commands.cc, client_wait.cc, client_close.cc.
+// while idle is this object. Its chapters: client_startup.cc, client_hba.cc, client_auth.cc, client_relay.cc,
+// client_statements.cc, client_commands.cc, client_wait.cc, client_close.cc.
 #pragma once
 
 #include <memory>
@@ -129,6 +129,9 @@ class Client final : public net::Handler, public pool::ClientNode {
   bool take_gates();
   void enter_pool();
   void enter_console();
+  // client_hba.cc
+  bool apply_hba(auth::Method& method);
+  void begin_peer_auth(const config::HbaRule& rule);
   // client_relay.cc
   net::Taken relay_on_bytes(std::string_view bytes);
   net::Taken refusing_on_bytes(std::string_view bytes);

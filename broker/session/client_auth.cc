@@ -50,7 +50,8 @@ void Client::begin_auth() {
     return auth_succeeded();
   }
   if (login->console && login->user == config::kLinkUser) return begin_extension_auth();
-  const auth::Method method = method_of(config.options.auth_type);
+  auth::Method method = method_of(config.options.auth_type);
+  if (config.options.auth_type == config::AuthType::kHba && !apply_hba(method)) return;
   const std::string* text = config.find_secret(login->user);
   if (method == auth::Method::kTrust && !text)
     return fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));

@@ -65,6 +65,7 @@ const Row kClientEvents[] = {
     {"max_user_client_connections", "Auth"},
     {"authentication_failed", "Auth"},
     {"not_allowed", "Auth"},
+    {"refused_by_hba", "Auth"},
     {"no_such_database", "Auth"},
     {"database_disabled", "Auth"},
     {"invalid_startup_packet", "Startup"},
@@ -151,6 +152,7 @@ struct Exception {
   const char* why;
 };
 const Exception kExceptions[] = {
+    {"client Auth: refused_by_hba", "no world has rules of auth_hba_file"},
     {"server Linked: replication", "no client of the model asks for replication"},
     {"server Cleaning: rollback_failed", "ROLLBACK of the model never fails"},
 };

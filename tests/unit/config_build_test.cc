@@ -79,12 +79,13 @@ TEST(Doors, RefuseWhatPromisesAProtection) {
       EXPECT_EQ(found[0].find(std::string("a.ini:3: ") + key + ": " + mode + " does not work yet"), 0u) << found[0];
     }
   }
-  for (const char* type : {"cert", "hba", "pam", "ldap"}) {
+  for (const char* type : {"cert", "pam", "ldap"}) {
     const Lines found = mistakes(std::string("[pgbouncer]\nauth_type = ") + type + "\n");
     ASSERT_EQ(found.size(), 1u) << type;
     EXPECT_EQ(found[0].find(std::string("a.ini:2: auth_type: ") + type + " does not work yet. Use"), 0u) << found[0];
   }
-  EXPECT_EQ(mistakes(kTrust + "auth_hba_file = h\n").size(), 1u);
+  EXPECT_EQ(mistakes("[pgbouncer]\nauth_type = hba\nauth_file = u\n"),
+            Lines{"a.ini:2: auth_type: hba needs auth_hba_file: without rules nobody could log in"});
   EXPECT_EQ(mistakes(kTrust + "disable_pqexec = 1\n").size(), 1u);
   EXPECT_EQ(mistakes(kTrust + "client_tls_sslmode = strict\n").size(), 1u);
 }
@@ -92,6 +93,9 @@ TEST(Doors, RefuseWhatPromisesAProtection) {
 TEST(Doors, WhatOpensNothingIsAccepted) {
   EXPECT_EQ(warnings(kTrust + "auth_hba_file =\ndisable_pqexec = 0\n"), Lines{});
   EXPECT_EQ(mistakes(kTrust + "auth_hba_file =\ndisable_pqexec = 0\n"), Lines{});
+  EXPECT_EQ(
+      warnings(kTrust + "auth_hba_file = h\n"),
+      Lines{"a.ini:3: auth_hba_file: its rules are not looked at: auth_type is trust, they count with hba only"});
   EXPECT_EQ(warnings(kTrust), Lines{}) << "server_tls_sslmode is prefer by default, which is not worth a warning";
   EXPECT_EQ(warnings(kTrust + "server_tls_sslmode = prefer\nclient_tls_sslmode = allow\n"),
             (Lines{"a.ini:4: client_tls_sslmode: allow has no effect yet: connections of clients do without TLS",

@@ -8,6 +8,7 @@
 
 #include "config/diff.h"
 #include "config/docs.h"
+#include "config/hba.h"
 #include "config/options.h"
 #include "config/show.h"
 #include "unit/config_support.h"
@@ -118,7 +119,39 @@ TEST(Set, Refuses) {
             "\"listen_port\" cannot be changed while the broker runs: change the file and restart");
   EXPECT_EQ(why("default_pool_size", "-1"), "default_pool_size: -1 is out of range, allowed is 0 to 1000000");
   EXPECT_EQ(why("client_tls_sslmode", "require").find("client_tls_sslmode: require does not work yet"), 0u);
-  EXPECT_EQ(why("auth_type", "hba").find("auth_type: hba does not work yet"), 0u);
+  EXPECT_EQ(why("auth_type", "pam").find("auth_type: pam does not work yet"), 0u);
+  EXPECT_EQ(why("auth_type", "hba"), "auth_type: hba needs auth_hba_file: without rules nobody could log in");
+}
+
+// Rules come with the file only: SET neither reads one nor lets rules of another file decide.
+TEST(Set, RulesOfHba) {
+  const std::string kHow = ": rules are read with the configuration file only: change it there, then RELOAD";
+  Config config = config_of("[pgbouncer]\nauth_type = hba\nauth_file = u\nauth_hba_file = h\n");
+  config.hba = std::make_shared<const Hba>(Hba{"h", {HbaRule{}}, {}});
+  EXPECT_EQ(set_option(config, "auth_hba_file", "other").error().text, "auth_hba_file" + kHow);
+  EXPECT_EQ(set_option(config, "auth_ident_file", "other").error().text, "auth_ident_file" + kHow);
+  const auto md5 = set_option(config, "auth_type", "md5");
+  ASSERT_TRUE(md5.ok());
+  const auto back = set_option(*md5.value(), "auth_type", "hba");
+  ASSERT_TRUE(back.ok()) << "the rules are still those of the file that is named";
+  EXPECT_EQ(back.value()->hba, config.hba);
+  const auto other = set_option(*md5.value(), "auth_hba_file", "other");
+  ASSERT_TRUE(other.ok());
+  EXPECT_EQ(set_option(*other.value(), "auth_type", "hba").error().text, "auth_type" + kHow);
+}
+
+TEST(Diff, RulesOfHba) {
+  const std::string text = "[pgbouncer]\nauth_type = hba\nauth_file = u\nauth_hba_file = h\n";
+  Config one = config_of(text), two = config_of(text);
+  one.hba = std::make_shared<const Hba>(Hba{"h", {HbaRule{}}, {}});
+  two.hba = std::make_shared<const Hba>(*one.hba);
+  EXPECT_TRUE(diff_configs(one, two).empty());
+  two.hba = std::make_shared<const Hba>(Hba{"h", {HbaRule{}, HbaRule{}}, {}});
+  EXPECT_EQ(diff_configs(one, two).lines, std::vector<std::string>{"auth_hba_file: changed, 2 rules now"});
+  EXPECT_EQ(merge_reload(one, two)->hba, two.hba);
+  two.hba = nullptr;
+  EXPECT_EQ(diff_configs(one, two).lines,
+            std::vector<std::string>{"auth_hba_file: its rules are no longer looked at"});
 }
 
 TEST(Docs, ConfigMdIsWhatTheListSays) {

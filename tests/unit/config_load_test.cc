@@ -7,6 +7,8 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "config/hba.h"
+
 namespace berth::config {
 namespace {
 
@@ -82,6 +84,32 @@ TEST_F(LoadTest, MistakesOfAllFiles) {
   ASSERT_FALSE(config.ok());
   EXPECT_EQ(config.error().text, path + ":2: listen_port: \"x\" is not a whole number\n" + users +
                                      ":1: expected \"user\" \"secret\", each in double quotes");
+}
+
+TEST_F(LoadTest, RulesAndMaps) {
+  const std::string users = write("userlist.txt", "\"anna\" \"secret\"\n");
+  const std::string names = write("names", "anna\n");
+  const std::string ident = write("ident", "ops root anna\n");
+  const std::string good = write("hba", "local all @names peer map=ops\nhostssl all all all md5\n");
+  const std::string text = "[pgbouncer]\nauth_type = hba\nauth_file = userlist.txt\nauth_hba_file = hba\n";
+  const auto config = load_config(write("berth.ini", text + "auth_ident_file = ident\n"));
+  ASSERT_TRUE(config.ok()) << config.error().text;
+  ASSERT_NE(config.value()->hba, nullptr);
+  EXPECT_EQ(config.value()->hba->rules.size(), 2u);
+  EXPECT_EQ(config.value()->hba->rules[0].users.names, std::vector<std::string>{"anna"});
+  ASSERT_EQ(config.value()->warnings.size(), 1u);
+  EXPECT_EQ(config.value()->warnings[0].format(), good + ":2: hostssl fits no client: TLS does not work yet");
+
+  // Mistakes of all files at once; the map is gone with the file.
+  const auto broken = load_config(write("berth.ini", text + "listen_port = x\n"));
+  ASSERT_FALSE(broken.ok());
+  EXPECT_EQ(broken.error().text, directory_ + "/berth.ini:5: listen_port: \"x\" is not a whole number\n" + good +
+                                     ":1: map ops: auth_ident_file is not set");
+  // Where the rules do not decide, the file is not read.
+  const auto md5 = load_config(
+      write("berth.ini", "[pgbouncer]\nauth_type = md5\nauth_file = userlist.txt\nauth_hba_file = absent\n"));
+  ASSERT_TRUE(md5.ok()) << md5.error().text;
+  EXPECT_EQ(md5.value()->hba, nullptr);
 }
 
 TEST_F(LoadTest, AbsentFiles) {

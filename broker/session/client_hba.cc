@@ -1,0 +1,70 @@
+// Between chapters 1 and 2, with auth_type hba: which rule of auth_hba_file decides, and what it asks for. The rules
+// look at names and addresses only, so that what they say does not tell who exists. `peer` needs no exchange: the
+// kernel has told who is there.
+#include "base/fault.h"
+#include "base/log.h"
+#include "config/hba.h"
+#include "net/peer_process.h"
+#include "session/client.h"
+
+namespace berth::session {
+
+static void read_address(const net::Address& peer, config::HbaClient& out) {
+  const net::ShortAddress address = net::shorten(peer);
+  out.address = address.bytes;
+  if (address.kind == net::ShortAddress::Kind::kIpv4) out.family = config::HbaAddress::Family::kIpv4;
+  if (address.kind == net::ShortAddress::Kind::kIpv6) out.family = config::HbaAddress::Family::kIpv6;
+}
+
+// In PostgreSQL's words, which people look for.
+static std::string refusal(const Login& login, const config::HbaRule* rule, const std::string& host,
+                           bool physical_replication) {
+  const std::string_view start = rule ? "pg_hba.conf rejects" : "no pg_hba.conf entry for";
+  if (physical_replication) {
+    return fmt::format("{} replication connection{} host \"{}\", user \"{}\", no encryption", start,
+                       rule ? " for" : " from", host, login.user);
+  }
+  return fmt::format("{}{} host \"{}\", user \"{}\", database \"{}\", no encryption", start,
+                     rule ? " connection for" : "", host, login.user, login.database);
+}
+
+// False: the login is over, or goes on without a verifier.
+bool Client::apply_hba(auth::Method& method) {
+  const config::Hba& hba = *login->config->hba;
+  const net::Address peer_address = net::peer_address(context.engine.descriptor(conn));
+  config::HbaClient who;
+  who.local = unix_socket;
+  who.user = login->user;
+  // The console has two names, and a rule for the one must hold for the other.
+  who.database = login->console && !FAULT(console_alias) ? "pgbouncer" : std::string_view(login->database);
+  who.physical_replication = !login->replication.empty() && login->replication != "database";
+  if (!unix_socket) read_address(peer_address, who);
+  const config::HbaRule* rule = config::find_rule(hba, who);
+  if (rule) LOG_DEBUG("{} {}:{} decides: {}", label(), hba.file, rule->line, config::to_string(rule->method));
+  if (!rule || rule->method == config::HbaMethod::kReject) {
+    fatal(ClientEnd::kHba, "28000",
+          refusal(*login, rule, unix_socket ? "[local]" : peer_address.host(), who.physical_replication));
+    return false;
+  }
+  switch (rule->method) {
+    case config::HbaMethod::kTrust: method = auth::Method::kTrust; return true;
+    case config::HbaMethod::kPassword: method = auth::Method::kPlain; return true;
+    case config::HbaMethod::kMd5: method = auth::Method::kMd5; return true;
+    case config::HbaMethod::kScramSha256: method = auth::Method::kScramSha256; return true;
+    case config::HbaMethod::kPeer: begin_peer_auth(*rule); return false;
+    case config::HbaMethod::kReject: break;
+  }
+  ASSERT(false);
+  return false;
+}
+
+// A user that auth_file does not name reads like a process that may not be it.
+void Client::begin_peer_auth(const config::HbaRule& rule) {
+  const std::string system_user = net::peer_user(context.engine.descriptor(conn));
+  const bool may = config::peer_may_be(*login->config->hba, rule, system_user, login->user);
+  if (may && login->config->find_secret(login->user)) return auth_succeeded();
+  LOG_DEBUG("{} login failed: the system's user is \"{}\"", label(), system_user);
+  fatal(ClientEnd::kAuthFailed, "28000", fmt::format("Peer authentication failed for user \"{}\"", login->user));
+}
+
+}  // namespace berth::session
