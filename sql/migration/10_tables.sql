@@ -9,9 +9,9 @@
 -- Numbers compare as numbers: 9 before 10, 1.9 before 1.10, 0194 before 0195_b.
 CREATE FUNCTION berth.version_key(version pg_catalog.text) RETURNS pg_catalog.text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-  SELECT (pg_catalog.string_agg(CASE WHEN part[1] OPERATOR(pg_catalog.~) '^[0-9]' THEN
+  SELECT (COALESCE(pg_catalog.string_agg(CASE WHEN part[1] OPERATOR(pg_catalog.~) '^[0-9]' THEN
              pg_catalog.lpad(pg_catalog.length(pg_catalog.ltrim(part[1], '0'))::pg_catalog.text, 3, '0')
-             OPERATOR(pg_catalog.||) pg_catalog.ltrim(part[1], '0') ELSE part[1] END, '' ORDER BY number)
+             OPERATOR(pg_catalog.||) pg_catalog.ltrim(part[1], '0') ELSE part[1] END, '' ORDER BY number), '')
           OPERATOR(pg_catalog.||) ' ' OPERATOR(pg_catalog.||) $1) COLLATE "C"
     FROM pg_catalog.regexp_matches($1, '[0-9]+|[^0-9]+', 'g') WITH ORDINALITY parts (part, number)
 $$;

@@ -297,4 +297,8 @@ SELECT is(string_agg(version || ' ' || applied_at, ', ' ORDER BY seq), 'a 2026-0
 
 -- The end: without CASCADE the extension stays, with it the tools' tables do.
 SELECT is((pg_temp.error_of('DROP EXTENSION pgberth'))[1], '2BP01', 'triggers need the extension');
+-- A table may have a row that no tool writes.
+CREATE TABLE odd (version text PRIMARY KEY);
+INSERT INTO odd VALUES (''), ('1');
+SELECT is(berth.adopt('dbmate', 'odd', 'odd'), 'adopted public.odd of dbmate, in scope "odd"; 2 rows were taken over', 'an empty version');
 SELECT * FROM finish();
