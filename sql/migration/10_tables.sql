@@ -92,8 +92,10 @@ CREATE INDEX migration_run_open ON berth.migration_run (scope) WHERE status IN (
 CREATE INDEX migration_run_undone ON berth.migration_run (scope, version) WHERE status = 'resolved' AND outcome = 'reverted';
 COMMENT ON TABLE berth.migration_run IS 'Every attempt to apply or to revert a migration';
 
+-- No foreign key, here and below: the one of an extension's table is there before the rows of a dump, and pg_restore -j copies tables
+-- in any order. Runs are never deleted.
 CREATE TABLE berth.migration_step (
-  run_id       pg_catalog.int8 NOT NULL REFERENCES berth.migration_run ON DELETE CASCADE,
+  run_id       pg_catalog.int8 NOT NULL,
   step_no      pg_catalog.int4 NOT NULL,
   label        pg_catalog.text NOT NULL,
   kind         pg_catalog.text NOT NULL CHECK (kind IN ('sql', 'index', 'backfill', 'validate')),
@@ -146,7 +148,7 @@ COMMENT ON TABLE berth.migration_check IS 'Queries that are asked before and aft
 
 CREATE TABLE berth.migration_check_result (
   result_id pg_catalog.int8 PRIMARY KEY GENERATED ALWAYS AS IDENTITY,
-  run_id    pg_catalog.int8 REFERENCES berth.migration_run ON DELETE CASCADE,
+  run_id    pg_catalog.int8,                 -- NULL: of migration_verify
   scope     pg_catalog.text NOT NULL,
   version   pg_catalog.text NOT NULL,
   name      pg_catalog.text NOT NULL,

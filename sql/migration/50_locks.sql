@@ -419,7 +419,7 @@ BEGIN
   ELSIF $2 IS NULL OR $2 < interval '0' OR $4 IS NULL OR $4 NOT BETWEEN interval '0' AND interval '1h' THEN
     RAISE EXCEPTION 'older_than is not negative, grace is at most one hour' USING ERRCODE = 'invalid_parameter_value';
   END IF;
-  SELECT string_agg(r::text, ', ') INTO forbidden
+  SELECT string_agg(r::text, ', ' ORDER BY r) INTO forbidden
     FROM (SELECT r FROM unnest($1) r UNION SELECT o.reach FROM unnest($1) v
             JOIN pg_class c ON c.oid = v AND c.relkind = 'v' CROSS JOIN LATERAL berth.lock_reach(ARRAY[v]) o (reach)) t (r)
    WHERE NOT has_table_privilege(berth.caller(), r, 'UPDATE, DELETE, TRUNCATE');
