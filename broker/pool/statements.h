@@ -20,8 +20,8 @@ struct StatementData {
   Params plan;        // plan_params of the client at its Parse
   uint64_t hash = 0;
   // What executing it does to prepared statements or settings. `operand` is the client's name of the statement of
-  // kDeallocate, whose `sql` is then kDeallocateSpare, or the parameter of kReset. kSet sets what PostgreSQL does not
-  // report.
+  // kDeallocate, whose `sql` is then kDeallocateSpare, or the parameter of kReset. kSet is any
+  // other SET.
   enum class Command : uint8_t { kNone, kDeallocate, kDeallocateAll, kDiscardAll, kReset, kResetAll, kSet };
   Command command = Command::kNone;
   std::string operand;

@@ -9,6 +9,11 @@ namespace berth::session {
 
 using Command = pool::StatementData::Command;
 
+static bool restores_settings(const pool::StatementData& statement) {
+  return statement.command == Command::kReset || statement.command == Command::kResetAll ||
+         statement.command == Command::kDiscardAll;
+}
+
 // What executing `sql` does to statements or settings, for this client: command, operand and text; not interned.
 pool::StatementData ClientRelay::command_of(std::string_view sql) const {
   using Kind = wire::StatementCommand::Kind;
@@ -36,7 +41,7 @@ pool::Statement ClientRelay::intern(const wire::ParseMessage& message) {
   const pool::Params& plan = pool::plan_params(client_.params);
   if (wire::may_be_statement_command(message.sql)) {
     pool::StatementData data = command_of(message.sql);
-    if (data.command == Command::kNone && sets_untracked(message.sql)) data.command = Command::kSet;
+    if (data.command == Command::kNone && wire::may_be_set(message.sql)) data.command = Command::kSet;
     if (data.command != Command::kNone)
       return context_.statements.intern_command(data.command, data.operand, message.sql, message.types, plan);
   }
@@ -45,7 +50,6 @@ pool::Statement ClientRelay::intern(const wire::ParseMessage& message) {
 
 // What PostgreSQL reports follows the client; of the rest the log speaks when it has been set.
 bool ClientRelay::sets_untracked(std::string_view sql) const {
-  if (!wire::may_be_set(sql)) return false;
   const std::string_view name = wire::set_parameter(sql);
   return !name.empty() && !server_->start_params->find(name);
 }
@@ -69,6 +73,7 @@ std::string ClientRelay::settings_after(const pool::StatementData& command) cons
 // What DEALLOCATE and DISCARD do to the client's and the server's statements, done when they are sent (what the
 // client sends next counts on it) and undone if PostgreSQL refuses them.
 void ClientRelay::apply_command(Request& request, const pool::StatementData& command) {
+  server_->settings_changed |= restores_settings(command);
   if (command.command == Command::kReset || command.command == Command::kResetAll) return;
   request.undo = std::make_unique<Request::Undo>();
   server_->names_changed = true;
@@ -163,7 +168,8 @@ pool::Statement ClientRelay::bound_command(std::string_view portal) const {
 
 bool ClientRelay::execute_command(const pool::Statement& command) {
   if (command->command == Command::kSet) {
-    push(Request::Kind::kExecute).sets_untracked = true;
+    server_->settings_changed = true;
+    push(Request::Kind::kExecute).sets_untracked = sets_untracked(command->sql);
     return pass();
   }
   if (must_wait_for_all()) return wait();
@@ -182,11 +188,6 @@ bool ClientRelay::execute_command(const pool::Statement& command) {
 // ---- statements under the client's own names (session mode): only those that go back to the session's start values
 // are remembered
 
-static bool restores_settings(const pool::Statement& statement) {
-  return statement->command == Command::kReset || statement->command == Command::kResetAll ||
-         statement->command == Command::kDiscardAll;
-}
-
 bool ClientRelay::own_parse() {
   const uint64_t look = std::min<uint64_t>(head_.size, pool_command_max());
   if (bytes_.size() - at_ < look) return more(look);
@@ -196,7 +197,7 @@ bool ClientRelay::own_parse() {
   pool::Statement command;
   if (look == head_.size && wire::parse_parse(body(), message) && wire::may_be_statement_command(message.sql)) {
     command = intern(message);
-    if (!restores_settings(command)) command.reset();
+    if (!restores_settings(*command)) command.reset();
   }
   client_.in_batch = server_->unsynced = true;
   Request& request = push(Request::Kind::kParse);

@@ -25,7 +25,11 @@ net::Taken ClientRelay::run() {
   client_.counters.add_received(at_);
   if (server_) {
     emit();
-    if (out_.flush() > 0) context_.engine.pause(client_.conn, net::kPauseBackpressure);
+    if (out_.flush() > 0) {
+      context_.engine.pause(client_.conn, net::kPauseBackpressure);
+      server_->backed_up = true;
+    }
+    if (rest_sent_) server_->after_bytes();
   }
   return {at_, need_};
 }
@@ -49,6 +53,7 @@ bool ClientRelay::step() {
       at_ += part;
     }
     client_.forward_left -= part;
+    if (client_.forward_left == 0 && server_ && server_->requests.empty()) rest_sent_ = true;
     return true;
   }
   client_.dropping = false;
@@ -162,7 +167,8 @@ void ClientRelay::end_batch() {
   server_->batch_end = end;
   if (server_->names_changed) server_->names_end = end;
   if (server_->unnamed_changed) server_->unnamed_end = end;
-  server_->names_changed = server_->unnamed_changed = server_->executed = false;
+  if (server_->settings_changed) server_->settings_end = end;
+  server_->names_changed = server_->unnamed_changed = server_->settings_changed = server_->executed = false;
 }
 
 Request& ClientRelay::push(Request::Kind kind) {
@@ -243,7 +249,10 @@ bool ClientRelay::query() {
     if (!whole(pool_command_max(), stop)) return false;  // its first bytes alone could not tell
     std::string_view sql = body();
     if (!sql.empty() && sql.back() == '\0') sql.remove_suffix(1);
-    sets = wire::may_be_set(sql) && sets_untracked(sql);
+    if (wire::may_be_set(sql)) {
+      server_->settings_changed = true;
+      sets = sets_untracked(sql);
+    }
     bool done;
     if (wire::may_be_statement_command(sql) && query_command(sql, done)) return done;
   }

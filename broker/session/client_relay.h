@@ -52,6 +52,7 @@ class ClientRelay {
   void ensure(const pool::Statement& statement);
   bool must_wait(std::string_view name) const;
   bool names_unsettled() const;
+  bool settings_unsettled() const;
   bool must_wait_for_all() const;
   bool wait();
   bool resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name);
@@ -95,6 +96,7 @@ class ClientRelay {
   size_t at_ = 0;
   size_t need_ = 0;
   wire::Head head_{};
+  bool rest_sent_ = false;    // the rest of a message that is not answered any more: the server may be free with that
   bool breaks_copy_ = false;  // the message at hand ends a COPY, so it cannot wait for what is behind that
 };
 

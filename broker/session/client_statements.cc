@@ -45,6 +45,7 @@ bool ClientRelay::parse() {
   if (message.name.size() > wire::kNameSizeMax) return fail("statement name is too long");
   if (client_.statements.size() >= kClientStatementsMax)
     return fail("too many prepared statements", "54000", "Close or DEALLOCATE those that are not used any more.");
+  if (settings_unsettled()) return wait();
   const bool of_names = !message.name.empty() || wire::may_be_statement_command(message.sql);
   if (of_names && names_unsettled()) return wait();
   if (!message.name.empty() && must_wait_for_all() && depends_on_status(message)) return wait();
@@ -142,6 +143,12 @@ bool ClientRelay::must_wait(std::string_view name) const {
 
 bool ClientRelay::names_unsettled() const {
   return !breaks_copy_ && server_->requests.pending(server_->names_end);
+}
+
+// What a Parse means is its settings, and a SET that is under way may yet fail. One in the same batch cannot be
+// waited for.
+bool ClientRelay::settings_unsettled() const {
+  return !breaks_copy_ && server_->requests.pending(server_->settings_end);
 }
 
 // What takes a name away waits for all: an error about a statement is told under the name that it had.

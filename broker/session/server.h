@@ -98,6 +98,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   // Ends (see RequestQueue::end) of batches under way: of the last one, and of the last that changes what the
   // client's names mean, the unnamed statement apart. While they may yet fail, what counts on them must wait.
   uint64_t batch_end = 0, names_end = 0, unnamed_end = 0;
+  uint64_t settings_end = 0;  // likewise of the last that is known to change settings: what a Parse means
   uint32_t pid = 0;
   int travel_to = -1;
   // RESET or DISCARD ALL has run; its effects are taken in at ReadyForQuery. kDiscarded: the client's settings
@@ -114,6 +115,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   // A COPY was cancelled. Whether it had swallowed the Syncs that count as swallowed, or they are answered after all,
   // is not known: more ReadyForQuery may come than are expected, until a command sent after that has been answered.
   bool stray_ready : 1 = false;
+  bool backed_up : 1 = false;         // its client is not read until what is unsent has gone
   bool half_sent : 1 = false;         // the client left in the middle of a message
   bool close_after : 1 = false;       // not to be used again
   bool syncing_settings : 1 = false;  // the injected query sets the client's settings
@@ -125,6 +127,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool fatal_seen : 1 = false;     // PostgreSQL has said FATAL: the end follows
   bool names_changed : 1 = false;  // in the batch that has not been ended
   bool unnamed_changed : 1 = false;
+  bool settings_changed : 1 = false;
   bool executed : 1 = false;          // an Execute was sent since the last batch was ended
   bool ran : 1 = false;               // an Execute was answered since the last ReadyForQuery
   bool parsed_after_run : 1 = false;  // and a Parse behind it: under which settings, only ReadyForQuery tells
@@ -132,6 +135,7 @@ class Server final : public net::Handler, public pool::ServerNode {
 
  private:
   friend class ServerRelay;
+  friend class ClientRelay;
   // server_connect.cc
   net::Taken login_on_bytes(std::string_view bytes);
   bool login_on_message(char tag, std::string_view body);

@@ -189,6 +189,9 @@ void Server::release() {
   client = nullptr;
   owners.release(now);
   of->unlinked();
+  // More than PostgreSQL has read: the data of a COPY that failed. It reads and ignores that; until then nobody can
+  // have the server (it could not travel), and its client is not to wait for it.
+  if (backed_up) context->engine.resume(of->conn, net::kPauseBackpressure);
   if (context->engine.unsent(of->conn) > 0) {
     // It reads slowly: its next request waits until it has read the last answer. The server does not.
     context->engine.pause(of->conn, net::kPauseBackpressure);
@@ -198,7 +201,8 @@ void Server::release() {
   if (slice->pool.stale(this)) return close(ServerEnd::kReconfigured);
   if (expires_at && now >= expires_at) return close(ServerEnd::kLifetime);
   if (other_identity() && !FAULT(identity_kept)) dirty = true;
-  if ((!cancels.empty() && !FAULT(cancel_hits_the_next)) || dirty || context->options().server_reset_query_always) {
+  if ((!cancels.empty() && !FAULT(cancel_hits_the_next)) || dirty || backed_up ||
+      context->options().server_reset_query_always) {
     slice->pool.move(this, pool::ServerState::kCleaning, now);
     deadline = now + kDrainTime;
     return clean_step();
@@ -251,8 +255,9 @@ static bool is_discard_all(std::string_view sql) {
 void Server::clean_step() {
   ASSERT(state == pool::ServerState::kCleaning && requests.empty());
   if (close_after) return close(ServerEnd::kResetFailed);
-  if (!cancels.empty()) return;        // a cancel on its way must not hit the next query
-  if (unsynced) return inject_sync();  // a COPY has swallowed the Sync
+  if (!cancels.empty()) return;                  // a cancel on its way must not hit the next query
+  if (context->engine.unsent(conn) > 0) return;  // on_drained() goes on
+  if (unsynced) return inject_sync();            // a COPY has swallowed the Sync
   // The answer to ROLLBACK also tells that no stray ReadyForQuery follows.
   if ((status != 'I' && !FAULT(rollback_skipped)) || stray_ready) {
     if (rolled_back) return close(ServerEnd::kRollbackFailed);
@@ -347,6 +352,8 @@ void Server::timed_out() {
 }
 
 void Server::on_drained() {
+  backed_up = false;
+  if (state == pool::ServerState::kCleaning && requests.empty()) return clean_step();
   if (client && client->conn && !client->closing()) context->engine.resume(client->conn, net::kPauseBackpressure);
 }
 

@@ -70,13 +70,16 @@ def _ready_count(deed):
 
 
 def play(connection, script, between=None):
-    """Sends each part and reads what the script says: an int (that many ReadyForQuery) or a string of tags."""
+    """Sends each part and reads what the script says: an int (that many ReadyForQuery) or a string of tags; None where
+    nobody knows how many there are: the part ends with an empty Query."""
     out = []
     for data, expect in script:
         connection.send(data)
         if isinstance(expect, int):
             for _ in range(expect):
                 out += connection.until("Z")
+        elif expect is None:
+            out += connection.until("I") + connection.until("Z")
         else:
             out += [connection.recv() for _ in expect]
         idle = out and out[-1].tag == "Z" and out[-1].body == b"I"
@@ -151,6 +154,12 @@ SCRIPTS = {
         (AGAIN("s") + AGAIN("t") + S, 1), (P("", "select 'unnamed'") + S, 1), (P("u", "selec") + Q("deallocate s") + S, 1),
         (AGAIN("s") + S, 1), (B() + E() + S, 1), (P("u", "selec") + Q("reset all") + S, 1), (Q("select 'after'"), 1),
         (P("u", "select 'u'") + Q("reset all"), 1), (Q("show datestyle"), 1), (AGAIN("u") + S, 1)],
+    "behind a SET": [
+        (Q("set datestyle = 'SQL, DMY'") + P("t", "select '01/02/2024'::date") + P("", "select '01/02/2024'::date") + S, 2),
+        (AGAIN("t") + S, 1), (AGAIN("t") + S, 1), (RUN("set datestyle = 'ISO, MDY'") + S + P("u", "select '01/02/2024'::date") + S, 2),
+        (AGAIN("u") + AGAIN("t") + S, 1), (Q("set datestyle = 'SQL, DMY'") + Q("reset datestyle") +
+                                           P("v", "select '01/02/2024'::date") + S, 3), (AGAIN("v") + S, 1),
+        (Q("begin"), 1), (P("w", "begin") + Q("reset all") + D("P") + S, 2), (Q("rollback"), 1), (Q("show datestyle"), 1)],
     "portals": [(P("", "select n from generate_series(1, 7) n") + B() + E("", 3) + H, "12DDDs"), (E("", 3) + H, "DDDs"),
                 (E("", 3) + S, 1), (E("", 3) + S, 1), (Q("begin"), 1),
                 (P("p", "select n from generate_series(1, 7) n") + B("x", "p") + E("x", 2) + S, 1), (E("x", 2) + S, 1),
@@ -211,8 +220,9 @@ def test_script_with_two_statements_per_server(broker, postgres, name):
 
 def random_script(seed):
     """Batches of random messages over a few names; always ended by a Sync or a Query, so that every part has an end.
-
-    DEALLOCATE ALL only as a simple Query: as a prepared statement that is executed again it crashes PostgreSQL 15 itself.
+    A Query may also stand inside a batch, where it is skipped if the batch has failed: an empty one ends such a part.
+    Executed is only what was bound: the unnamed portal that a failed Query (DEALLOCATE of nothing, DISCARD ALL) leaves in a
+    transaction crashes PostgreSQL 15, too.
     """
     rng = random.Random(seed)
     names = ["", "s", "t", "s1"]
@@ -223,13 +233,21 @@ def random_script(seed):
             lambda: P(name, rng.choice(["select 1", "select 's', 2", "selec", "select 1/0", "select n from generate_series(1, 4) n",
                                         "show datestyle", "set datestyle = 'SQL, MDY'", "begin", "commit", "rollback",
                                         "savepoint x", "select '01/02/2024'::date"])),
-            lambda: B("", name), lambda: B("p", name), lambda: E(), lambda: E("", 2), lambda: E("p"), lambda: E("p", 1),
+            lambda: B("", name), lambda: B("p", name), lambda: B("", name) + E("", 2), lambda: B("", name) + E("", 2) + E(),
+            lambda: E("p"), lambda: E("p", 1),
             lambda: D("S", name), lambda: D("P"), lambda: C("S", name), lambda: C("P", "p"), lambda: AGAIN(name),
             lambda: AGAIN(name), lambda: RUN(f"select {rng.randrange(100)}", name=name), lambda: H])()
 
+    def inside():
+        return Q(rng.choice(["select 7", "select 1/0", "begin", "commit", "rollback", "set datestyle = 'SQL, DMY'", "deallocate all",
+                             "deallocate s", "deallocate t", "reset all", "reset datestyle", "discard all", "select 1; select 2"]))
+
     script = []
     for _ in range(rng.randrange(5, 25)):
-        if rng.random() < 0.25:
+        if rng.random() < 0.2:
+            data = b"".join(inside() if rng.random() < 0.25 else message() for _ in range(rng.randrange(3, 12)))
+            script.append((data + S + Q(""), None))
+        elif rng.random() < 0.25:
             script.append((Q(rng.choice(["select 1", "begin", "commit", "rollback", "select 1/0", "", "deallocate all",
                                          "set timezone = 'Asia/Tokyo'", "reset all", "discard all", "deallocate s"])), 1))
         else:
