@@ -23,12 +23,14 @@ class ShowLatency final : public Show {
     for (const auto& [key, slice] : context.slices) {
       Row& row = pools_[{slice->database, slice->user}];
       const stats::Counters& counters = slice->counters;
-      row.wait.add(slice->latency.wait);
       // Who got a server at once waited for nothing, and is a wait like the others.
-      row.wait.add_zeros(static_cast<uint64_t>(counters.server_assignment_count) - slice->latency.wait.count());
-      row.query.add(slice->latency.query);
-      row.transaction.add(slice->latency.transaction);
+      const uint64_t waits = slice->latency ? slice->latency->wait.count() : 0;
+      row.wait.add_zeros(static_cast<uint64_t>(counters.server_assignment_count) - waits);
       row.counters.add(counters);
+      if (!slice->latency) continue;
+      row.wait.add(slice->latency->wait);
+      row.query.add(slice->latency->query);
+      row.transaction.add(slice->latency->transaction);
     }
   }
   void finish(Context&, Table& table) override {
@@ -61,7 +63,9 @@ class ShowErrors final : public Show {
  public:
   void visit(Context& context) override {
     add(context.errors, {});
-    for (const auto& [key, slice] : context.slices) add(slice->errors, {slice->database, slice->user});
+    for (const auto& [key, slice] : context.slices) {
+      if (slice->errors) add(*slice->errors, {slice->database, slice->user});
+    }
   }
   void finish(Context&, Table& table) override {
     for (const auto& [row, count] : counts_) {

@@ -95,6 +95,7 @@ class ShowStats final : public Show {
   void finish(session::Context& context, Table& table) override {
     if (kind_ == ShowKind::kTotals) return sums(context, table);
     for (const auto& [name, counters] : databases_) {
+      if (name == kForgotten) continue;
       table.text(name);
       if (kind_ != ShowKind::kStatsAverages) row(table, counters);
       if (kind_ != ShowKind::kStatsTotals) row(table, averages_of(history_, name, counters, context.now()));

@@ -38,6 +38,7 @@ stats::Counters averages_of(const StatsHistory& history, const std::string& data
 
 void add_counters(session::Context& context, DatabaseCounters& databases) {
   for (const auto& [key, slice] : context.slices) databases[slice->database].add(slice->counters);
+  databases[std::string(kForgotten)].add(context.forgotten);
   databases[std::string(kConsoleName)].add(ConsoleImpl::of(context).counters());
 }
 

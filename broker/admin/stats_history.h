@@ -4,6 +4,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "base/time.h"
 #include "stats/counters.h"
@@ -40,7 +41,9 @@ stats::Counters averages(const stats::Counters& now, const stats::Counters& then
 stats::Counters averages_of(const StatsHistory& history, const std::string& database, const stats::Counters& live,
                             Micros now);
 
-// Adds this worker's counters, by database; the console's own under its name.
+// Adds this worker's counters, by database; the console's own under its name, those of pools that are gone under
+// kForgotten: so sums over all do not fall.
+inline constexpr std::string_view kForgotten;  // no database's name
 void add_counters(session::Context& context, DatabaseCounters& databases);
 stats::Counters sum_of(const DatabaseCounters& databases);
 

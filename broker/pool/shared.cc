@@ -34,7 +34,14 @@ SharedPool* SharedRegistry::pool(std::string_view database, std::string_view use
     entry->of_database = named_entry(databases_, database);
     entry->of_user = named_entry(users_, user);
   }
+  ++entry->members;
   return entry.get();
+}
+
+void SharedRegistry::leave(SharedPool* pool) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  if (--pool->members > 0 || pool->servers.used.load(std::memory_order_relaxed) > 0) return;
+  pools_.erase(PoolKey(pool->database, pool->user, pool->replication));
 }
 
 }  // namespace berth::pool

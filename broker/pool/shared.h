@@ -87,6 +87,8 @@ struct SharedPool {
   std::atomic<int64_t> session_held{0};  // servers linked to session clients
   std::atomic<uint32_t> generation{0};   // RECONNECT raises it: servers of an older one are closed when free
   std::array<SliceSignal, kWorkersMax> slices;
+  std::atomic<Micros> used_at{0};  // when a worker had a client or a server of it: each writes, all read; ticks only
+  int members = 0;                 // workers that have a slice; guarded by the registry's lock
 
   // The parameters that PostgreSQL reports at login: what a client is greeted with. Set by the first server, and
   // replaced when they change (an upgrade). Guarded by `mutex`; read at logins only.
@@ -97,14 +99,17 @@ struct SharedPool {
 // What names a pool: database, user, replication.
 using PoolKey = std::tuple<std::string, std::string, std::string>;
 
-// All of them, made at need and kept for the life of the process (a few hundred bytes each). Any thread; logins, pool
-// creation and reload only.
+// All of them, made at need. Databases and users (some hundred bytes each) are kept for the life of the process, a
+// pool (4 kB) until the last worker leaves it. Any thread; logins, pool creation and reload only.
 class SharedRegistry {
  public:
   SharedDatabase* database(std::string_view name);
   SharedUser* user(std::string_view name);
-  // Replication connections of a user are a pool of their own; their gates are the user's.
+  // Joins the pool. Replication connections of a user are a pool of their own; their gates are the user's.
   SharedPool* pool(std::string_view database, std::string_view user, std::string_view replication = {});
+  // A worker has no slice of it any more. The last one frees it, unless a server is on its way: then the worker that
+  // gets that one joins again. Messages that name the pool may be under way still: they only compare the address.
+  void leave(SharedPool* pool);
   template <typename F>
   void each_database(F&& f) {
     const std::lock_guard<std::mutex> guard(mutex_);

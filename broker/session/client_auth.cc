@@ -150,7 +150,7 @@ bool Client::take_gates() {
 void Client::enter_pool() {
   const config::Config& config = *login->config;
   const std::string& user = login->entry->user.empty() ? login->user : login->entry->user;
-  slice = find_slice(context, *login->entry, login->database, user, login->replication);
+  slice = find_slice(context, login->database, user, login->replication);
   if (!mode_fixed) mode = config.pool_mode(*login->entry, config.find_user(login->user));
   if (!login->replication.empty()) mode = config::PoolMode::kSession;
   session_mode = mode == config::PoolMode::kSession;

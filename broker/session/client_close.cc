@@ -37,7 +37,8 @@ void Client::notice(std::string_view text) {
 }
 
 void Client::count_error(std::string_view sqlstate) {
-  (slice ? slice->errors : context.errors).count(stats::ErrorSource::kBroker, sqlstate);
+  if (slice) return slice->count_error(stats::ErrorSource::kBroker, sqlstate);
+  context.errors.count(stats::ErrorSource::kBroker, sqlstate);
 }
 
 void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view text, std::string_view detail) {

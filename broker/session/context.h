@@ -110,8 +110,18 @@ struct Slice {
   Slice(pool::SharedPool* shared, int worker, int workers, uint64_t seed) : pool(shared, worker, workers, seed) {}
   pool::Pool pool;
   stats::Counters counters;
-  stats::Latency latency;
-  stats::Errors errors;
+  // Large beside the rest of a slice, and most slices of many databases have few queries and no errors.
+  std::unique_ptr<stats::Latency> latency;  // null: nothing has been recorded yet
+  std::unique_ptr<stats::Errors> errors;    // likewise
+  stats::Latency& recorded() {
+    if (!latency) [[unlikely]]
+      latency = std::make_unique<stats::Latency>();
+    return *latency;
+  }
+  void count_error(stats::ErrorSource source, std::string_view sqlstate) {
+    if (!errors) errors = std::make_unique<stats::Errors>();
+    errors->count(source, sqlstate);
+  }
   std::string database;     // the name that clients use
   std::string user;         // of the servers
   std::string replication;  // value of the startup parameter, of a pool of replication connections; else empty
@@ -149,7 +159,8 @@ struct Context {
   std::vector<uint32_t> free_indexes;
   std::vector<CancelConnection*> cancels;
   stats::Disconnects disconnects;
-  stats::Errors errors;  // told to clients that had no pool yet
+  stats::Errors errors;       // told to clients that had no pool yet, or whose pool has been forgotten
+  stats::Counters forgotten;  // of pools that have been forgotten: sums over all pools do not fall
 
   bool stopping = false;  // no slice opens or fills any more
 
@@ -157,9 +168,11 @@ struct Context {
   const config::Options& options() const { return config->options; }
 };
 
-// The slice of (database, user), made at need. `entry` must be the database's.
-Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database,
-                  std::string_view user, std::string_view replication);
+// The slice of (database, user), made at need.
+Slice* find_slice(Context& context, std::string_view database, std::string_view user, std::string_view replication);
+// Frees the slices of databases from the entry `*`, or of none any more, that no worker has used for
+// autodb_idle_timeout; the last worker frees the pool itself.
+void forget_slices(Context& context);
 // Reads limits and mode again: after a reload.
 void configure_slice(Context& context, Slice& slice);
 

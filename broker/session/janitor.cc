@@ -110,13 +110,7 @@ void janitor(Context& context) {
     const config::UserEntry* user = context.config->find_user(slice->user);
     const bool paused = context.globals.paused.load(std::memory_order_relaxed);
     slice->pool.set_paused(paused);
-    bool known;
-    {
-      const std::lock_guard<std::mutex> guard(slice->pool.shared()->mutex);
-      known = static_cast<bool>(slice->pool.shared()->welcome);
-    }
-    if (known && !slice->pool.clients(pool::ClientState::kLoginWait).empty())
-      welcome_waiting(context, slice->pool.shared());
+    if (!slice->pool.clients(pool::ClientState::kLoginWait).empty()) welcome_waiting(context, slice->pool.shared());
     sweep_linked(context, *slice, user);
     sweep_idle(context, *slice, user);
     sweep_waiting(context, *slice, user);
@@ -126,6 +120,7 @@ void janitor(Context& context) {
     else
       run_slice(context, *slice);
   }
+  forget_slices(context);
   for (size_t i = context.cancels.size(); i-- > 0;) {
     if (context.now() >= context.cancels[i]->deadline()) context.cancels[i]->finish();
   }
@@ -136,7 +131,7 @@ static void make_slices(Context& context) {
   for (const config::DatabaseEntry& entry : context.config->databases) {
     if (entry.is_fallback || entry.user.empty()) continue;
     if (context.config->min_pool_size(entry, context.config->find_user(entry.user)) > 0) {
-      find_slice(context, entry, entry.name, entry.user, "");
+      find_slice(context, entry.name, entry.user, "");
     }
   }
 }

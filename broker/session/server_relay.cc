@@ -258,10 +258,11 @@ bool ServerRelay::on_ready() {
 // server's owner.
 void ServerRelay::count_query(Micros now) {
   Slice& slice = *server_.slice;
+  stats::Latency& latency = slice.recorded();
   const Micros query_time = now - client_->query_at;
   slice.counters.query_count++;
   slice.counters.query_time += query_time;
-  slice.latency.query.record(query_time);
+  latency.query.record(query_time);
   client_->counters.add_query(query_time);
   server_.owners.count_query();
   client_->query_at = now;
@@ -270,7 +271,7 @@ void ServerRelay::count_query(Micros now) {
   const Micros xact_time = now - client_->request_at;
   slice.counters.xact_count++;
   slice.counters.xact_time += xact_time;
-  slice.latency.transaction.record(xact_time);
+  latency.transaction.record(xact_time);
   client_->counters.add_transaction(xact_time);
   server_.owners.count_transaction();
   client_->in_transaction = false;
@@ -340,7 +341,7 @@ bool ServerRelay::on_parameter() {
   const std::string* own = value_after_rollback(name, value);
   if (!own && wanted()) own = value_after_reset(name, value);
   const std::string* before = client_->params->find(name);
-  const bool news = !own || !before || *before != *own;
+  const bool news = !before || *before != (own ? std::string_view(*own) : value);
   client_->params = pool::with_value(client_->params, name, own ? std::string_view(*own) : value);
   if (own) {
     drop();
@@ -358,7 +359,8 @@ bool ServerRelay::on_parameter() {
       if (queue().at(i).kind == Request::Kind::kParse && !queue().at(i).unnamed) server_.close_after = true;
     }
   }
-  return keep();
+  // Not what a rollback has put back before the client heard that it was gone.
+  return news ? keep() : drop();
 }
 
 bool ServerRelay::on_copy_in() {
@@ -442,7 +444,7 @@ bool ServerRelay::on_error() {
 }
 
 void ServerRelay::count_error(std::string_view sqlstate) {
-  server_.slice->errors.count(stats::ErrorSource::kServer, sqlstate);
+  server_.slice->count_error(stats::ErrorSource::kServer, sqlstate);
 }
 
 // The same error under the client's own name of the statement.

@@ -7,18 +7,17 @@
 
 namespace berth::session {
 
-Slice* find_slice(Context& context, const config::DatabaseEntry& entry, std::string_view database,
-                  std::string_view user, std::string_view replication) {
+Slice* find_slice(Context& context, std::string_view database, std::string_view user, std::string_view replication) {
   // Replication connections are a set of their own: a backend is one or the other from its start.
   auto& slice = context.slices[pool::PoolKey(database, user, replication)];
   if (slice) return slice.get();
   pool::SharedPool* shared = context.globals.registry.pool(database, user, replication);
   slice = std::make_unique<Slice>(shared, context.worker, context.workers, context.random.next());
+  shared->used_at.store(context.now(), std::memory_order_relaxed);
   slice->pool.watch_pause(&context.globals.paused);
   slice->database = database;
   slice->user = user;
   slice->replication = replication;
-  slice->entry = &entry;
   configure_slice(context, *slice);
   return slice.get();
 }
@@ -88,7 +87,7 @@ static void carry_out(Context& context, Slice& slice, const pool::Decision& deci
       auto* client = static_cast<Client*>(decision.client);
       const Micros waited = now - client->wait_since;
       slice.counters.wait_time += waited;
-      slice.latency.wait.record(waited);
+      slice.recorded().wait.record(waited);
       client->counters.add_wait(waited);
       slice.pool.link(client, server, now);
       return server->prepare_for(client);
@@ -142,12 +141,50 @@ void tell_waiting(Context& context, Slice& slice) {
   }
 }
 
+static bool welcome_known(pool::SharedPool& shared) {
+  const std::lock_guard<std::mutex> guard(shared.mutex);
+  return static_cast<bool>(shared.welcome);
+}
+
 void welcome_waiting(Context& context, pool::SharedPool* shared) {
   for (auto& [key, slice] : context.slices) {
-    if (slice->pool.shared() != shared) continue;
+    if (slice->pool.shared() != shared || !welcome_known(*shared)) continue;
     while (auto* client = static_cast<Client*>(slice->pool.clients(pool::ClientState::kLoginWait).front())) {
       client->finish_login();
     }
+  }
+}
+
+// ---- pools that nobody uses any more
+
+// Is anybody here, or on the way? Clients that are closing are on no list of the pool, and may look at it.
+static bool used(const Context& context, const Slice& slice) {
+  const pool::SharedPool& shared = *slice.pool.shared();
+  if (!slice.pool.empty()) return true;
+  if (shared.slices[static_cast<size_t>(context.worker)].inbound.load(std::memory_order_relaxed) > 0) return true;
+  const pool::ClientList& closing = context.closing_clients;
+  for (const pool::ClientNode* node = closing.front(); node; node = closing.next(node)) {
+    if (static_cast<const Client*>(node)->slice == &slice) return true;
+  }
+  return false;
+}
+
+void forget_slices(Context& context) {
+  const Micros timeout = context.options().autodb_idle_timeout, now = context.now();
+  for (auto at = context.slices.begin(); at != context.slices.end();) {
+    Slice& slice = *at->second;
+    pool::SharedPool* shared = slice.pool.shared();
+    const bool forgettable = !slice.entry || slice.entry->is_fallback;
+    if (!forgettable || slice.running || used(context, slice)) {
+      shared->used_at.store(now, std::memory_order_relaxed);
+    } else if (timeout > 0 && now - shared->used_at.load(std::memory_order_relaxed) >= timeout) {
+      context.forgotten.add(slice.counters);
+      if (slice.errors) context.errors.add(*slice.errors);
+      at = context.slices.erase(at);
+      context.globals.registry.leave(shared);
+      continue;
+    }
+    ++at;
   }
 }
 
@@ -161,8 +198,9 @@ static Slice* slice_of(Context& context, pool::SharedPool* shared) {
 }
 
 void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* shared) {
-  Slice* slice = slice_of(context, shared);
-  ASSERT(slice);  // it asked, so it has one, and slices live as long as their worker
+  // It asked, so it had one.
+  Slice* slice = find_slice(context, shared->database, shared->user, shared->replication);
+  ASSERT(slice->pool.shared() == shared);  // its places are taken, so it has not been forgotten
   shared->slices[static_cast<size_t>(context.worker)].inbound.fetch_sub(1, std::memory_order_relaxed);
   server->context = &context;
   server->slice = slice;

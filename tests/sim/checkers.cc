@@ -265,9 +265,9 @@ void World::check_end() {
       if (slice->pool.server_count() != 0) return violation("a server was not freed");
       const stats::Counters& counters = slice->counters;
       const auto agree = [](uint64_t recorded, int64_t counted) { return static_cast<int64_t>(recorded) == counted; };
-      if (!agree(slice->latency.query.count(), counters.query_count) ||
-          !agree(slice->latency.transaction.count(), counters.xact_count) ||
-          static_cast<int64_t>(slice->latency.wait.count()) > counters.server_assignment_count)
+      if (!agree(slice->recorded().query.count(), counters.query_count) ||
+          !agree(slice->recorded().transaction.count(), counters.xact_count) ||
+          static_cast<int64_t>(slice->recorded().wait.count()) > counters.server_assignment_count)
         return violation("the histograms count otherwise than the counters");
     }
   }

@@ -84,6 +84,48 @@ TEST(Scenario, NothingIsOpenedOnceTheBrokerEnds) {
   EXPECT_FALSE(session::anything_open(bench.context));
 }
 
+// A database from the entry `*` that nobody uses any more: its slice goes, what it has counted stays in the sums, and
+// the next client begins anew.
+TEST(Scenario, AnUnusedDatabaseOfTheFallbackIsForgotten) {
+  Bench bench;
+  config::DatabaseEntry& entry = bench.config.databases[0];
+  entry.name = "*";
+  entry.dbname.clear();
+  entry.is_fallback = true;
+  bench.config.options.server_idle_timeout = kSecond;
+  bench.config.options.autodb_idle_timeout = 5 * kSecond;
+  bench.apply();
+  const LinkPtr first = bench.client();
+  bench.turns(kSecond);
+  first->to_broker.fin = true;
+  bench.turns(4 * kSecond);
+  EXPECT_EQ(bench.context.slices.size(), 1u);
+  EXPECT_EQ(bench.pool().server_count(), 0u);
+  bench.turns(4 * kSecond);
+  EXPECT_TRUE(bench.context.slices.empty());
+  EXPECT_EQ(bench.context.forgotten.query_count, 1);
+  const LinkPtr second = bench.client();
+  bench.turns(kSecond);
+  EXPECT_NE(second->to_peer.bytes.find("c1.1"), std::string::npos);
+  EXPECT_EQ(bench.context.slices.begin()->second->counters.query_count, 1);
+  bench.turns(60 * kSecond);
+  EXPECT_EQ(bench.context.slices.size(), 1u) << "its client is there";
+}
+
+// A slice that has had no query holds no histograms, one without an error no table of them.
+TEST(Scenario, WhatIsCountedHasItsPlaceFromTheFirstTime) {
+  Bench bench;
+  bench.config.options.min_pool_size = 1;
+  bench.config.databases[0].user = "u0";
+  bench.apply();
+  bench.turns(kSecond);
+  const session::Slice& slice = *bench.context.slices.begin()->second;
+  EXPECT_TRUE(!slice.latency && !slice.errors);
+  const LinkPtr client = bench.client();
+  bench.turns(kSecond);
+  EXPECT_TRUE(slice.latency && slice.latency->query.count() == 1 && !slice.errors);
+}
+
 // A server that differs in nothing but what cannot be set, as after a promotion: the client hears of it.
 TEST(Scenario, AClientHearsOfWhatCannotBeSet) {
   Bench bench;
@@ -224,6 +266,25 @@ TEST_F(TwoCopies, ALeaverInTheSecondEndsIt) {
   bench_.turns(kSecond);  // less than kDrainTime
   EXPECT_FALSE(bench_.places[0].backend->gone);
   EXPECT_EQ(bench_.pool().servers(pool::ServerState::kIdle).size(), 1u);
+}
+
+// The data behind a COPY that has failed: PostgreSQL reads it slowly. Its sender is read on meanwhile, and nobody
+// gets the server before it has taken all.
+TEST(Scenario, DataBehindAFailedCopy) {
+  Bench bench;
+  bench.apply();
+  const LinkPtr client = bench.client();
+  bench.turns(kSecond);
+  bench.places[0].link->window = 100;
+  std::string& out = client->to_broker.bytes;
+  wire::put_query(out, "copyin c1.2");
+  out += std::string("f\0\0\0\5\0", 6);
+  for (int i = 0; i < 150; ++i) out += std::string("d\0\0\0\x9line\n", 10);
+  bench.turns(5 * kSecond);
+  EXPECT_EQ(bench.pool().servers(pool::ServerState::kIdle).size(), 1u) << "the rest of a message that nobody answers";
+  wire::put_query(out, "select c1.3");
+  bench.turns(5 * kSecond);
+  EXPECT_NE(client->to_peer.bytes.find("c1.3"), std::string::npos);
 }
 
 // A Sync ahead of a simple Query's COPY is swallowed, and none is owed: its ReadyForQuery has ended all.

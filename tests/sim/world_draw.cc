@@ -60,6 +60,7 @@ void World::draw_times(config::Options& options) {
   options.server_lifetime = chance(20) ? 200 * kMillisecond : 3600 * kSecond;
   options.server_login_retry = 2 * kSecond;
   options.server_connect_timeout = (scenario_.faults ? 1 : 15) * kSecond;
+  options.autodb_idle_timeout = chance(30) ? 50 * kMillisecond : 3600 * kSecond;
   options.cancel_wait_timeout = chance(30) ? 100 * kMillisecond : 10 * kSecond;
   if (!scenario_.impatient) return;
   const auto soon = [this] { return chance(30) ? 50 * kMillisecond + random_.below(300 * kMillisecond) : 0; };
@@ -80,6 +81,10 @@ void World::draw_databases(config::Config& config) {
     if (chance(20)) entry.connect_query = chance(70) ? "set application_name to 'setup'" : "sleep setup";
     config.databases.push_back(entry);
   }
+  if (chance(85)) return;
+  config::DatabaseEntry& last = config.databases.back();
+  last.name = "*";  // it is called by its name all the same
+  last.is_fallback = true;
 }
 
 void World::make_config() {

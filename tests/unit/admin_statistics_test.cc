@@ -38,8 +38,8 @@ TEST(AdminStatistics, LatencyIsMergedOverTheWorkers) {
     slice.counters.server_assignment_count = 10;
     slice.counters.wait_time = 20;
     slice.counters.query_time = 300;
-    slice.latency.wait.record(20);
-    for (int i = 0; i < 3; ++i) slice.latency.query.record(worker == 0 ? 1 : 30);
+    slice.recorded().wait.record(20);
+    for (int i = 0; i < 3; ++i) slice.recorded().query.record(worker == 0 ? 1 : 30);
   }
   const Rows shown = rows(bench.query(bench.connect("reader"), "SHOW LATENCY"));
   EXPECT_EQ(shown, (Rows{{"shop", "app", "wait", "20", "40", "0", "20", "20", "20", "20"},
@@ -50,10 +50,10 @@ TEST(AdminStatistics, LatencyIsMergedOverTheWorkers) {
 TEST(AdminStatistics, ErrorsAreMergedOverTheWorkers) {
   Bench bench;
   for (int worker = 0; worker < 2; ++worker) {
-    slice_of(bench, worker).errors.count(stats::ErrorSource::kServer, "42P01");
+    slice_of(bench, worker).count_error(stats::ErrorSource::kServer, "42P01");
     bench.contexts[static_cast<size_t>(worker)]->errors.count(stats::ErrorSource::kBroker, "3D000");
   }
-  slice_of(bench, 1).errors.count(stats::ErrorSource::kBroker, "42P01");
+  slice_of(bench, 1).count_error(stats::ErrorSource::kBroker, "42P01");
   const Rows shown = rows(bench.query(bench.connect("reader"), "SHOW ERRORS"));
   EXPECT_EQ(shown, (Rows{{"(null)", "(null)", "broker", "3D000", "2"},
                          {"shop", "app", "server", "42P01", "2"},

@@ -160,7 +160,7 @@ class Bench {
       consoles.push_back(std::make_unique<ConsoleImpl>(*contexts.back(), dispatcher));
     }
     for (auto& context : contexts) {
-      session::find_slice(*context, context->config->databases[0], "shop", "app", "");
+      session::find_slice(*context, "shop", "app", "");
     }
   }
   ~Bench() {

@@ -506,6 +506,21 @@ TEST(Gates, NeverMoreThanTheLimit) {
   EXPECT_TRUE(gate.try_acquire()) << "0 is no limit";
 }
 
+TEST(Gates, APoolGoesWithItsLastMember) {
+  SharedRegistry registry;
+  registry.pool("db", "user")->generation = 7;
+  SharedPool* pool = registry.pool("db", "user");
+  registry.leave(pool);
+  EXPECT_EQ(registry.pool("db", "user")->generation, 7u) << "it had another member";
+  pool->servers.used = 1;
+  registry.leave(pool);
+  registry.leave(pool);
+  EXPECT_EQ(registry.pool("db", "user")->generation, 7u) << "one of its servers is on its way";
+  pool->servers.used = 0;
+  registry.leave(pool);
+  EXPECT_EQ(registry.pool("db", "user")->generation, 0u) << "made anew";
+}
+
 TEST(Gates, ARegistryKeepsWhatItHasMade) {
   SharedRegistry registry;
   SharedPool* pool = registry.pool("db", "user");
