@@ -33,13 +33,16 @@ for file in "${files[@]}"; do
       break
     fi
     echo "$errors" >&2
-    # What failed is kept, with the reason, and a run in steps may be resumed at once.
-    if state=$(grep -oE -m 1 'ERROR:  [0-9A-Z]{5}:' <<<"$errors") && [[ $state != *MG00[6-8]* ]]; then
-      sql -v version="${file%%_*}" -v state="${state:8:5}" -v text="${errors:0:10000}" <<'SQL' || true
+    # The last one is the error; what came before are notices. What failed is kept, with the reason, and a run in steps may be resumed
+    # at once.
+    state=$(grep -oE ':  [0-9A-Z]{5}:' <<<"$errors" | tail -n 1) || state=:
+    state=${state//[: ]/}
+    if [[ $state == ????? && $state != MG00[6-8] ]]; then
+      sql -v version="${file%%_*}" -v state="$state" -v text="${errors:0:10000}" <<'SQL' || true
 SELECT berth.migration_failed(:'version', :'state', :'text') \g /dev/null
 SQL
     fi
-    if ((attempt == attempts)) || ! grep -qE 'ERROR:  (MG006|MG010|55P03|40P01):' <<<"$errors"; then
+    if ((attempt == attempts)) || [[ $state != @(MG006|MG010|55P03|40P01) ]]; then
       echo "failed $file" >&2
       exit 1
     fi
