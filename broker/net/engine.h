@@ -116,7 +116,8 @@ class Engine {
 
   // Stops reading, sends what is unsent for at most kLingerTime, then closes; on_closed follows.
   virtual void close(Conn* conn) = 0;
-  // Takes the descriptor out; on_detached follows. Only with nothing unsent.
+  // Takes the descriptor out; on_detached follows. Only with nothing unsent, as far as that is known: if the kernel
+  // does not take what was held back, the descriptor is shut down, and whoever attaches it is told its end.
   virtual void detach(Conn* conn) = 0;
   // The descriptor, for getsockopt and getpeername only.
   virtual int descriptor(const Conn* conn) const = 0;

@@ -136,8 +136,14 @@ void EpollEngine::close(Conn* handle) {
 
 void EpollEngine::detach(Conn* handle) {
   EpollConn* conn = record(handle);
-  if (conn->gathered) send_gathered();
-  ASSERT(conn->state == ConnState::kOpen && conn->unsent == 0);
+  const bool held_back = conn->gathered;
+  if (held_back) send_gathered();
+  ASSERT(conn->state == ConnState::kOpen && (held_back || conn->unsent == 0));
+  if (conn->unsent > 0) {
+    // We had not told the caller. A connection that has lost bytes is of no use: the next owner shall find its end.
+    shutdown(conn->fd, SHUT_RDWR);
+    drop_output(conn);
+  }
   epoll_ctl(epoll_, EPOLL_CTL_DEL, conn->fd, nullptr);
   conn->state = ConnState::kDetaching;
   post(conn, 0);

@@ -119,6 +119,48 @@ TEST_P(GatherTest, LastWordsBeforeCloseAndHandOver) {
   }
 }
 
+// The kernel has no room for what was held back, and the connection is handed over: it must not go on without these
+// bytes.
+TEST(Gather, HandOverWithBytesThatTheKernelRefuses) {
+  EpollEngine engine;
+  const Pair sockets = unix_pair(), other = unix_pair();
+  Recorder recorder, beside;
+  Conn* conn = engine.attach(sockets.ours, &recorder);
+  Conn* second = engine.attach(other.ours, &beside);
+  const std::string filling(64 * 1024, '.');
+  size_t filled = 0;
+  for (ssize_t sent = 0; (sent = send(sockets.ours, filling.data(), filling.size(), MSG_DONTWAIT)) > 0;)
+    filled += sent;
+  while (send(sockets.ours, ".", 1, MSG_DONTWAIT) == 1) ++filled;
+  bool handed_over = false;
+  beside.on_data = [&](std::string_view lent) {
+    write(engine, conn, std::string(SendBatch::kLongest, 'x'));
+    write(engine, second, "beside");
+    handed_over = engine.unsent(conn) == 0;  // no io_uring here: then there is nothing to test
+    handed_over ? engine.detach(conn) : engine.close(conn);
+    return Taken{lent.size(), 0};
+  };
+  send_all(other.theirs, "go");
+  EXPECT_TRUE(turn_until(engine, [&] { return handed_over ? recorder.finished() : !beside.bytes.empty(); }));
+  bool ended = false;
+  std::string got;
+  for (int i = 0; i < 1000 && !ended; ++i) {
+    got += read_available(sockets.theirs, &ended);
+    turn_some(engine);
+  }
+  EXPECT_TRUE(ended) << "the peer is told that the connection is over";
+  if (handed_over) {
+    EXPECT_EQ(filled, got.size()) << "and got no part of what was lost";
+    char byte = 0;
+    EXPECT_EQ(0, recv(recorder.detached_fd, &byte, 1, MSG_DONTWAIT)) << "so is the next owner";
+    close(recorder.detached_fd);
+  }
+  close_and_wait(engine, second, beside);
+  expect_empty(engine);
+  close(sockets.theirs);
+  close(other.theirs);
+}
+
 // One of several has gone: it is told its end once, and the others get their bytes.
 TEST_P(GatherTest, APeerThatHasGoneHurtsNobodyElse) {
   const Pair gone = unix_pair(), here = unix_pair();
