@@ -96,8 +96,7 @@ class Migrations:
             time.sleep(0.2)
 
     def run(self):
-        demo, place = self.demo, self.demo.place
-        place.superuser_sql("SELECT berth.grant_access('app', 'runner')", "app")
+        demo = self.demo
         self.script("setup.sql", "-v", f"rows={ROWS}")
         load = Load(demo)
         load.start()

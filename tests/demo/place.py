@@ -203,6 +203,7 @@ class Place:
         # The link logs in by libpq, which wants the password itself.
         self.write("userlist.txt", userlist + f'"broker" "{self.passwords["broker"]}"\n')
         self.superuser_sql("CREATE EXTENSION pgberth; SELECT berth.grant_access('broker', 'broker');"
+                           "SELECT berth.grant_access('app', 'runner');"
                            "GRANT pg_monitor TO dba", "app")
 
     def write(self, name, text):

@@ -28,3 +28,20 @@ CREATE FUNCTION pg_temp.descriptors() RETURNS bigint LANGUAGE sql AS
 -- Resident memory of this backend in kilobytes.
 CREATE FUNCTION pg_temp.resident_kb() RETURNS bigint LANGUAGE sql AS
   $$ SELECT (regexp_match(pg_catalog.pg_read_file('/proc/self/status'), 'VmRSS:\s+(\d+)'))[1]::bigint $$;
+
+-- The error of a statement: its SQLSTATE, message, detail and hint; NULL if there is none.
+CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
+DECLARE
+  message text;
+  detail text;
+  hint text;
+BEGIN
+  EXECUTE statement;
+  RETURN NULL;
+EXCEPTION WHEN OTHERS THEN
+  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
+  RETURN ARRAY[SQLSTATE, message, detail, hint];
+END $$;
+
+-- is() of texts, whatever the types of the elements were.
+CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;

@@ -3,19 +3,6 @@
 \pset fieldsep '\n'
 SELECT * FROM no_plan();
 
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  EXECUTE statement;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN ARRAY[SQLSTATE, message, detail, hint];
-END $$;
-CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;
 -- The versions of a scope, and its runs, each as one text.
 CREATE FUNCTION pg_temp.versions(scope text) RETURNS text LANGUAGE sql AS $$
   SELECT string_agg(concat_ws(' ', m.version, m.kind, m.state), ', ' ORDER BY m.seq) FROM berth.migration m WHERE m.scope = $1 $$;

@@ -3,20 +3,6 @@
 \pset fieldsep '\n'
 SELECT * FROM no_plan();
 
--- The error of a statement: its SQLSTATE, message, detail and hint.
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  EXECUTE statement;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN ARRAY[SQLSTATE, message, detail, hint];
-END $$;
-CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;
 CREATE FUNCTION pg_temp.step(no int) RETURNS text[] LANGUAGE sql AS
   $$ SELECT array[status, rows_done::text, rows_total::text, cursor_value, settles::text] FROM berth.migration_step WHERE step_no = $1 ORDER BY run_id DESC LIMIT 1 $$;
 

@@ -5,7 +5,7 @@ DO $$ BEGIN
   PERFORM berth.grant_access('app', 'runner');
   PERFORM berth.grant_access('app2', 'runner');
 END $$;
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.refusal_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
 DECLARE
   detail text;
   hint text;
@@ -24,7 +24,7 @@ SELECT berth.migration_step_begin(:run_id, 1, 'fill', 'backfill') AS begun \gset
 RESET SESSION AUTHORIZATION;
 CREATE TABLE pg_temp.before AS SELECT r, l, s FROM berth.migration_run r JOIN berth.migration_lease l USING (run_id) JOIN berth.migration_step s USING (run_id);
 SET SESSION AUTHORIZATION app2;
-SELECT is(pg_temp.error_of(format(statement, :run_id)), ARRAY['MG040', format('run %s is one of "app"', :run_id),
+SELECT is(pg_temp.refusal_of(format(statement, :run_id)), ARRAY['MG040', format('run %s is one of "app"', :run_id),
           'This session is one of "app2", which is not a member of that role.',
           'Run the script as that user. When the run has ended or its lease has, any runner can start it again.'], statement)
   FROM unnest(ARRAY['SELECT berth.finish_begin(%s)', 'SELECT berth.finish_end(%s)', 'SELECT berth.hold_run(%s)', 'SELECT berth.step_tag(%s, 1)',
@@ -41,7 +41,7 @@ SELECT is(:'SQLSTATE', 'MG040', 'fail');
 SELECT berth.migration_finish(:run_id);
 SELECT is(:'SQLSTATE', 'MG040', 'finish');
 \set ON_ERROR_STOP 1
-SELECT is((pg_temp.error_of(format('SELECT berth.backfill_note(%s, 1, NULL, ''999'', 5, 0)', :run_id)))[1], '55006', 'nor its place');
+SELECT is((pg_temp.refusal_of(format('SELECT berth.backfill_note(%s, 1, NULL, ''999'', 5, 0)', :run_id)))[1], '55006', 'nor its place');
 SELECT berth.backfill_expect(:run_id, 1, 5), berth.backfill_rewind(:run_id, 1) \g /dev/null
 RESET SESSION AUTHORIZATION;
 SELECT results_eq('SELECT r, l, s FROM berth.migration_run r JOIN berth.migration_lease l USING (run_id) JOIN berth.migration_step s USING (run_id)',
@@ -49,7 +49,7 @@ SELECT results_eq('SELECT r, l, s FROM berth.migration_run r JOIN berth.migratio
 SELECT lives_ok(format('SELECT berth.backfill_note(%s, 1, NULL, ''7'', 5, 0)', :run_id), 'a superuser may help');
 GRANT app TO app2;
 SET SESSION AUTHORIZATION app2;
-SELECT is(pg_temp.error_of(format('SELECT berth.hold_run(%s)', :run_id)), NULL, 'and so may a member of that role');
+SELECT is(pg_temp.refusal_of(format('SELECT berth.hold_run(%s)', :run_id)), NULL, 'and so may a member of that role');
 RESET SESSION AUTHORIZATION;
 REVOKE app FROM app2;
 SELECT is((SELECT rows_done FROM berth.migration_step), 5::int8, 'it goes on');
@@ -57,7 +57,7 @@ SELECT berth.migration_step_end(:run_id, 1);
 SELECT berth.migration_finish(:run_id);
 
 -- Names.
-SELECT is((pg_temp.error_of(statement))[1:2], ARRAY['22023', message], message) FROM (VALUES
+SELECT is((pg_temp.refusal_of(statement))[1:2], ARRAY['22023', message], message) FROM (VALUES
   ($$DO 'BEGIN PERFORM berth.migrate_once(repeat(''1'', 501)); END'$$, 'a version has at most 500 bytes'),
   ($$SELECT berth.plan(repeat('1', 501))$$, 'a version has at most 500 bytes'),
   ($$SELECT berth.plan('1', scope => repeat('ä', 101))$$, 'a scope has at most 200 bytes')) v (statement, message);
@@ -69,14 +69,14 @@ CREATE ROLE "of Serializable" LOGIN;
 SELECT berth.grant_access('"of Serializable"', 'runner');
 SET SESSION AUTHORIZATION "of Serializable";
 SET default_transaction_isolation = 'serializable';
-SELECT is(pg_temp.error_of($$SELECT berth.begin_once('9', NULL, NULL, '{}', '{}', 'default', 'versioned', 'skip', NULL, '0', '{}', E'\n')$$),
+SELECT is(pg_temp.refusal_of($$SELECT berth.begin_once('9', NULL, NULL, '{}', '{}', 'default', 'versioned', 'skip', NULL, '0', '{}', E'\n')$$),
   ARRAY['MG009', 'a migration must be a READ COMMITTED transaction, this one is SERIALIZABLE',
         'Otherwise it does not see what a migration has done that ended after its own beginning.',
         'BEGIN ISOLATION LEVEL READ COMMITTED; or ALTER ROLE "of Serializable" SET default_transaction_isolation = ''read committed'';'],
   'serializable');
 BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT is((pg_temp.error_of($$SELECT berth.migrate_once('9')$$))[1], 'MG009', 'repeatable read');
-SELECT is((pg_temp.error_of($$SELECT berth.migrate_undo('1')$$))[1], 'MG009', 'nor undone');
+SELECT is((pg_temp.refusal_of($$SELECT berth.migrate_once('9')$$))[1], 'MG009', 'repeatable read');
+SELECT is((pg_temp.refusal_of($$SELECT berth.migrate_undo('1')$$))[1], 'MG009', 'nor undone');
 SELECT ok(NOT berth.migrate_once('1'), 'what is applied is passed over in any');
 COMMIT;
 \set ON_ERROR_STOP 0

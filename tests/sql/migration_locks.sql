@@ -11,19 +11,6 @@ CREATE ROLE migrator; CREATE ROLE operator; CREATE ROLE onlooker;
 SELECT berth.grant_access('migrator', 'runner'), berth.grant_access('operator', 'admin'), berth.grant_access('onlooker', 'read');
 GRANT SELECT, UPDATE ON orders TO migrator, operator;
 
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  EXECUTE statement;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN ARRAY[SQLSTATE, message, detail, hint];
-END $$;
-CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;
 CREATE FUNCTION pg_temp.locked() RETURNS text[] LANGUAGE sql AS $$
   SELECT array_agg(l.relation::regclass || ' ' || l.mode ORDER BY l.relation::regclass::text) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
    WHERE l.pid = pg_backend_pid() AND c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND l.mode ~ 'Exclusive|Share[A-Z]*Lock$'

@@ -2,19 +2,6 @@
 \ir helpers.sql
 \pset fieldsep '\n'
 SELECT * FROM no_plan();
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  EXECUTE statement;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN ARRAY[SQLSTATE, message, detail, hint];
-END $$;
-CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;
 -- The statement that an error's HINT spells out.
 CREATE FUNCTION pg_temp.pasted(hint text) RETURNS text LANGUAGE sql AS $$ SELECT (regexp_match($1, 'SELECT berth\..*\)'))[1] $$;
 CREATE FUNCTION pg_temp.state_of(version text) RETURNS text LANGUAGE sql AS $$ SELECT state FROM berth.migration_status() s WHERE s.version = $1 $$;

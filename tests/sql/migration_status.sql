@@ -2,19 +2,6 @@
 \ir helpers.sql
 \pset fieldsep '\n'
 SELECT * FROM no_plan();
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  EXECUTE statement;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN ARRAY[SQLSTATE, message, detail, hint];
-END $$;
-CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;
 -- A version's row as text.
 CREATE FUNCTION pg_temp.row_of(version text, scope text DEFAULT 'default') RETURNS text[] LANGUAGE sql AS $$
   SELECT ARRAY[s.state, s.checksum_ok::text, s.problem] FROM berth.migration_status($2) s WHERE s.version = $1

@@ -5,21 +5,6 @@ SELECT * FROM no_plan();
 CREATE TABLE orders (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text, total int);
 INSERT INTO orders (note) SELECT 'n' || g FROM generate_series(1, 20) g;
 
--- The error of a statement: its SQLSTATE, message, detail and hint.
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  EXECUTE statement;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN ARRAY[SQLSTATE, message, detail, hint];
-END $$;
-CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;
-
 -- As if the client of a scope had gone away some time ago.
 CREATE FUNCTION pg_temp.forsake(scope text DEFAULT 'default') RETURNS void LANGUAGE sql AS
   $$ UPDATE berth.migration_lease l SET pid = 0, expires_at = now() - interval '1s' WHERE l.scope = $1 $$;

@@ -4,22 +4,6 @@
 SELECT * FROM no_plan();
 CREATE TABLE orders (id int PRIMARY KEY);
 
--- The error of a statement: its SQLSTATE, message, detail and hint.
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  EXECUTE statement;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN ARRAY[SQLSTATE, message, detail, hint];
-END $$;
-
-CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;
-
 -- Outside of a transaction.
 \set ON_ERROR_STOP 0
 SELECT berth.migrate_once('0001');

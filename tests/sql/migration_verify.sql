@@ -5,25 +5,11 @@ SELECT * FROM no_plan();
 CREATE TABLE orders (id int PRIMARY KEY, note text);
 INSERT INTO orders SELECT g, 'note' FROM generate_series(1, 3) g;
 
-CREATE FUNCTION pg_temp.error_of(statement text) RETURNS text[] LANGUAGE plpgsql AS $$
-DECLARE
-  message text;
-  detail text;
-  hint text;
-BEGIN
-  EXECUTE statement;
-  RETURN NULL;
-EXCEPTION WHEN OTHERS THEN
-  GET STACKED DIAGNOSTICS message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, hint = PG_EXCEPTION_HINT;
-  RETURN ARRAY[SQLSTATE, message, detail, hint];
-END $$;
 CREATE FUNCTION pg_temp.error_as(role text, statement text) RETURNS text[] LANGUAGE plpgsql AS $$
 BEGIN
   EXECUTE format('SET LOCAL ROLE %I', role);
   RETURN pg_temp.error_of(statement);
 END $$;
-CREATE FUNCTION pg_temp.same(have text[], want text[], name text) RETURNS text LANGUAGE sql AS $$ SELECT is($1, $2, $3) $$;
-
 -- Roles are of the cluster: these are of this file.
 DO $$ BEGIN
   PERFORM berth.grant_access('app', 'runner');
