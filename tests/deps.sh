@@ -9,7 +9,7 @@ packages=(
   libboost1.81-dev libspdlog-dev libfmt-dev libcli11-dev libssl-dev libsystemd-dev libidn-dev libutf8proc-dev libpq-dev
   # tests: the frameworks, PostgreSQL (with pgbench and psql), and the drivers that talk through the broker
   libgtest-dev postgresql-15 postgresql-client-15
-  python3 python3-pytest python3-psycopg python3-psycopg2 python3-asyncpg
+  python3 python3-pytest python3-psycopg python3-psycopg2 python3-asyncpg openssl
   # the extension: PGXS, and pgTAP with its runner
   postgresql-server-dev-15 postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl
   # a migration tool, for the adoption of its history
