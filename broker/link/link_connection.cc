@@ -28,21 +28,6 @@ constexpr const char* kBeatSql = "select berth.heartbeat($1)";
 constexpr const char* kDeregisterSql = "select berth.deregister_broker($1)";
 constexpr std::string_view kNoPrivilege = "42501";
 
-// libpq's messages have lines and end in one.
-std::string one_line(std::string_view text) {
-  std::string out;
-  for (const char letter : text) {
-    const bool space = static_cast<unsigned char>(letter) <= ' ';
-    if (!space) {
-      out += letter;
-    } else if (!out.empty() && out.back() != ' ') {
-      out += ' ';
-    }
-  }
-  if (!out.empty() && out.back() == ' ') out.pop_back();
-  return out;
-}
-
 std::string iso_time(Micros wall) {
   const time_t seconds = wall / kSecond;
   return fmt::format("{:%Y-%m-%d %H:%M:%S}.{:06}+00", fmt::gmtime(seconds), wall % kSecond);
@@ -57,44 +42,7 @@ Place place_of(const PGresult* result) {
   return place;
 }
 
-// libpq tries each pair of these lists in turn.
-void put_hosts(std::vector<config::Pair>& pairs, const Target& target, const std::vector<net::Address>& addresses) {
-  std::string hosts, numbers;
-  for (const net::Address& address : addresses) {
-    hosts += (hosts.empty() ? "" : ",") + target.host;
-    numbers += (numbers.empty() ? "" : ",") + address.host();
-  }
-  pairs.push_back({"host", hosts.empty() ? target.host : hosts});
-  if (!numbers.empty()) pairs.push_back({"hostaddr", numbers});
-}
-
-std::vector<config::Pair> parameters(const Target& target, const config::Options& options,
-                                     const std::vector<net::Address>& addresses) {
-  std::vector<config::Pair> pairs;
-  put_hosts(pairs, target, addresses);
-  pairs.push_back({"port", std::to_string(target.port)});
-  pairs.push_back({"dbname", target.dbname});
-  pairs.push_back({"user", target.user});
-  if (!target.password.empty()) pairs.push_back({"password", target.password});
-  pairs.push_back({"application_name", "pgberth link"});
-  pairs.push_back({"gssencmode", "disable"});  // asking for tickets blocks
-  pairs.push_back({"sslmode", options.server_tls_sslmode});
-  if (!options.server_tls_ca_file.empty()) pairs.push_back({"sslrootcert", options.server_tls_ca_file});
-  if (!options.server_tls_cert_file.empty()) pairs.push_back({"sslcert", options.server_tls_cert_file});
-  if (!options.server_tls_key_file.empty()) pairs.push_back({"sslkey", options.server_tls_key_file});
-  pairs.insert(pairs.end(), target.more.begin(), target.more.end());  // the last word counts
-  return pairs;
-}
-
 }  // namespace
-
-void LinkConnection::Finish::operator()(pg_conn* connection) const {
-  PQfinish(connection);
-}
-
-void LinkConnection::Clear::operator()(pg_result* result) const {
-  PQclear(result);
-}
 
 bool LinkConnection::broken() const {
   return !connection_ || PQstatus(connection_.get()) == CONNECTION_BAD;
@@ -103,20 +51,8 @@ bool LinkConnection::broken() const {
 void LinkConnection::connect(const Target& target, const config::Options& options,
                              const std::vector<net::Address>& addresses) {
   close();
-  const std::vector<config::Pair> pairs = parameters(target, options, addresses);
-  std::vector<const char*> keys, values;
-  for (const config::Pair& pair : pairs) {
-    keys.push_back(pair.key.c_str());
-    values.push_back(pair.value.c_str());
-  }
-  keys.push_back(nullptr);
-  values.push_back(nullptr);
-  connection_.reset(PQconnectStartParams(keys.data(), values.data(), 0));
+  connection_ = start_connecting(target, "pgberth link", options, addresses);
   waits_to_read_ = false;
-  // The default writes what the server says to stderr.
-  if (connection_)
-    PQsetNoticeProcessor(
-        connection_.get(), [](void*, const char*) {}, nullptr);
 }
 
 void LinkConnection::close() {

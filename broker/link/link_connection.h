@@ -2,19 +2,15 @@
 // calls on_ready(). It knows what to say to the extension, and not when.
 #pragma once
 
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "config/config.h"
 #include "link/link_machine.h"
+#include "link/pq.h"
 #include "link/targets.h"
 #include "net/address.h"
 #include "session/link_board.h"
-
-// libpq's own names for PGconn and PGresult: its header is for link_connection.cc only.
-struct pg_conn;
-struct pg_result;
 
 namespace berth::link {
 
@@ -68,20 +64,14 @@ class LinkConnection {
   void send(Asked asked, const char* sql, const std::vector<std::string>& values = {});
   void send_registration();
 
-  struct Finish {
-    void operator()(pg_conn* connection) const;
-  };
-  struct Clear {
-    void operator()(pg_result* result) const;
-  };
-  std::unique_ptr<pg_conn, Finish> connection_;
+  PqConnection connection_;
   bool waits_to_read_ = false;  // a connection that is being made: else it waits to write
   bool connected_ = false;
   bool notified_ = false;
   bool send_failed_ = false;
   Asked asked_ = Asked::kNothing;
-  std::unique_ptr<pg_result, Clear> result_;  // of what was asked, until the server is ready again
-  std::vector<std::string> registration_;     // its parameters, while LISTEN goes ahead
+  PqResult result_;                        // of what was asked, until the server is ready again
+  std::vector<std::string> registration_;  // its parameters, while LISTEN goes ahead
 };
 
 }  // namespace berth::link

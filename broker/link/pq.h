@@ -1,0 +1,37 @@
+// What the broker's own connections to PostgreSQL over libpq have in common: whom they connect to, and as whom, and
+// with which TLS settings. Nothing here blocks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/config.h"
+#include "link/targets.h"
+#include "net/address.h"
+
+// libpq's own names for PGconn and PGresult: its header is for the files that call it only.
+struct pg_conn;
+struct pg_result;
+
+namespace berth::link {
+
+struct PqFinish {
+  void operator()(pg_conn* connection) const;
+};
+struct PqClear {
+  void operator()(pg_result* result) const;
+};
+using PqConnection = std::unique_ptr<pg_conn, PqFinish>;
+using PqResult = std::unique_ptr<pg_result, PqClear>;
+
+// Begins to connect, to be polled on. `addresses` are those of the target's host if that is a name: libpq would block
+// to look it up. Null: out of memory.
+PqConnection start_connecting(const Target& target, const char* application, const config::Options& options,
+                              const std::vector<net::Address>& addresses);
+
+// libpq's messages have lines and end in one.
+std::string one_line(std::string_view text);
+
+}  // namespace berth::link
