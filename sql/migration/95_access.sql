@@ -29,6 +29,7 @@ LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
     ('broker', 'FUNCTION', 'berth.register_broker(text, text, text, text, text, timestamptz)'),
     ('broker', 'FUNCTION', 'berth.heartbeat(text)'),
     ('broker', 'FUNCTION', 'berth.deregister_broker(text)'),
+    ('broker', 'FUNCTION', 'berth.role_generation()'),
     ('runner', 'FUNCTION', 'berth.migrate_once(text, text, text, text[], text[], text, text, text, text, interval, jsonb)'),
     ('runner', 'FUNCTION', 'berth.migrate_undo(text, text, interval, jsonb)'),
     ('runner', 'FUNCTION', 'berth.migration_failed(text, text, text, text, text, text, text, jsonb)'),
@@ -151,7 +152,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION berth.grant_access(pg_catalog.regrole, pg_catalog.text) IS
   'Gives a role the views and the history (read: its own rows, all of them with pg_read_all_stats), these and control of the brokers '
-  '(control), what a broker''s link needs (broker), what migration scripts need (runner), or all of it with repair and policy (admin)';
+  '(control), what a broker''s link and its auth_query need (broker), what migration scripts need (runner), or all of it with repair and policy (admin)';
 
 -- Only what is new: whatever rights an object of 0.1.0 has when an update gives or takes one would all become the extension's own,
 -- and a dump would leave out those that a DBA has granted.

@@ -428,7 +428,26 @@ def restored(place):
     return add(result, (1, 0) if SECRET.encode() not in dump.stdout else fail("the secret is in the dump"))
 
 
-SCENARIOS = (shape, views, privileges, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd, leaks,
+def roles(place):
+    """What a session hears of changes of roles that others make, in any database: never less than all."""
+    result = place.prove("roles.sql")
+    with place.postgres.connect(database=DATABASE) as asking:
+        ask = lambda: int(asking.value("select berth.role_generation()"))
+        numbers = [ask()]
+        for change in ("create role changed login", "alter role changed password 'x'", "drop role changed"):
+            place.sql(change, "postgres")  # it is committed when it is answered
+            numbers.append(ask())
+        place.sql("begin; create role changed login; rollback", "postgres")
+        idle = [ask(), ask()]
+        # A backend that was told too much at once is told that it has missed something.
+        place.sql("do $$ begin for i in 1..400 loop create table many (a int); drop table many; end loop; end $$")
+        place.sql("alter role app2 password 'y'; alter role app2 password null", "postgres")
+        after = ask()
+    return add(result, check(("each change is heard", sorted(set(numbers)), numbers), ("what was rolled back is none", len(set(idle)), 1),
+                             ("nor is any missed", after > idle[-1], True)))
+
+
+SCENARIOS = (shape, views, privileges, roles, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd, leaks,
              restored, *upgraded.SCENARIOS, *migration_transactional.SCENARIOS,
              *migration_adopt.SCENARIOS,
              *migration_locks.SCENARIOS,
