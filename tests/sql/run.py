@@ -443,8 +443,8 @@ def roles(place):
         place.sql("do $$ begin for i in 1..400 loop create table many (a int); drop table many; end loop; end $$")
         place.sql("alter role app2 password 'y'; alter role app2 password null", "postgres")
         after = ask()
-    return add(result, check(("each change is heard", sorted(set(numbers)), numbers), ("what was rolled back is none", len(set(idle)), 1),
-                             ("nor is any missed", after > idle[-1], True)))
+    return add(result, check(("each change is heard", sorted(set(numbers)), numbers),
+                             ("what was rolled back is none", len(set(idle)), 1), ("nor is any missed", after > idle[-1], True)))
 
 
 SCENARIOS = (shape, views, privileges, roles, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd, leaks,
