@@ -447,8 +447,8 @@ def roles(place):
                              ("what was rolled back is none", len(set(idle)), 1), ("nor is any missed", after > idle[-1], True)))
 
 
-SCENARIOS = (shape, views, privileges, roles, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd, leaks,
-             restored, *upgraded.SCENARIOS, *migration_transactional.SCENARIOS,
+SCENARIOS = (shape, views, privileges, roles, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd,
+             leaks, restored, *upgraded.SCENARIOS, *migration_transactional.SCENARIOS,
              *migration_adopt.SCENARIOS,
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS, *migration_hostile.SCENARIOS,
