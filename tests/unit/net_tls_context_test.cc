@@ -1,0 +1,345 @@
+// Goal: TlsContext takes PgBouncer's words and files, refuses what is wrong by setting and file, and its handshakes
+// do what the mode says. Method: certificates made on the spot; two SSL objects that talk through memory.
+#include "net/tls_context.h"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+
+#include "net/tls_tickets.h"
+#include "net/tls_words.h"
+#include "unit/certificates.h"
+
+namespace berth::net {
+namespace {
+
+using test::certificate_pem;
+using test::Directory;
+using test::issue;
+using test::Issued;
+using test::key_pem;
+
+// An authority, a server's certificate and a client's, as files.
+class TlsContextTest : public testing::Test {
+ protected:
+  TlsContextTest() {
+    test::Wanted wanted;
+    wanted.alternatives = "DNS:localhost,DNS:*.example.org,IP:127.0.0.1";
+    server = issue(wanted, &authority);
+    wanted = {};
+    wanted.name = "alice";
+    client = issue(wanted, &authority);
+    roots = directory.write("ca.crt", certificate_pem(authority));
+    of_clients.mode = of_servers.mode = TlsMode::kRequire;
+    of_clients.cert_file = directory.write("server.crt", certificate_pem(server));
+    of_clients.key_file = directory.write("server.key", key_pem(server));
+  }
+
+  std::string refusal(const TlsSettings& settings) {
+    const auto made = TlsContext::for_clients(settings);
+    return made ? "" : made.error().text;
+  }
+  void expect_refused(const TlsSettings& settings, const std::string& key, const std::string& part) {
+    const std::string text = refusal(settings);
+    EXPECT_TRUE(text.starts_with(key + ": ")) << text;
+    EXPECT_NE(std::string::npos, text.find(part)) << text;
+  }
+
+  Directory directory;
+  Issued authority = test::make_authority();
+  Issued server, client;
+  std::string roots;
+  TlsSettings of_clients, of_servers;
+};
+
+struct Handshake {
+  bool done = false;
+  bool resumed = false;
+  std::string alpn, version;
+  std::string binding_of_client, binding_of_server;  // the certificate of the other as each side sees it
+  std::shared_ptr<SSL_SESSION> session;
+};
+
+// Both ends on one pair of memory pipes; what the client's end saw, and whether both are through.
+Handshake shake(const TlsContext& clients, const TlsContext& servers, const std::string& host,
+                SSL_SESSION* resume = nullptr, const std::string& alpn = {}) {
+  const std::shared_ptr<SSL> ours(SSL_new(clients.native()), SSL_free);
+  const std::shared_ptr<SSL> theirs(SSL_new(servers.native()), SSL_free);
+  BIO *left = nullptr, *right = nullptr;
+  BIO_new_bio_pair(&left, 0, &right, 0);
+  SSL_set_bio(ours.get(), left, left);
+  SSL_set_bio(theirs.get(), right, right);
+  SSL_set_accept_state(ours.get());
+  SSL_set_connect_state(theirs.get());
+  servers.expect_host(theirs.get(), host);
+  if (resume) SSL_set_session(theirs.get(), resume);
+  if (!alpn.empty()) {
+    SSL_set_alpn_protos(theirs.get(), reinterpret_cast<const unsigned char*>(alpn.data()),
+                        static_cast<unsigned>(alpn.size()));
+  }
+  Handshake out;
+  for (int i = 0; i < 20; ++i) {
+    SSL_do_handshake(theirs.get());
+    SSL_do_handshake(ours.get());
+  }
+  char byte;
+  SSL_read(theirs.get(), &byte, 1);  // takes the tickets in
+  out.done = SSL_is_init_finished(ours.get()) && SSL_is_init_finished(theirs.get());
+  out.resumed = SSL_session_reused(theirs.get());
+  const unsigned char* protocol = nullptr;
+  unsigned size = 0;
+  SSL_get0_alpn_selected(theirs.get(), &protocol, &size);
+  out.alpn.assign(reinterpret_cast<const char*>(protocol), size);
+  out.version = SSL_get_version(theirs.get());
+  out.binding_of_server = peer_binding(theirs.get());
+  out.binding_of_client = peer_binding(ours.get());
+  // Left as after a proper end: OpenSSL never resumes a session that broke off.
+  SSL_set_shutdown(theirs.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  out.session = std::shared_ptr<SSL_SESSION>(SSL_get1_session(theirs.get()), SSL_SESSION_free);
+  ERR_clear_error();
+  return out;
+}
+
+TEST_F(TlsContextTest, TheCertificateIsDescribed) {
+  const auto made = TlsContext::for_clients(of_clients);
+  ASSERT_TRUE(made) << made.error().text;
+  const CertificateFacts& facts = made.value()->certificate();
+  EXPECT_TRUE(facts.present);
+  EXPECT_EQ("CN=localhost", facts.subject);
+  EXPECT_EQ("CN=test authority", facts.issuer);
+  EXPECT_FALSE(facts.serial.empty());
+  EXPECT_NEAR(static_cast<double>(facts.not_after - facts.not_before), 30 * 24 * 3600 + 3600, 2);
+  EXPECT_TRUE(made.value()->warnings().empty());
+  ASSERT_EQ(2u, made.value()->files().size());
+  for (const FileStamp& file : made.value()->files()) EXPECT_EQ(file, stamp_of(file.path));
+  directory.write("server.crt", certificate_pem(server));
+  EXPECT_NE(made.value()->files()[0], stamp_of(of_clients.cert_file));
+}
+
+TEST_F(TlsContextTest, WhatIsWrongIsSaidBySettingAndFile) {
+  TlsSettings bad = of_clients;
+  bad.cert_file = bad.key_file = "";
+  expect_refused(bad, "client_tls_cert_file", "needs a certificate");
+  bad = of_clients;
+  bad.key_file = "";
+  expect_refused(bad, "client_tls_cert_file", "no key");
+  bad = of_clients;
+  bad.cert_file = "";
+  expect_refused(bad, "client_tls_key_file", "without a certificate");
+  bad = of_clients;
+  bad.cert_file = directory.path("nowhere");
+  expect_refused(bad, "client_tls_cert_file", directory.path("nowhere") + "\": No such file");
+  bad = of_clients;
+  bad.cert_file = directory.write("junk", "junk");
+  expect_refused(bad, "client_tls_cert_file", "no certificate in \"" + bad.cert_file);
+  const std::string whole = certificate_pem(server);
+  bad.cert_file = directory.write("half", whole.substr(0, whole.size() / 2));
+  expect_refused(bad, "client_tls_cert_file", bad.cert_file);
+  bad.cert_file = directory.write("chain", whole + whole.substr(0, whole.size() / 2));
+  expect_refused(bad, "client_tls_cert_file", "broken certificate");
+  bad = of_clients;
+  bad.key_file = directory.write("other.key", key_pem(client));
+  expect_refused(bad, "client_tls_key_file", "does not belong to the certificate of \"" + bad.cert_file);
+  bad.key_file = directory.path("");
+  expect_refused(bad, "client_tls_key_file", "is not a file");
+  bad = of_clients;
+  bad.mode = TlsMode::kVerifyCa;
+  expect_refused(bad, "client_tls_ca_file", "verify-ca needs root certificates");
+  bad.ca_file = directory.write("empty", "");
+  expect_refused(bad, "client_tls_ca_file", "empty");
+  bad = of_clients;
+  bad.protocols = "tlsv1.4";
+  expect_refused(bad, "client_tls_protocols", "tlsv1.4");
+  bad = of_clients;
+  bad.ciphers = "nonesuch";
+  expect_refused(bad, "client_tls_ciphers", "nonesuch");
+  bad = of_clients;
+  bad.tls13_ciphers = "nonesuch";
+  expect_refused(bad, "client_tls13_ciphers", "nonesuch");
+  bad = of_clients;
+  bad.ecdhcurve = "nonesuch";
+  expect_refused(bad, "client_tls_ecdhcurve", "nonesuch");
+  bad = of_clients;
+  bad.dheparams = directory.path("nowhere");
+  expect_refused(bad, "client_tls_dheparams", "nowhere");
+  of_servers.mode = TlsMode::kVerifyFull;
+  EXPECT_TRUE(TlsContext::for_servers(of_servers).error().text.starts_with("server_tls_ca_file: verify-full"));
+  of_servers.mode = TlsMode::kVerifyCa;
+  of_servers.ca_file = "system";
+  EXPECT_TRUE(TlsContext::for_servers(of_servers).error().text.starts_with("server_tls_ca_file: the system's"));
+  of_servers.mode = TlsMode::kVerifyFull;
+  EXPECT_TRUE(TlsContext::for_servers(of_servers));
+}
+
+TEST_F(TlsContextTest, AKeyThatOthersMayReadIsRefused) {
+  for (const mode_t mode : {0644, 0604, 0660, 0602}) {
+    of_clients.key_file = directory.write("open.key", key_pem(server), mode);
+    expect_refused(of_clients, "client_tls_key_file", "group or world access");
+  }
+  of_clients.key_file = directory.write("group.key", key_pem(server), 0640);
+  const auto made = TlsContext::for_clients(of_clients);
+  ASSERT_TRUE(made) << made.error().text;
+  EXPECT_EQ(geteuid() == 0 ? 0u : 1u, made.value()->warnings().size());  // root's key may have readers
+}
+
+TEST_F(TlsContextTest, AnExpiredCertificateIsWarnedOf) {
+  test::Wanted wanted;
+  wanted.until = -60;
+  const Issued old = issue(wanted, &authority);
+  of_clients.cert_file = directory.write("old.crt", certificate_pem(old));
+  of_clients.key_file = directory.write("old.key", key_pem(old));
+  const auto made = TlsContext::for_clients(of_clients);
+  ASSERT_TRUE(made);
+  ASSERT_EQ(1u, made.value()->warnings().size());
+  EXPECT_NE(std::string::npos, made.value()->warnings()[0].find("expired"));
+}
+
+TEST_F(TlsContextTest, TheModeSaysWhatIsChecked) {
+  const auto ours = TlsContext::for_clients(of_clients).value();
+  of_servers.mode = TlsMode::kVerifyFull;
+  of_servers.ca_file = roots;
+  const auto full = TlsContext::for_servers(of_servers).value();
+  for (const char* right : {"localhost", "127.0.0.1", "db.example.org"}) EXPECT_TRUE(shake(*ours, *full, right).done);
+  for (const char* wrong : {"localhost.evil", "127.0.0.2", "a.b.example.org", "example.org", "::1"}) {
+    EXPECT_FALSE(shake(*ours, *full, wrong).done) << wrong;
+  }
+  of_servers.mode = TlsMode::kVerifyCa;
+  EXPECT_TRUE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "other").done);
+  of_servers.ca_file = directory.write("other.crt", certificate_pem(test::make_authority("other")));
+  EXPECT_FALSE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
+  of_servers.mode = TlsMode::kRequire;
+  EXPECT_TRUE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
+}
+
+TEST_F(TlsContextTest, ARevokedCertificateIsRefused) {
+  const auto ours = TlsContext::for_clients(of_clients).value();
+  of_servers.mode = TlsMode::kVerifyFull;
+  of_servers.ca_file = directory.write("ca.pem", certificate_pem(authority) + test::crl_pem(authority, client));
+  EXPECT_TRUE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
+  directory.write("ca.pem", certificate_pem(authority) + test::crl_pem(authority, server));
+  EXPECT_FALSE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
+}
+
+TEST_F(TlsContextTest, ClientsMayOrMustHaveACertificate) {
+  const auto nobody = TlsContext::for_servers(of_servers).value();
+  of_servers.cert_file = directory.write("alice.crt", certificate_pem(client));
+  of_servers.key_file = directory.write("alice.key", key_pem(client));
+  const auto alice = TlsContext::for_servers(of_servers).value();
+  const Issued stranger = issue({});
+  of_servers.cert_file = directory.write("stranger.crt", certificate_pem(stranger));
+  of_servers.key_file = directory.write("stranger.key", key_pem(stranger));
+  const auto other = TlsContext::for_servers(of_servers).value();
+
+  const auto without_roots = TlsContext::for_clients(of_clients).value();
+  EXPECT_TRUE(shake(*without_roots, *nobody, "").done);
+  EXPECT_TRUE(shake(*without_roots, *other, "").done);  // not asked for, so not sent
+  of_clients.ca_file = roots;
+  const auto optional = TlsContext::for_clients(of_clients).value();
+  EXPECT_TRUE(shake(*optional, *nobody, "").done);
+  const Handshake known = shake(*optional, *alice, "");
+  EXPECT_TRUE(known.done);
+  EXPECT_EQ(binding_of(client.certificate.get()), known.binding_of_client);
+  EXPECT_FALSE(shake(*optional, *other, "").done);
+  of_clients.mode = TlsMode::kVerifyCa;
+  const auto must = TlsContext::for_clients(of_clients).value();
+  EXPECT_FALSE(shake(*must, *nobody, "").done);
+  EXPECT_TRUE(shake(*must, *alice, "").done);
+}
+
+TEST_F(TlsContextTest, ProtocolsAndCiphersAreObeyed) {
+  of_clients.protocols = "tlsv1.2";
+  const auto old = TlsContext::for_clients(of_clients).value();
+  const auto any = TlsContext::for_servers(of_servers).value();
+  EXPECT_EQ("TLSv1.2", shake(*old, *any, "").version);
+  of_servers.protocols = "tlsv1.3";
+  EXPECT_FALSE(shake(*old, *TlsContext::for_servers(of_servers).value(), "").done);
+  of_clients.protocols = "secure";
+  of_clients.ecdhcurve = "prime256v1, X25519";
+  of_clients.tls13_ciphers = "TLS_AES_128_GCM_SHA256";
+  EXPECT_EQ("TLSv1.3", shake(*TlsContext::for_clients(of_clients).value(), *any, "").version);
+  of_clients.ecdhcurve = "none";
+  EXPECT_TRUE(shake(*TlsContext::for_clients(of_clients).value(), *any, "").done);
+}
+
+TEST_F(TlsContextTest, OnlyPostgresqlIsSpoken) {
+  const auto ours = TlsContext::for_clients(of_clients).value();
+  const auto theirs = TlsContext::for_servers(of_servers).value();
+  EXPECT_EQ("postgresql", shake(*ours, *theirs, "").alpn);
+  EXPECT_FALSE(shake(*ours, *theirs, "", nullptr, "\x08http/1.1").done);
+  EXPECT_EQ("postgresql", shake(*ours, *theirs, "", nullptr, "\x08http/1.1\x0apostgresql").alpn);
+}
+
+TEST_F(TlsContextTest, TicketsOutliveAReloadOfEqualSettingsOnly) {
+  const auto first = TlsContext::for_clients(of_clients).value();
+  const auto theirs = TlsContext::for_servers(of_servers).value();
+  const Handshake full = shake(*first, *theirs, "");
+  ASSERT_TRUE(full.done);
+  EXPECT_FALSE(full.resumed);
+  const auto second = TlsContext::for_clients(of_clients).value();
+  EXPECT_TRUE(shake(*second, *theirs, "", full.session.get()).resumed);
+  of_clients.ca_file = roots;  // from now on certificates count: what was opened before proves nothing
+  const auto third = TlsContext::for_clients(of_clients).value();
+  const Handshake anew = shake(*third, *theirs, "", full.session.get());
+  EXPECT_TRUE(anew.done);
+  EXPECT_FALSE(anew.resumed);
+}
+
+TEST_F(TlsContextTest, BothSidesAgreeOnTheBinding) {
+  const auto ours = TlsContext::for_clients(of_clients).value();
+  const Handshake done = shake(*ours, *TlsContext::for_servers(of_servers).value(), "");
+  EXPECT_EQ(32u, ours->binding().size());
+  EXPECT_EQ(ours->binding(), done.binding_of_server);
+}
+
+TEST(TlsBindingTest, TheHashIsThatOfTheSignature) {
+  test::Wanted wanted;
+  wanted.digest = EVP_sha384();
+  EXPECT_EQ(48u, binding_of(issue(wanted).certificate.get()).size());
+  wanted.digest = EVP_sha1();
+  EXPECT_EQ(32u, binding_of(issue(wanted).certificate.get()).size());
+  wanted.digest = nullptr;
+  wanted.key_type = EVP_PKEY_ED25519;
+  EXPECT_EQ("", binding_of(issue(wanted).certificate.get()));
+  EXPECT_EQ("", binding_of(nullptr));
+}
+
+TEST(TlsTicketTest, AKeySealsForAWhileAndOpensForAsLongAgain) {
+  TicketKeys keys;
+  TicketKeys::Key found;
+  bool renew = false;
+  const TicketKeys::Key first = keys.sealing(1000);
+  EXPECT_TRUE(keys.opening(first.name, 1000 + kTicketKeyTime - 1, found, renew));
+  EXPECT_FALSE(renew);
+  EXPECT_EQ(0, memcmp(first.cipher, found.cipher, sizeof found.cipher));
+  const TicketKeys::Key second = keys.sealing(1000 + kTicketKeyTime);
+  EXPECT_NE(0, memcmp(first.name, second.name, sizeof first.name));
+  EXPECT_TRUE(keys.opening(first.name, 1000 + 2 * kTicketKeyTime - 1, found, renew));
+  EXPECT_TRUE(renew);
+  EXPECT_FALSE(keys.opening(first.name, 1000 + 2 * kTicketKeyTime, found, renew));
+  EXPECT_FALSE(keys.opening(second.name, 1000 + 9 * kTicketKeyTime, found, renew));
+}
+
+TEST(TlsWordsTest, PgBouncersWords) {
+  EXPECT_EQ(kTls12 | kTls13, parse_tls_protocols("secure").value());
+  EXPECT_EQ(kTls12 | kTls13, parse_tls_protocols("tlsv1.2,tlsv1.3").value());
+  EXPECT_EQ(kTls12, parse_tls_protocols("TLSv1.2").value());
+  EXPECT_EQ(kTls10 | kTls11 | kTls12 | kTls13, parse_tls_protocols("all").value());
+  EXPECT_EQ(parse_tls_protocols("legacy").value(), parse_tls_protocols("all").value());
+  EXPECT_EQ(kTls11 | kTls12 | kTls13, parse_tls_protocols("all:!tlsv1.0").value());
+  EXPECT_FALSE(parse_tls_protocols(""));
+  EXPECT_FALSE(parse_tls_protocols("all,!all"));
+  for (const char* own : {"default", "secure", "normal", "fast"}) EXPECT_EQ("", tls_cipher_list(own));
+  EXPECT_EQ("HIGH:!aNULL", tls_cipher_list("HIGH:!aNULL"));
+  EXPECT_EQ("", tls_groups("auto"));
+  EXPECT_EQ("X25519:P-256", tls_groups("X25519, P-256"));
+}
+
+TEST(TlsModeTest, WordsAndBack) {
+  for (const char* word : {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}) {
+    EXPECT_EQ(word, to_string(parse_tls_mode(word).value()));
+  }
+  EXPECT_FALSE(parse_tls_mode("Require"));
+  EXPECT_FALSE(parse_tls_mode(""));
+}
+
+}  // namespace
+}  // namespace berth::net
