@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/time.h"
+#include "net/tls_session.h"
 #include "net/tls_tickets.h"
 #include "net/tls_words.h"
 
@@ -36,25 +37,9 @@ Owned<BIO> reader_of(const std::string& text) {
   return Owned<BIO>(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
-// ALPN's form: sizes before the names. It must outlive the handshake that chooses from it.
-const std::string kOfferText = static_cast<char>(kTlsProtocol.size()) + std::string(kTlsProtocol);
-const auto* const kOffer = reinterpret_cast<const unsigned char*>(kOfferText.data());
-const auto kOfferSize = static_cast<unsigned>(kOfferText.size());
-
 // A key with a passphrase: there is nobody to ask.
 int no_passphrase(char*, int, int, void*) {
   return -1;
-}
-
-// Who offers other protocols only is not here to speak PostgreSQL's (T33).
-int select_protocol(SSL*, const unsigned char** out, unsigned char* size, const unsigned char* offered,
-                    unsigned int offered_size, void*) {
-  unsigned char* chosen = nullptr;
-  if (SSL_select_next_proto(&chosen, size, kOffer, kOfferSize, offered, offered_size) != OPENSSL_NPN_NEGOTIATED) {
-    return SSL_TLSEXT_ERR_ALERT_FATAL;
-  }
-  *out = chosen;
-  return SSL_TLSEXT_ERR_OK;
 }
 
 }  // namespace
@@ -105,15 +90,9 @@ class TlsContextBuilder {
   }
 
   void set_options() {
-    SSL_CTX_set_options(ctx_, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-    // An idle connection keeps no buffers; a write that had to wait may come again from another address.
-    SSL_CTX_set_mode(ctx_,
-                     SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_ENABLE_PARTIAL_WRITE);
-    if (for_clients_) {
-      SSL_CTX_set_alpn_select_cb(ctx_, select_protocol, nullptr);
-      return;
-    }
-    SSL_CTX_set_alpn_protos(ctx_, kOffer, kOfferSize);
+    if (!for_clients_) return TlsSession::prepare_connecting(ctx_);
+    SSL_CTX_set_options(ctx_, SSL_OP_CIPHER_SERVER_PREFERENCE);
+    TlsSession::prepare_accepting(ctx_);
   }
 
   bool set_protocols() {
