@@ -24,14 +24,18 @@ int peer_process(int fd) {
   return credentials(fd, who) && who.pid > 0 ? who.pid : 0;
 }
 
-std::string peer_user(int fd) {
+std::optional<uid_t> peer_uid(int fd) {
   ucred who{};
-  if (!credentials(fd, who) || who.uid == static_cast<uid_t>(-1)) return {};  // other sockets have no user
+  if (!credentials(fd, who) || who.uid == static_cast<uid_t>(-1)) return std::nullopt;  // other sockets have no user
+  return who.uid;
+}
+
+std::string user_name(uid_t uid) {
   for (size_t size = 1024; size <= kUserRecordMax; size *= 4) {
     std::vector<char> memory(size);
     passwd record{};
     passwd* found = nullptr;
-    const int error = getpwuid_r(who.uid, &record, memory.data(), memory.size(), &found);
+    const int error = getpwuid_r(uid, &record, memory.data(), memory.size(), &found);
     if (error == 0) return found ? found->pw_name : std::string();
     if (error != ERANGE) return {};
   }

@@ -59,6 +59,11 @@ class Client final : public net::Handler, public pool::ClientNode {
   // The end without a word to the client. The reason as above.
   void close(ClientEnd why, std::string_view text = {});
   bool closing() const { return state == pool::ClientState::kClosing; }
+  // The login waits for something from another thread. It is not read, its state stays kAuth, and it may leave or
+  // time out meanwhile: whoever has the answer looks it up by pid and serial (find_parked) and lets it go on, where
+  // its bytes stopped.
+  void park_login();
+  void unpark_login();
   void notice(std::string_view text);
   void count_error(std::string_view sqlstate);  // of the broker's own
 
@@ -132,6 +137,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   // client_hba.cc
   bool apply_hba(auth::Method& method);
   void begin_peer_auth(const config::HbaRule& rule);
+  void peer_known(const config::HbaRule& rule, const std::string& system_user);
   // client_relay.cc
   net::Taken relay_on_bytes(std::string_view bytes);
   net::Taken refusing_on_bytes(std::string_view bytes);

@@ -87,6 +87,24 @@ void Client::auth_on_step(auth::Step step) {
   fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));
 }
 
+void Client::park_login() {
+  ASSERT(state == pool::ClientState::kAuth);
+  context.engine.pause(conn, net::kPauseLogin);
+}
+
+void Client::unpark_login() {
+  context.engine.resume(conn, net::kPauseLogin);
+}
+
+Client* find_parked(Context& context, uint32_t pid, uint64_t serial) {
+  const uint32_t index = index_of_pid(pid);
+  if (index >= context.client_by_index.size()) return nullptr;
+  Client* client = context.client_by_index[index];
+  if (!client || client->serial != serial || client->state != pool::ClientState::kAuth) return nullptr;
+  ASSERT(context.engine.paused(client->conn) & net::kPauseLogin);
+  return client;
+}
+
 net::Taken Client::auth_on_bytes(std::string_view bytes) {
   if (bytes.size() < wire::kHeaderSize) return {0, wire::kHeaderSize};
   const wire::Head head = wire::read_head(bytes.data(), wire::kPasswordSizeMax + wire::kHeaderSize + 1);

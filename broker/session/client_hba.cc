@@ -1,6 +1,9 @@
 // Between chapters 1 and 2, with auth_type hba: which rule of auth_hba_file decides, and what it asks for. The rules
 // look at names and addresses only, so that what they say does not tell who exists. `peer` needs no exchange: the
 // kernel has told who is there.
+#include <memory>
+#include <optional>
+
 #include "base/fault.h"
 #include "base/log.h"
 #include "config/hba.h"
@@ -58,9 +61,37 @@ bool Client::apply_hba(auth::Method& method) {
   return false;
 }
 
-// A user that auth_file does not name reads like a process that may not be it.
+namespace {
+
+// The system's user list is a file, or a service that may take its time.
+class UserName final : public auth::Work {
+ public:
+  explicit UserName(uid_t uid) : Work(auth::Lane::kUsers), uid_(uid) {}
+  void run() override { name = net::user_name(uid_); }
+  std::string name;
+
+ private:
+  const uid_t uid_;
+};
+
+}  // namespace
+
 void Client::begin_peer_auth(const config::HbaRule& rule) {
-  const std::string system_user = net::peer_user(context.engine.descriptor(conn));
+  const std::optional<uid_t> uid = net::peer_uid(context.engine.descriptor(conn));
+  if (!uid) return peer_known(rule, {});
+  // The rule stays where it is: the login keeps its configuration.
+  const auto done = [&home = context, &rule, pid = pid, serial = serial](auth::Work& work) {
+    Client* client = find_parked(home, pid, serial);
+    if (!client) return;
+    client->unpark_login();
+    client->peer_known(rule, static_cast<UserName&>(work).name);
+  };
+  if (!context.fleet.aside(std::make_unique<UserName>(*uid), done)) return fatal(ClientEnd::kTooManyWait, "53300");
+  park_login();
+}
+
+// A user that auth_file does not name reads like a process that may not be it.
+void Client::peer_known(const config::HbaRule& rule, const std::string& system_user) {
   const bool may = config::peer_may_be(*login->config->hba, rule, system_user, login->user);
   if (may && login->config->find_secret(login->user)) return auth_succeeded();
   LOG_DEBUG("{} login failed: the system's user is \"{}\"", label(), system_user);

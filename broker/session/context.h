@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "auth/exchange.h"
+#include "auth/work.h"
 #include "base/random.h"
 #include "base/result.h"
 #include "config/config.h"
@@ -52,6 +53,10 @@ class Fleet {
   using Resolved = std::function<void(Result<std::vector<net::Address>>)>;
   virtual void resolve(const std::string& host, int port, Resolved done) = 0;
   virtual std::vector<net::Resolver::Known> known_names() = 0;  // what it remembers, for the console
+  // What a worker must not wait for: it is done on a helper thread, then `done` comes on this worker, never inside
+  // this call. False: too much waits already, and nothing will come.
+  using WorkDone = std::function<void(auth::Work&)>;
+  virtual bool aside(std::unique_ptr<auth::Work> work, WorkDone done) = 0;
 
  protected:
   ~Fleet() = default;
@@ -158,6 +163,7 @@ struct Context {
   std::vector<Client*> client_by_index;  // pid -> client: see client_pid()
   std::vector<uint32_t> free_indexes;
   std::vector<CancelConnection*> cancels;
+  std::unordered_map<uint64_t, Server*> asking;  // by serial: those that wait for an answer from another thread
   stats::Disconnects disconnects;
   stats::Errors errors;       // told to clients that had no pool yet, or whose pool has been forgotten
   stats::Counters forgotten;  // of pools that have been forgotten: sums over all pools do not fall
@@ -186,6 +192,11 @@ net::TcpOptions tcp_options(const Context& context);
 
 // A new client connection; `descriptor` becomes the engine's. `fixed_mode` is that of the port, if the port has one.
 Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket);
+// The client of a login that was parked, for whoever brings what it waits for (Client::park_login); null: it has left
+// or was closed meanwhile.
+Client* find_parked(Context& context, uint32_t pid, uint64_t serial);
+// Likewise a server that asked for an address or a key; it asks no more.
+Server* take_asking(Context& context, uint64_t serial);
 // A server came from another worker.
 void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* shared);
 // Another worker asks for a server of this pool.

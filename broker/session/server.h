@@ -137,6 +137,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   friend class ServerRelay;
   friend class ClientRelay;
   // server_connect.cc
+  void resolved(const Result<std::vector<net::Address>>& found);
   net::Taken login_on_bytes(std::string_view bytes);
   bool login_on_message(char tag, std::string_view body);
   void login_on_error(std::string_view body);

@@ -18,6 +18,7 @@ Server::Server(Context& context_, Slice& slice_)
 
 Server::~Server() {
   ASSERT(!client && requests.empty());
+  context->asking.erase(serial);
 }
 
 std::string Server::label() const {
@@ -35,21 +36,27 @@ void Server::open() {
   std::string host = hosts.empty() ? std::string() : hosts[slice->next_address % hosts.size()];
   if (hosts.size() > 1) slice->next_address++;
   if (host.empty()) host = context->options().unix_socket_dir.empty() ? "/tmp" : context->options().unix_socket_dir;
-  const uint64_t number = serial;
-  Slice* of = slice;
-  context->fleet.resolve(
-      host, static_cast<int>(slice->entry->port), [of, number](Result<std::vector<net::Address>> found) {
-        // The server may have been given up meanwhile: look it up by its number.
-        for (pool::ServerNode* node = of->pool.servers(pool::ServerState::kConnecting).front(); node;
-             node = of->pool.servers(pool::ServerState::kConnecting).next(node)) {
-          auto* server = static_cast<Server*>(node);
-          if (server->serial != number) continue;
-          if (!found || found.value().empty()) {
-            return server->connect_failed("08001", found ? "host has no address" : found.error().text, false);
-          }
-          return server->connect_to(found.value()[of->next_address % found.value().size()]);
-        }
-      });
+  context->asking[serial] = this;
+  context->fleet.resolve(host, static_cast<int>(slice->entry->port),
+                         [home = context, number = serial](Result<std::vector<net::Address>> found) {
+                           if (Server* server = take_asking(*home, number)) server->resolved(found);
+                         });
+}
+
+void Server::resolved(const Result<std::vector<net::Address>>& found) {
+  ASSERT(state == pool::ServerState::kConnecting);
+  if (!found || found.value().empty()) {
+    return connect_failed("08001", found ? "host has no address" : found.error().text, false);
+  }
+  connect_to(found.value()[slice->next_address % found.value().size()]);
+}
+
+Server* take_asking(Context& context, uint64_t serial) {
+  const auto at = context.asking.find(serial);
+  if (at == context.asking.end()) return nullptr;
+  Server* server = at->second;
+  context.asking.erase(at);
+  return server->closing() ? nullptr : server;
 }
 
 void Server::connect_to(const net::Address& to) {

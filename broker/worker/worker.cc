@@ -29,6 +29,8 @@ Worker::Worker(worker::Fleet& fleet, int index, std::shared_ptr<const config::Co
 
 Worker::~Worker() {
   ASSERT(!thread_.joinable());
+  const std::lock_guard<std::mutex> guard(fleet_.outside_mutex);
+  fleet_.engines[static_cast<size_t>(index_)] = nullptr;
 }
 
 void Worker::start() {
@@ -145,12 +147,12 @@ class CancelTask final : public Task {
 }  // namespace
 
 void Fleet::post_from_outside(int to, std::unique_ptr<Task> task) {
-  {
-    const std::lock_guard<std::mutex> guard(outside_mutex);
-    outside.emplace_back(to, std::move(task));
-    any_outside.store(true, std::memory_order_release);
-  }
-  engines[static_cast<size_t>(to)]->wake();
+  const std::lock_guard<std::mutex> guard(outside_mutex);
+  net::Engine* engine = engines[static_cast<size_t>(to)];
+  if (!engine) return;  // the process ends, and that worker has gone
+  outside.emplace_back(to, std::move(task));
+  any_outside.store(true, std::memory_order_release);
+  engine->wake();
 }
 
 std::vector<std::unique_ptr<Task>> Fleet::take_from_outside(int to) {
@@ -199,9 +201,33 @@ class ResolvedTask final : public Task {
 void Worker::resolve(const std::string& host, int port, Resolved done) {
   if (auto literal = net::Resolver::literal(host, port)) return done(std::move(*literal));
   // The helper thread has no mailbox of its own: the answer goes through a locked list: lookups are rare.
-  fleet_.resolver.resolve(host, port, [this, done = std::move(done)](Result<std::vector<net::Address>> found) {
-    fleet_.post_from_outside(index_, std::make_unique<ResolvedTask>(done, std::move(found)));
-  });
+  fleet_.resolver.resolve(
+      host, port, [&fleet = fleet_, index = index_, done = std::move(done)](Result<std::vector<net::Address>> found) {
+        fleet.post_from_outside(index, std::make_unique<ResolvedTask>(done, std::move(found)));
+      });
+}
+
+namespace {
+class WorkTask final : public Task {
+ public:
+  WorkTask(session::Fleet::WorkDone done, std::unique_ptr<auth::Work> work)
+      : done_(std::move(done)), work_(std::move(work)) {}
+  void run(Context&) override {
+    done_(*work_);
+    delete this;
+  }
+
+ private:
+  session::Fleet::WorkDone done_;
+  std::unique_ptr<auth::Work> work_;
+};
+}  // namespace
+
+bool Worker::aside(std::unique_ptr<auth::Work> work, WorkDone done) {
+  return fleet_.helpers.take(
+      std::move(work), [&fleet = fleet_, index = index_, done = std::move(done)](std::unique_ptr<auth::Work> ready) {
+        fleet.post_from_outside(index, std::make_unique<WorkTask>(done, std::move(ready)));
+      });
 }
 
 // ---- new clients

@@ -13,6 +13,7 @@
 #include "net/epoll_engine.h"
 #include "net/resolver.h"
 #include "session/context.h"
+#include "worker/helpers.h"
 #include "worker/mailbox.h"
 #include "worker/task.h"
 
@@ -42,14 +43,15 @@ struct Fleet {
   Mailboxes mailboxes;
   net::Resolver resolver;
   std::vector<Listener> listeners;                        // written before the workers start
-  std::array<net::Engine*, pool::kWorkersMax> engines{};  // likewise
+  std::array<net::Engine*, pool::kWorkersMax> engines{};  // likewise; null again when a worker ends
 
-  // Tasks from threads without a mailbox (the resolver's). Any thread; rare.
+  // Tasks from threads without a mailbox (the resolver's, the helpers'). Any thread; rare.
   void post_from_outside(int to, std::unique_ptr<Task> task);
   std::vector<std::unique_ptr<Task>> take_from_outside(int to);
   std::mutex outside_mutex;
   std::vector<std::pair<int, std::unique_ptr<Task>>> outside;  // guarded by outside_mutex
   std::atomic<bool> any_outside{false};  // written under the lock; spares the others taking it each turn
+  Helpers helpers;                       // last, so that it ends first: its answers go through the list above
 };
 
 class Worker final : public session::Fleet, public net::AcceptHandler {
@@ -78,6 +80,7 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   void route_cancel(uint32_t pid, std::string key) override;
   void resolve(const std::string& host, int port, Resolved done) override;
   std::vector<net::Resolver::Known> known_names() override { return fleet_.resolver.known(); }
+  bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override;
   // ---- net::AcceptHandler
   void on_accepted(int fd, int listener) override;
   void on_accept_failed(int error, int listener) override;

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/log.h"
@@ -101,6 +102,17 @@ class Bench final : public session::Fleet {
   void resolve(const std::string& host, int port, Resolved done) override {
     mail_.push_back([=] { done(std::vector<net::Address>{net::unix_address(host, port).value()}); });
   }
+  // Done when the test says so: run_aside().
+  bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override {
+    asides.emplace_back(std::move(work), std::move(done));
+    return !aside_full;
+  }
+  void run_aside() {
+    for (auto& [work, done] : std::exchange(asides, {})) {
+      work->run();
+      done(*work);
+    }
+  }
 
   struct Place {
     LinkPtr link;
@@ -108,6 +120,8 @@ class Bench final : public session::Fleet {
   };
   Network network{1};
   Cluster postgres;
+  std::vector<std::pair<std::unique_ptr<auth::Work>, WorkDone>> asides;  // what waits for run_aside()
+  bool aside_full = false;
   std::vector<Place> places;  // one for each connection that the broker has opened
   config::Config config;
   session::Globals globals;

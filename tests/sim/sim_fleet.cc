@@ -39,4 +39,8 @@ void SimFleet::resolve(const std::string& host, int port, Resolved done) {
                                  }});
 }
 
+bool SimFleet::aside(std::unique_ptr<auth::Work> work, WorkDone done) {
+  return world_.aside(worker_, std::move(work), std::move(done));
+}
+
 }  // namespace berth::sim

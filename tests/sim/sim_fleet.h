@@ -1,5 +1,5 @@
 // session::Fleet for simulated workers: mail between them takes a random time but keeps its order between each pair,
-// as the mailboxes do; address lookups take a while and may fail.
+// as the mailboxes do; address lookups take a while and may fail; what helper threads do is done at some later time.
 #pragma once
 
 #include <deque>
@@ -21,6 +21,7 @@ class SimFleet final : public session::Fleet {
   void route_cancel(uint32_t pid, std::string key) override;
   void resolve(const std::string& host, int port, Resolved done) override;
   std::vector<net::Resolver::Known> known_names() override { return {}; }
+  bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override;
 
  private:
   World& world_;

@@ -228,6 +228,31 @@ void World::deliver_mail() {
   }
 }
 
+// Most of it takes a moment, some of it longer than people wait.
+bool World::aside(int worker, std::unique_ptr<auth::Work> work, session::Fleet::WorkDone done) {
+  if (trouble_ && scenario_.faults && chance(5)) return false;  // as many as may wait do
+  const bool hangs = trouble_ && scenario_.faults && chance(5);
+  const Micros most = hangs ? 20 * kSecond : chance(20) ? 500 * kMillisecond : 2 * kMillisecond;
+  asides_.push_back({worker, now() + static_cast<Micros>(random_.below(static_cast<uint64_t>(most))), std::move(work),
+                     std::move(done)});
+  return true;
+}
+
+// In the order of their times, then by mail: others may be faster.
+void World::do_asides() {
+  for (size_t i = 0; i < asides_.size();) {
+    if (asides_[i].at > now()) {
+      ++i;
+      continue;
+    }
+    Aside ready = std::move(asides_[i]);
+    asides_.erase(asides_.begin() + static_cast<long>(i));
+    ready.work->run();
+    const std::shared_ptr<auth::Work> work = std::move(ready.work);
+    mail(ready.worker, ready.worker, {0, [work, done = std::move(ready.done)] { done(*work); }});
+  }
+}
+
 // ---- time
 
 void World::turn_worker(size_t index) {
@@ -256,6 +281,7 @@ void World::turn() {
   for (size_t i = 0; i < workers_.size() && !failed(); ++i) {
     if (chance(80)) turn_worker(i);
   }
+  do_asides();
   deliver_mail();
   for (auto& client : clients_) {
     if (!failed() && chance(70)) client->step();
@@ -428,6 +454,7 @@ void World::wind_down() {
     for (const Worker& worker : workers_) {
       if (session::anything_open(*worker.context) || worker.engine->open() > 0) return true;
     }
+    if (!asides_.empty()) return true;  // their clients are gone: nothing may come of them
     return std::any_of(mail_.begin(), mail_.end(), [](const auto& entry) { return !entry.second.empty(); });
   };
   while (!failed() && open()) {

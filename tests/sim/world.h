@@ -68,6 +68,7 @@ class World final : public Observer {
   bool may_lose(std::string_view text) const;
   bool is_refusal(std::string_view text) const;
   void mail(int from, int to, Mail mail);
+  bool aside(int worker, std::unique_ptr<auth::Work> work, session::Fleet::WorkDone done);
   int workers() const { return scenario_.workers; }
   int databases() const { return scenario_.databases; }
   session::Context& context(int worker) { return *workers_[static_cast<size_t>(worker)].context; }
@@ -113,6 +114,12 @@ class World final : public Observer {
     std::unique_ptr<Backend> backend;
     Micros answers_at = 0;
   };
+  struct Aside {  // what a helper thread does
+    int worker = 0;
+    Micros at = 0;  // not before
+    std::unique_ptr<auth::Work> work;
+    session::Fleet::WorkDone done;
+  };
   struct Canceller {
     LinkPtr link;
     std::string out;
@@ -128,6 +135,7 @@ class World final : public Observer {
   void turn();
   void turn_worker(size_t index);
   void deliver_mail();
+  void do_asides();
   void step_backends();
   void step_cancellers();
   void cause_trouble();
@@ -165,6 +173,7 @@ class World final : public Observer {
   std::vector<std::unique_ptr<SimOperator>> operators_;
   std::vector<std::unique_ptr<SimStranger>> strangers_;
   std::map<std::pair<int, int>, std::deque<Mail>> mail_;
+  std::vector<Aside> asides_;
   std::map<uint64_t, int> client_states_, server_states_;
   std::string why_;
   uint64_t steps_ = 0;

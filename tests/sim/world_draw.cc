@@ -159,6 +159,7 @@ bool World::may_lose(std::string_view text) const {
                         text)) {
     return true;
   }
+  if (s.faults && among({"too many logins wait"}, text)) return true;
   if (s.waits_end && text == "query_wait_timeout") return true;  // at its login
   if (s.asks && text.starts_with("password authentication failed")) return true;
   if (s.impatient && among({"query_timeout", "idle_transaction_timeout", "transaction_timeout", "client_idle_timeout",

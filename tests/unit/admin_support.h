@@ -88,6 +88,7 @@ class TestFleet final : public session::Fleet {
   void route_cancel(uint32_t, std::string) override {}
   void resolve(const std::string&, int, Resolved done) override { asked.push_back(std::move(done)); }
   std::vector<net::Resolver::Known> known_names() override { return known; }
+  bool aside(std::unique_ptr<auth::Work>, WorkDone) override { return false; }
   std::vector<net::Resolver::Known> known;
   std::vector<Resolved> asked;
 };

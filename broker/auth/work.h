@@ -1,0 +1,33 @@
+// What a login has to wait for: keys to derive, a directory to ask. Such work never runs on a worker: the session
+// hands it to a helper thread (Fleet::aside, session/context.h) and goes on when it has been done.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace berth::auth {
+
+// Which helper threads do it. Each kind has threads and a queue of its own, so that one which hangs, or which
+// somebody floods, does not hold up the others.
+enum class Lane : uint8_t {
+  kClientKeys,  // PBKDF2 for a client's login
+  kServerKeys,  // PBKDF2 with as many iterations as a server says
+  kUsers,       // the system's user list, which may be a network service
+};
+inline constexpr size_t kLanes = 3;
+
+// Owns all that it touches, because whoever asked may be gone when it runs. What is secret in it is overwritten by
+// its destructor.
+class Work {
+ public:
+  explicit Work(Lane lane_) : lane(lane_) {}
+  virtual ~Work() = default;
+  Work(const Work&) = delete;
+  Work& operator=(const Work&) = delete;
+
+  virtual void run() = 0;  // once, on any thread
+
+  const Lane lane;
+};
+
+}  // namespace berth::auth

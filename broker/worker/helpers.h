@@ -1,0 +1,53 @@
+// The helper threads: they do what a worker must not wait for (auth/work.h). Each lane has a few threads, started
+// when they are first needed, and a queue with an end.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "auth/work.h"
+#include "base/time.h"
+
+namespace berth::worker {
+
+struct LaneLimits {
+  int threads;
+  size_t queue_max;  // work that waits for a thread; more is refused
+};
+// Deriving keys costs processor time, which the workers need more: so few threads. Asking the system's user list
+// costs none, but may hang.
+inline constexpr std::array<LaneLimits, auth::kLanes> kLaneLimits = {{{2, 4096}, {2, 4096}, {2, 1024}}};
+inline constexpr Micros kHelpersStopWait = kSecond;
+
+class Helpers {
+ public:
+  // Runs once for each work that was taken, on the helper thread, after run(), unless the helpers stop first. It must
+  // only hand the work on (post it to the asking thread's mailbox), and must not call the helpers.
+  using Done = std::function<void(std::unique_ptr<auth::Work>)>;
+
+  // What SHOW says of a lane.
+  struct Load {
+    size_t waiting = 0, running = 0;
+    uint64_t done = 0, refused = 0;
+  };
+
+  explicit Helpers(const std::array<LaneLimits, auth::kLanes>& limits = kLaneLimits);
+  ~Helpers();
+  Helpers(const Helpers&) = delete;
+  Helpers& operator=(const Helpers&) = delete;
+
+  // Any thread. False: the queue is full (or the helpers have stopped), the work is gone and Done never runs.
+  bool take(std::unique_ptr<auth::Work> work, Done done);
+  // No Done runs after this, and nothing is taken. Waits for work under way for at most kHelpersStopWait; what takes
+  // longer ends on its own thread and is forgotten.
+  void stop();
+  Load load(auth::Lane lane) const;
+
+ private:
+  struct State;  // shared with the threads, which may outlive this
+  std::shared_ptr<State> state_;
+};
+
+}  // namespace berth::worker

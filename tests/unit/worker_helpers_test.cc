@@ -1,0 +1,167 @@
+// Goal: what helper threads do is done once and handed on once, lanes do not hold up one another, a full queue
+// refuses, and nothing is handed on after stop(), which does not wait for what hangs. Method: work that the test
+// holds back; the real threads, under the thread sanitizer, too.
+#include "worker/helpers.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <set>
+#include <thread>
+
+namespace berth::worker {
+namespace {
+
+using auth::Lane;
+
+// A gate that work waits at; it outlives what hangs.
+struct Gate {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool open = false;
+  int inside = 0;
+  void pass() {
+    std::unique_lock<std::mutex> lock(mutex);
+    ++inside;
+    changed.notify_all();
+    changed.wait(lock, [this] { return open; });
+  }
+  void wait_inside(int count) {
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return inside >= count; });
+  }
+  void let_go() {
+    const std::lock_guard<std::mutex> guard(mutex);
+    open = true;
+    changed.notify_all();
+  }
+};
+
+class Held final : public auth::Work {
+ public:
+  Held(Lane lane_, std::shared_ptr<Gate> gate, int number_ = 0)
+      : Work(lane_), number(number_), gate_(std::move(gate)) {}
+  void run() override {
+    if (gate_) gate_->pass();
+    ran = true;
+  }
+  const int number;
+  bool ran = false;
+
+ private:
+  std::shared_ptr<Gate> gate_;
+};
+
+// Where finished work arrives.
+struct Inbox {
+  std::mutex mutex;
+  std::condition_variable changed;
+  std::multiset<int> numbers;
+  Helpers::Done take() {
+    return [this](std::unique_ptr<auth::Work> work) {
+      const std::lock_guard<std::mutex> guard(mutex);
+      EXPECT_TRUE(static_cast<Held&>(*work).ran);
+      numbers.insert(static_cast<Held&>(*work).number);
+      changed.notify_all();
+    };
+  }
+  void wait_for(size_t count) {
+    std::unique_lock<std::mutex> lock(mutex);
+    changed.wait(lock, [&] { return numbers.size() >= count; });
+  }
+};
+
+constexpr std::array<LaneLimits, auth::kLanes> kSmall = [] {
+  std::array<LaneLimits, auth::kLanes> limits{};
+  for (LaneLimits& lane : limits) lane = {2, 3};
+  return limits;
+}();
+
+TEST(Helpers, EachWorkIsDoneAndHandedOnOnce) {
+  Inbox inbox;
+  Helpers helpers;
+  for (int i = 0; i < 200; ++i) {
+    const Lane lane = i % 2 ? Lane::kClientKeys : Lane::kUsers;
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(lane, nullptr, i), inbox.take()));
+  }
+  inbox.wait_for(200);
+  helpers.stop();
+  EXPECT_EQ(200u, std::set<int>(inbox.numbers.begin(), inbox.numbers.end()).size());
+  EXPECT_EQ(200u, inbox.numbers.size());
+  EXPECT_EQ(100u, helpers.load(Lane::kClientKeys).done);
+}
+
+TEST(Helpers, AFullQueueRefusesAndCounts) {
+  const auto gate = std::make_shared<Gate>();
+  Inbox inbox;
+  Helpers helpers(kSmall);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, gate, i), inbox.take()));
+    gate->wait_inside(i + 1);
+  }
+  for (int i = 2; i < 5; ++i)
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, gate, i), inbox.take()));
+  EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, gate, 5), inbox.take()));
+  const Helpers::Load load = helpers.load(Lane::kClientKeys);
+  EXPECT_EQ(2u, load.running);
+  EXPECT_EQ(3u, load.waiting);
+  EXPECT_EQ(1u, load.refused);
+  gate->let_go();
+  inbox.wait_for(5);
+  EXPECT_EQ(0u, inbox.numbers.count(5));
+}
+
+TEST(Helpers, ALaneThatHangsHoldsUpNoOther) {
+  const auto gate = std::make_shared<Gate>();
+  Inbox hung, others;
+  Helpers helpers(kSmall);
+  for (int i = 0; i < 2; ++i)
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kServerKeys, gate, i), hung.take()));
+  gate->wait_inside(2);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, nullptr, i), others.take()));
+    others.wait_for(static_cast<size_t>(i) + 1);
+  }
+  EXPECT_TRUE(hung.numbers.empty());
+  gate->let_go();
+  hung.wait_for(2);
+}
+
+TEST(Helpers, StopDropsWhatWaitsAndOutlivesWhatHangs) {
+  const auto gate = std::make_shared<Gate>();
+  Inbox inbox;
+  {
+    Helpers helpers(kSmall);
+    for (int i = 0; i < 4; ++i)
+      ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kUsers, gate, i), inbox.take()));
+    gate->wait_inside(2);
+    helpers.stop();
+    EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kUsers, nullptr, 9), inbox.take()));
+  }
+  gate->let_go();  // the two that hung end on their own, and nobody hears of them
+  EXPECT_TRUE(inbox.numbers.empty());
+}
+
+TEST(Helpers, ManyAskersAtOnce) {
+  Inbox inbox;
+  std::atomic<size_t> taken{0};
+  {
+    Helpers helpers(kSmall);
+    std::vector<std::thread> askers;
+    for (int asker = 0; asker < 4; ++asker) {
+      askers.emplace_back([&, asker] {
+        for (int i = 0; i < 200; ++i) {
+          taken += helpers.take(std::make_unique<Held>(Lane::kServerKeys, nullptr, asker * 1000 + i), inbox.take());
+        }
+      });
+    }
+    for (std::thread& asker : askers) asker.join();
+    inbox.wait_for(taken);
+  }
+  EXPECT_EQ(taken, inbox.numbers.size());
+}
+
+}  // namespace
+}  // namespace berth::worker
