@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <mutex>
@@ -134,9 +135,10 @@ TEST(Helpers, StopDropsWhatWaitsAndOutlivesWhatHangs) {
   Inbox inbox;
   {
     Helpers helpers(kSmall);
-    for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < 4; ++i) {
       ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kUsers, gate, i), inbox.take()));
-    gate->wait_inside(2);
+      gate->wait_inside(std::min(i + 1, 2));
+    }
     helpers.stop();
     EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kUsers, nullptr, 9), inbox.take()));
   }
