@@ -42,9 +42,12 @@ class Verifier : public ClientVerifier {
   explicit Verifier(Subject subject) : subject_(std::move(subject)) {}
   Step feed(std::string_view body) final {
     if (over_) return step_violation("message after the end of the exchange");
-    Step step = on_message(body);
-    over_ = step.kind != Step::Kind::kSend;
-    return step;
+    ASSERT(!working_);
+    return note(on_message(body));
+  }
+  Step resume(Work& work) final {
+    ASSERT(working_ && !over_);
+    return note(on_work(work));
   }
   const ScramKeys& learned() const override {
     static const ScramKeys kNothing;
@@ -54,6 +57,11 @@ class Verifier : public ClientVerifier {
 
  protected:
   virtual Step on_message(std::string_view body) = 0;
+  // Of the work of a kWork step.
+  virtual Step on_work(Work&) {
+    ASSERT(!working_);
+    return step_failed("no work was asked for");
+  }
   Step verdict(bool proved) const {
     if (!subject_.refusal.empty()) return step_failed(std::string(subject_.refusal));
     return proved ? step_ok() : step_failed("wrong password");
@@ -61,7 +69,13 @@ class Verifier : public ClientVerifier {
   const Subject subject_;
 
  private:
+  Step note(Step step) {
+    working_ = step.kind == Step::Kind::kWork;
+    over_ = !working_ && step.kind != Step::Kind::kSend;
+    return step;
+  }
   bool over_ = false;
+  bool working_ = false;
 };
 
 // trust and any: nothing is asked.
@@ -78,33 +92,52 @@ class NoVerifier final : public Verifier {
 class PlainVerifier final : public Verifier {
  public:
   using Verifier::Verifier;
-  ~PlainVerifier() override { scrub(password_); }
+  ~PlainVerifier() override { scrub(claimed_); }
   Step start() override {
     if (FAULT(unknown_user_told_early) && !subject_.refusal.empty()) return verdict(false);
     return step_send(authentication(AuthCode::kCleartextPassword));
   }
-  std::string_view password() const override { return password_; }
+  std::string_view password() const override { return proved_ ? std::string_view(claimed_) : std::string_view(); }
 
  protected:
   Step on_message(std::string_view body) override {
     std::string_view password;
     if (!parse_password(body, password)) return step_violation("malformed password message");
     if (password.empty()) return step_failed("empty password");
-    const Step step = verdict(fits(password));
-    if (step.kind == Step::Kind::kOk) password_ = password;
-    return step;
+    claimed_ = password;
+    switch (subject_.secret.kind) {
+      case SecretKind::kNone: break;
+      case SecretKind::kPlain: return proved(fits_plain(password));
+      case SecretKind::kMd5: return proved(fits_md5(password));
+      case SecretKind::kScram: return ask_for_key();
+    }
+    ASSERT(subject_.secret.kind != SecretKind::kNone);
+    return proved(false);
+  }
+  Step on_work(Work& work) override {
+    const Digest& salted = static_cast<KeyWork&>(work).salted;
+    const ScramSecret& secret = subject_.secret.scram;
+    const bool fits = fits_scram(salted);
+    if (fits && subject_.refusal.empty()) client_keys().keep(claimed_, secret.salt, secret.iterations, salted);
+    return proved(fits);
   }
 
  private:
-  bool fits(std::string_view password) const {
-    switch (subject_.secret.kind) {
-      case SecretKind::kNone: break;
-      case SecretKind::kPlain: return fits_plain(password);
-      case SecretKind::kMd5: return fits_md5(password);
-      case SecretKind::kScram: return fits_scram(password);
+  Step proved(bool fits) {
+    Step step = verdict(fits);
+    proved_ = step.kind == Step::Kind::kOk;
+    return step;
+  }
+  Step ask_for_key() {
+    const ScramSecret& secret = subject_.secret.scram;
+    if (secret.iterations > kScramIterationsMax) return proved(false);
+    Digest salted;
+    if (!client_keys().find(claimed_, secret.salt, secret.iterations, salted)) {
+      return step_work(std::make_unique<KeyWork>(Lane::kClientKeys, claimed_, secret.salt, secret.iterations, false));
     }
-    ASSERT(subject_.secret.kind != SecretKind::kNone);
-    return false;
+    const bool fits = fits_scram(salted);
+    scrub(salted);
+    return proved(fits);
   }
   // Digests are compared, so that the time says nothing of the size either.
   bool fits_plain(std::string_view password) const {
@@ -118,19 +151,15 @@ class PlainVerifier final : public Verifier {
     scrub(claimed);
     return fits;
   }
-  bool fits_scram(std::string_view password) const {
-    const ScramSecret& secret = subject_.secret.scram;
-    if (secret.iterations > kScramIterationsMax) return false;
-    Digest salted = client_keys().salted_unkept(password, secret.salt, secret.iterations);
+  bool fits_scram(const Digest& salted) const {
     Digest client = client_key(salted);
-    const bool fits = equal_constant_time(stored_key(client), secret.stored_key);
-    if (fits && subject_.refusal.empty()) client_keys().keep(password, secret.salt, secret.iterations, salted);
-    scrub(salted);
+    const bool fits = equal_constant_time(stored_key(client), subject_.secret.scram.stored_key);
     scrub(client);
     return fits;
   }
 
-  std::string password_;
+  std::string claimed_;
+  bool proved_ = false;
 };
 
 // md5 with a salt, against a clear or an md5 secret.
@@ -150,7 +179,7 @@ class Md5Verifier final : public Verifier {
                            md5_response(stored, {salt_, sizeof salt_}, expected);
     scrub(stored);
     if (!available) return step_failed("this OpenSSL refuses MD5");
-    const Step step = verdict(equal_constant_time(expected, answer));
+    Step step = verdict(equal_constant_time(expected, answer));
     scrub(expected);
     return step;
   }
@@ -181,12 +210,14 @@ class ScramVerifier final : public Verifier {
       case State::kMechanism: return mechanism_on_message(body);
       case State::kFirst: return first_on_message(body);
       case State::kFinal: return final_on_message(body);
+      case State::kOver: break;
     }
     return step_violation("unexpected SASL message");
   }
+  Step on_work(Work& work) override { return verify(static_cast<KeyWork&>(work).salted); }
 
  private:
-  enum class State { kMechanism, kFirst, kFinal };
+  enum class State { kMechanism, kFirst, kFinal, kOver };
 
   // Whether the secret is clear and the SCRAM secret is ours to make.
   bool made() const { return subject_.secret.kind == SecretKind::kPlain; }
@@ -217,34 +248,46 @@ class ScramVerifier final : public Verifier {
   Step final_on_message(std::string_view message) {
     const Result<Digest> proof = scram_.client_final(message);
     if (!proof.ok()) return step_violation(proof.error().text);
-    Digest stored = subject_.secret.scram.stored_key;
-    Digest server = subject_.secret.scram.server_key;
-    if (made()) make_keys(stored, server);
+    proof_ = proof.value();
+    state_ = State::kOver;
+    if (!made()) return verify(subject_.secret.scram.stored_key, subject_.secret.scram.server_key);
+    Digest salted;
+    if (!client_keys().find(subject_.secret.text, salt_, iterations_, salted)) {
+      return step_work(std::make_unique<KeyWork>(Lane::kClientKeys, subject_.secret.text, salt_, iterations_, true));
+    }
+    Step step = verify(salted);
+    scrub(salted);
+    return step;
+  }
+
+  // With the SCRAM secret that a clear one makes.
+  Step verify(const Digest& salted) {
+    Digest client = client_key(salted);
+    Digest stored = stored_key(client);
+    Digest server = server_key(salted);
+    Step step = verify(stored, server);
+    scrub(client);
+    scrub(stored);
+    scrub(server);
+    return step;
+  }
+
+  Step verify(const Digest& stored, const Digest& server) {
     Digest client;
-    Step step = verdict(scram_.proves(proof.value(), stored, client));
+    Step step = verdict(scram_.proves(proof_, stored, client));
     if (step.kind == Step::Kind::kOk) {
       step.bytes = authentication(AuthCode::kSaslFinal, scram_.server_final(server));
       if (!made()) learned_ = {true, client, server};
     }
-    scrub(stored);
-    scrub(server);
     scrub(client);
     return step;
-  }
-
-  void make_keys(Digest& stored, Digest& server) const {
-    Digest salted = client_keys().salted(subject_.secret.text, salt_, iterations_);
-    Digest client = client_key(salted);
-    stored = stored_key(client);
-    server = server_key(salted);
-    scrub(salted);
-    scrub(client);
   }
 
   const std::string salt_;
   const uint32_t iterations_;
   ScramServer scram_;
   State state_ = State::kMechanism;
+  Digest proof_{};
   ScramKeys learned_;
 };
 

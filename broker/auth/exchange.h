@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "auth/secrets.h"
+#include "auth/work.h"
 
 namespace berth::auth {
 
@@ -16,12 +17,13 @@ namespace berth::auth {
 enum class Method { kTrust, kAny, kPlain, kMd5, kScramSha256 };
 
 struct Step {
-  enum class Kind { kSend, kOk, kFailed };
+  enum class Kind { kSend, kOk, kFailed, kWork };
   Kind kind = Kind::kFailed;
   std::string
       bytes;  // kSend: whole protocol messages to send; kOk: what to send before AuthenticationOk, may be empty
   std::string reason;               // kFailed: for the log only; never holds a secret and never goes to a client
   bool protocol_violation = false;  // kFailed: the message was malformed (08P01), rather than the proof wrong (28P01)
+  std::unique_ptr<Work> work = nullptr;  // kWork: to be run, on any thread, and then given to resume()
 };
 
 // What an unknown user is made to look like: the kind of secret that most users have, and its iterations. Without
@@ -42,6 +44,8 @@ class ClientVerifier {
   virtual Step start() = 0;
   // Feeds the body of one PasswordMessage / SASLInitialResponse / SASLResponse ('p').
   virtual Step feed(std::string_view body) = 0;
+  // After a step of kWork, and before anything else: its work has run.
+  virtual Step resume(Work& work) = 0;
   // After kOk of a SCRAM exchange against a SCRAM secret: the keys that log in to a server whose secret is the same;
   // else empty.
   virtual const ScramKeys& learned() const = 0;
@@ -49,8 +53,8 @@ class ClientVerifier {
   virtual std::string_view password() const = 0;
 };
 // The secret is copied. `trust` fails for a null secret, `any` never does. A clear secret is made into a SCRAM secret
-// of `scram_iterations` where the exchange is SCRAM: at the first login of a user that takes 0.2 microseconds per
-// iteration, later ones find the result (key_cache.h). A login by `plain` against a SCRAM secret likewise.
+// of `scram_iterations` where the exchange is SCRAM: at the first login of a user that is work of 0.2 microseconds
+// per iteration, later ones find the result (key_cache.h). A login by `plain` against a SCRAM secret likewise.
 std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_view user, const Secret* secret,
                                                      int scram_iterations, const MockProfile& profile = {});
 
@@ -69,6 +73,8 @@ class ServerLogin {
   // when sent. An iteration count above kScramIterationsMax, a nonce or salt beyond its limit, and every malformed
   // message fail (T8, T12).
   virtual Step feed(std::string_view body) = 0;
+  // After a step of kWork, and before anything else: its work has run.
+  virtual Step resume(Work& work) = 0;
 };
 std::unique_ptr<ServerLogin> make_server_login(std::string_view user, const Proof& proof);
 

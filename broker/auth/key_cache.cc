@@ -1,6 +1,7 @@
 // The cache of derived keys.
 #include "auth/key_cache.h"
 
+#include <algorithm>
 #include <string>
 
 #include "auth/limits.h"
@@ -28,23 +29,41 @@ KeyCache::~KeyCache() {
   for (Entry& entry : entries_) scrub(entry.salted);
 }
 
+bool KeyCache::find(std::string_view password, std::string_view salt, uint32_t iterations, Digest& out) {
+  const Digest name = name_of(password, salt, iterations);
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return find_locked(name, out);
+}
+
 Digest KeyCache::salted(std::string_view password, std::string_view salt, uint32_t iterations) {
   const Digest name = name_of(password, salt, iterations);
   Digest out;
-  if (find(name, out)) return out;
+  std::unique_lock<std::mutex> lock(mutex_);
+  for (;;) {
+    if (find_locked(name, out)) return out;
+    if (std::find(under_way_.begin(), under_way_.end(), name) == under_way_.end()) break;
+    derived_.wait(lock);
+  }
+  under_way_.push_back(name);
+  lock.unlock();
   out = derive(password, salt, iterations);
-  keep(name, out);
+  lock.lock();
+  keep_locked(name, out);
+  std::erase(under_way_, name);
+  derived_.notify_all();
   return out;
 }
 
 Digest KeyCache::salted_unkept(std::string_view password, std::string_view salt, uint32_t iterations) {
   Digest out;
-  if (find(name_of(password, salt, iterations), out)) return out;
+  if (find(password, salt, iterations, out)) return out;
   return derive(password, salt, iterations);
 }
 
 void KeyCache::keep(std::string_view password, std::string_view salt, uint32_t iterations, const Digest& salted) {
-  keep(name_of(password, salt, iterations), salted);
+  const Digest name = name_of(password, salt, iterations);
+  const std::lock_guard<std::mutex> guard(mutex_);
+  keep_locked(name, salted);
 }
 
 size_t KeyCache::size() const {
@@ -58,8 +77,7 @@ uint64_t KeyCache::derivations() const {
   return derivations_;
 }
 
-bool KeyCache::find(const Digest& name, Digest& out) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+bool KeyCache::find_locked(const Digest& name, Digest& out) {
   const auto at = index_.find(name);
   if (at == index_.end()) return false;
   entries_.splice(entries_.begin(), entries_, at->second);
@@ -67,8 +85,7 @@ bool KeyCache::find(const Digest& name, Digest& out) {
   return true;
 }
 
-void KeyCache::keep(const Digest& name, const Digest& salted) {
-  const std::lock_guard<std::mutex> guard(mutex_);
+void KeyCache::keep_locked(const Digest& name, const Digest& salted) {
   if (index_.contains(name)) return;  // another thread was faster, with the same result
   entries_.push_front({name, salted});
   index_.emplace(name, entries_.begin());
@@ -94,6 +111,21 @@ KeyCache& client_keys() {
 KeyCache& server_keys() {
   static KeyCache cache(kServerKeysKeptMax);
   return cache;
+}
+
+KeyWork::KeyWork(Lane lane_, std::string_view password, std::string_view salt, uint32_t iterations, bool kept)
+    : Work(lane_), password_(password), salt_(salt), iterations_(iterations), kept_(kept) {
+  ASSERT(lane == Lane::kClientKeys || lane == Lane::kServerKeys);
+}
+
+KeyWork::~KeyWork() {
+  scrub(password_);
+  scrub(salted);
+}
+
+void KeyWork::run() {
+  KeyCache& cache = lane == Lane::kClientKeys ? client_keys() : server_keys();
+  salted = kept_ ? cache.salted(password_, salt_, iterations_) : cache.salted_unkept(password_, salt_, iterations_);
 }
 
 }  // namespace berth::auth

@@ -7,7 +7,7 @@
 namespace berth::auth {
 
 // A server or a secret may ask for this many PBKDF2 rounds, no more (T12; PgBouncer's bound). At 0.2 microseconds per
-// round that is a fifth of a second of one worker's time.
+// round that is a fifth of a second of one helper thread's time. The least is 1, as for PostgreSQL and libpq.
 inline constexpr uint32_t kScramIterationsMax = 1'000'000;
 inline constexpr uint32_t kScramIterationsDefault = 4096;  // PostgreSQL's scram_iterations
 

@@ -10,6 +10,7 @@
 #include "auth/scram.h"
 #include "auth/scram_client.h"
 #include "auth/step.h"
+#include "base/assert.h"
 #include "wire/frame.h"
 
 namespace berth::auth {
@@ -71,14 +72,22 @@ class ServerLoginImpl final : public ServerLogin {
     if (body.size() < sizeof(uint32_t)) return over(step_violation("Authentication message without a code"));
     const auto code = static_cast<AuthCode>(wire::read32(body.data()));
     body.remove_prefix(sizeof(uint32_t));
-    Step step = on_message(code, body);
-    return step.kind == Step::Kind::kSend ? step : over(std::move(step));
+    return note(on_message(code, body));
+  }
+  Step resume(Work& work) override {
+    ASSERT(state_ == State::kKeys);
+    take_keys(static_cast<KeyWork&>(work).salted);
+    return note(send_final());
   }
 
  private:
-  // What came last from the server; kOver: nothing may come any more.
-  enum class State { kStart, kPassword, kSasl, kSaslContinue, kSaslFinal, kOver };
+  // What came last from the server; kKeys: they are being derived for SASLContinue; kOver: nothing may come any more.
+  enum class State { kStart, kPassword, kSasl, kKeys, kSaslContinue, kSaslFinal, kOver };
 
+  Step note(Step step) {
+    const bool goes_on = step.kind == Step::Kind::kSend || step.kind == Step::Kind::kWork;
+    return goes_on ? std::move(step) : over(std::move(step));
+  }
   Step over(Step step) {
     state_ = State::kOver;
     return step;
@@ -112,6 +121,7 @@ class ServerLoginImpl final : public ServerLogin {
       case State::kPassword:
       case State::kSaslFinal: return step_ok();
       case State::kSasl:
+      case State::kKeys:
       case State::kSaslContinue: return step_violation("the server ends SCRAM without proving itself");
       case State::kOver: break;
     }
@@ -185,10 +195,28 @@ class ServerLoginImpl final : public ServerLogin {
     const Result<ScramClient::Challenge> challenge = scram_.server_first(message);
     if (!challenge.ok()) return step_violation(challenge.error().text);
     if (proof_.secret.kind == SecretKind::kPlain) {
-      derive_keys(challenge.value());
+      return ask_for_keys(challenge.value());
     } else if (proof_.secret.kind == SecretKind::kScram && differs(challenge.value())) {
       return step_failed("the server's secret for this user is not the one in auth_file");
     }
+    return send_final();
+  }
+
+  Step ask_for_keys(const ScramClient::Challenge& challenge) {
+    Digest salted;
+    if (!server_keys().find(proof_.secret.text, challenge.salt, challenge.iterations, salted)) {
+      state_ = State::kKeys;
+      return step_work(std::make_unique<KeyWork>(Lane::kServerKeys, proof_.secret.text, challenge.salt,
+                                                 challenge.iterations, true));
+    }
+    take_keys(salted);
+    scrub(salted);
+    return send_final();
+  }
+
+  void take_keys(const Digest& salted) { proof_.keys = {true, client_key(salted), server_key(salted)}; }
+
+  Step send_final() {
     state_ = State::kSaslContinue;
     std::string out;
     {
@@ -196,12 +224,6 @@ class ServerLoginImpl final : public ServerLogin {
       out.append(scram_.client_final(proof_.keys.client_key));
     }
     return step_send(std::move(out));
-  }
-
-  void derive_keys(const ScramClient::Challenge& challenge) {
-    Digest salted = server_keys().salted(proof_.secret.text, challenge.salt, challenge.iterations);
-    proof_.keys = {true, client_key(salted), server_key(salted)};
-    scrub(salted);
   }
 
   bool differs(const ScramClient::Challenge& challenge) const {

@@ -1,6 +1,7 @@
 // Short ways to write the outcome of a step; for the verifiers and the server login only.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -41,6 +42,10 @@ inline Step step_failed(std::string reason) {
 // The message is malformed or out of order (08P01).
 inline Step step_violation(std::string reason) {
   return {Step::Kind::kFailed, {}, std::move(reason), true};
+}
+
+inline Step step_work(std::unique_ptr<Work> work) {
+  return {Step::Kind::kWork, {}, {}, false, std::move(work)};
 }
 
 // One Authentication message.

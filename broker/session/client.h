@@ -3,6 +3,7 @@
 // client_statements.cc, client_commands.cc, client_wait.cc, client_close.cc.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -129,6 +130,8 @@ class Client final : public net::Handler, public pool::ClientNode {
   void begin_auth();
   void begin_extension_auth();
   void auth_on_step(auth::Step step);
+  void begin_work(std::unique_ptr<auth::Work> work);
+  void wait_for(std::unique_ptr<auth::Work> work, std::function<void(Client&, auth::Work&)> next);
   net::Taken auth_on_bytes(std::string_view bytes);
   void auth_succeeded();
   bool take_gates();

@@ -80,11 +80,29 @@ void Client::auth_on_step(auth::Step step) {
     case auth::Step::Kind::kOk:
       if (!step.bytes.empty()) send(step.bytes);
       return auth_succeeded();
+    case auth::Step::Kind::kWork: return begin_work(std::move(step.work));
     case auth::Step::Kind::kFailed: break;
   }
   LOG_DEBUG("{} login failed: {}", label(), step.reason);
   if (step.protocol_violation) return fatal(ClientEnd::kProtocolViolation, "08P01", "invalid authentication message");
   fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));
+}
+
+void Client::begin_work(std::unique_ptr<auth::Work> work) {
+  wait_for(std::move(work),
+           [](Client& client, auth::Work& done) { client.auth_on_step(client.login->verifier->resume(done)); });
+}
+
+// Parks the login until the work has been done, and goes on with `next`.
+void Client::wait_for(std::unique_ptr<auth::Work> work, std::function<void(Client&, auth::Work&)> next) {
+  const auto done = [&home = context, pid = pid, serial = serial, next = std::move(next)](auth::Work& ready) {
+    Client* client = find_parked(home, pid, serial);
+    if (!client) return;
+    client->unpark_login();
+    next(*client, ready);
+  };
+  if (!context.fleet.aside(std::move(work), done)) return fatal(ClientEnd::kTooManyWait, "53300");
+  park_login();
 }
 
 void Client::park_login() {

@@ -80,14 +80,8 @@ void Client::begin_peer_auth(const config::HbaRule& rule) {
   const std::optional<uid_t> uid = net::peer_uid(context.engine.descriptor(conn));
   if (!uid) return peer_known(rule, {});
   // The rule stays where it is: the login keeps its configuration.
-  const auto done = [&home = context, &rule, pid = pid, serial = serial](auth::Work& work) {
-    Client* client = find_parked(home, pid, serial);
-    if (!client) return;
-    client->unpark_login();
-    client->peer_known(rule, static_cast<UserName&>(work).name);
-  };
-  if (!context.fleet.aside(std::make_unique<UserName>(*uid), done)) return fatal(ClientEnd::kTooManyWait, "53300");
-  park_login();
+  wait_for(std::make_unique<UserName>(*uid),
+           [&rule](Client& client, auth::Work& done) { client.peer_known(rule, static_cast<UserName&>(done).name); });
 }
 
 // A user that auth_file does not name reads like a process that may not be it.

@@ -140,6 +140,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   void resolved(const Result<std::vector<net::Address>>& found);
   net::Taken login_on_bytes(std::string_view bytes);
   bool login_on_message(char tag, std::string_view body);
+  bool login_on_step(auth::Step step);
+  void begin_work(std::unique_ptr<auth::Work> work);
   void login_on_error(std::string_view body);
   void send_startup();
   auth::Proof proof() const;

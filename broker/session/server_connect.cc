@@ -144,6 +144,7 @@ net::Taken Server::login_on_bytes(std::string_view bytes) {
     at += head.size;
     if (!go_on) {
       if (closing()) return {bytes.size(), 0};
+      if (state == pool::ServerState::kLogin) return {at, 0};
       break;  // ready: what follows belongs to the next chapter
     }
   }
@@ -154,20 +155,44 @@ net::Taken Server::login_on_bytes(std::string_view bytes) {
   return taken;
 }
 
-// False: the login is over, one way or the other.
+// False: nothing more may be read now.
+bool Server::login_on_step(auth::Step step) {
+  if (step.kind == auth::Step::Kind::kFailed) {
+    connect_failed("28000", "cannot log in to the server: " + step.reason, true);
+    return false;
+  }
+  if (step.kind == auth::Step::Kind::kWork) {
+    begin_work(std::move(step.work));
+    return false;
+  }
+  if (!step.bytes.empty()) net::write(context->engine, conn, step.bytes);
+  auth::scrub(step.bytes);
+  if (step.kind == auth::Step::Kind::kOk) login.reset();
+  return true;
+}
+
+// The login is not read until the key is there. It may end before that.
+void Server::begin_work(std::unique_ptr<auth::Work> work) {
+  const auto done = [home = context, number = serial](auth::Work& ready) {
+    Server* server = take_asking(*home, number);
+    if (!server) return;
+    ASSERT(server->state == pool::ServerState::kLogin);
+    home->engine.resume(server->conn, net::kPauseLogin);
+    server->login_on_step(server->login->resume(ready));
+  };
+  if (!context->fleet.aside(std::move(work), done)) {
+    return connect_failed("53300", "too many logins to servers wait for their keys", false);
+  }
+  context->asking[serial] = this;
+  context->engine.pause(conn, net::kPauseLogin);
+}
+
+// False: the login is over, one way or the other, or waits for a key.
 bool Server::login_on_message(char tag, std::string_view body) {
   switch (tag) {
     case wire::kAuthentication: {
       if (!login) break;
-      auth::Step step = login->feed(body);
-      if (step.kind == auth::Step::Kind::kFailed) {
-        connect_failed("28000", "cannot log in to the server: " + step.reason, true);
-        return false;
-      }
-      if (!step.bytes.empty()) net::write(context->engine, conn, step.bytes);
-      auth::scrub(step.bytes);
-      if (step.kind == auth::Step::Kind::kOk) login.reset();
-      return true;
+      return login_on_step(login->feed(body));
     }
     case wire::kParameterStatus: {
       std::string_view name, value;

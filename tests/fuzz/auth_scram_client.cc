@@ -7,6 +7,7 @@
 #include "auth/limits.h"
 #include "auth/scram.h"
 #include "fuzz/auth_input.h"
+#include "unit/auth_steps.h"
 #include "wire/frame.h"
 
 namespace berth::auth {
@@ -31,7 +32,7 @@ void fuzz_login(FuzzInput& input) {
   bool asked_for_scram = false, over = false;
   while (!input.empty()) {
     const std::string_view body = input.message();
-    const Step step = login->feed(body);
+    const Step step = feed_through(*login, body);
     must(!over || step.kind == Step::Kind::kFailed);
     must((step.kind == Step::Kind::kFailed) == !step.reason.empty());
     must(step.kind != Step::Kind::kOk || !asked_for_scram);

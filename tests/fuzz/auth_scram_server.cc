@@ -5,6 +5,7 @@
 #include "auth/exchange.h"
 #include "auth/scram.h"
 #include "fuzz/auth_input.h"
+#include "unit/auth_steps.h"
 
 namespace berth::auth {
 namespace {
@@ -35,7 +36,7 @@ void fuzz_verifier(FuzzInput& input, Method method) {
   must(verifier->start().kind == Step::Kind::kSend);
   bool over = false;
   while (!input.empty()) {
-    const Step step = verifier->feed(input.message());
+    const Step step = feed_through(*verifier, input.message());
     must(step.kind != Step::Kind::kOk);
     must(!over || step.kind == Step::Kind::kFailed);
     must((step.kind == Step::Kind::kFailed) == step.bytes.empty());

@@ -109,7 +109,7 @@ TEST(Exchange, TrustAndAny) {
   EXPECT_EQ(make_client_verifier(Method::kAny, "ann", nullptr, kIterations)->start().kind, Kind::kOk);
   const auto verifier = make_client_verifier(Method::kAny, "ann", nullptr, kIterations);
   EXPECT_EQ(verifier->start().bytes, "");
-  EXPECT_TRUE(verifier->feed(with_nul("x")).protocol_violation);
+  EXPECT_TRUE(feed_through(*verifier, with_nul("x")).protocol_violation);
 }
 
 TEST(Exchange, LearnedKeysLogInToTheServer) {
@@ -148,7 +148,7 @@ TEST(Exchange, KeysOfAnOlderSecretAreNotSent) {
   const Secret now = parse_secret(to_text(make_scram_secret("new", "0123456789abcdef", kIterations)));
   const ScramKeys old = keys_of("pencil", secret_of(SecretKind::kScram).scram);
   const auto login = make_server_login("ann", {now, old});
-  const Step step = login->feed(code_body(AuthCode::kSasl, std::string_view("SCRAM-SHA-256\0\0", 15)));
+  const Step step = feed_through(*login, code_body(AuthCode::kSasl, std::string_view("SCRAM-SHA-256\0\0", 15)));
   EXPECT_EQ(step.kind, Kind::kFailed);
   EXPECT_NE(step.reason.find("has changed"), std::string::npos);
 }
@@ -182,7 +182,7 @@ TEST(Exchange, PasswordsUpToTheLimit) {
   }
   const auto verifier = make_client_verifier(Method::kPlain, "ann", &secret, kIterations);
   verifier->start();
-  EXPECT_TRUE(verifier->feed(with_nul(longest + "p")).protocol_violation);
+  EXPECT_TRUE(feed_through(*verifier, with_nul(longest + "p")).protocol_violation);
 }
 
 TEST(Exchange, EmptyPasswordFails) {
@@ -192,7 +192,7 @@ TEST(Exchange, EmptyPasswordFails) {
   for (const Secret& secret : {secret_of(SecretKind::kPlain), Secret{}, md5, scram}) {
     const auto verifier = make_client_verifier(Method::kPlain, "ann", &secret, kIterations);
     verifier->start();
-    const Step step = verifier->feed(with_nul(""));
+    const Step step = feed_through(*verifier, with_nul(""));
     EXPECT_EQ(step.kind, Kind::kFailed);
     EXPECT_FALSE(step.protocol_violation);
   }
@@ -219,7 +219,7 @@ TEST(Exchange, AfterTheEndNothingIsTaken) {
       const Secret secret = secret_of(SecretKind::kPlain);
       const auto verifier = make_client_verifier(method, "ann", &secret, kIterations);
       couple(*verifier, *make_server_login("ann", {parse_secret(password), {}}));
-      const Step step = verifier->feed(with_nul("pencil"));
+      const Step step = feed_through(*verifier, with_nul("pencil"));
       EXPECT_EQ(step.kind, Kind::kFailed);
       EXPECT_TRUE(step.protocol_violation);
     }
@@ -234,9 +234,9 @@ TEST(Exchange, StormPaysOneDerivation) {
     const auto verifier = make_client_verifier(Method::kScramSha256, "stormy", &secret, kIterations);
     const HandClient client;
     verifier->start();
-    const Step first = verifier->feed(initial_response(client.first()));
+    const Step first = feed_through(*verifier, initial_response(client.first()));
     const std::string server_first = body_of(first.bytes, wire::kAuthentication).substr(4);
-    EXPECT_EQ(verifier->feed(client.final(server_first, "storm password")).kind, Kind::kOk);
+    EXPECT_EQ(feed_through(*verifier, client.final(server_first, "storm password")).kind, Kind::kOk);
   }
   EXPECT_EQ(client_keys().derivations(), clients + 1);
   const uint64_t servers = server_keys().derivations();
@@ -254,7 +254,7 @@ TEST(Exchange, ClearLoginAgainstScramSecretIsKeptOnlyWhenRight) {
     const uint64_t before = client_keys().derivations();
     const auto verifier = make_client_verifier(Method::kPlain, "ann", &scram, kIterations);
     verifier->start();
-    verifier->feed(with_nul(password));
+    feed_through(*verifier, with_nul(password));
     return client_keys().derivations() - before;
   };
   EXPECT_EQ(derivations_of("wrong"), 1u);
@@ -269,7 +269,7 @@ TEST(Exchange, IterationsBeyondTheLimitAreNeverRunForAClearPasswordT12) {
   const uint64_t before = client_keys().derivations();
   const auto verifier = make_client_verifier(Method::kPlain, "ann", &secret, kIterations);
   verifier->start();
-  EXPECT_EQ(verifier->feed(with_nul("pencil")).kind, Kind::kFailed);
+  EXPECT_EQ(feed_through(*verifier, with_nul("pencil")).kind, Kind::kFailed);
   EXPECT_EQ(client_keys().derivations(), before);
 }
 
@@ -287,7 +287,7 @@ Seen try_wrong_password(Method method, const char* user, const Secret* secret, c
   const uint64_t before = client_keys().derivations();
   const auto verifier = make_client_verifier(method, user, secret, kIterations, profile);
   const HandClient client;
-  const auto note = [&seen](const Step& step) {
+  const auto note = [&seen](Step step) {
     seen.kinds.push_back(step.kind);
     seen.violation = seen.violation || step.protocol_violation;
     std::string text = step.bytes;
@@ -302,12 +302,12 @@ Seen try_wrong_password(Method method, const char* user, const Secret* secret, c
   Step step = note(verifier->start());
   const std::string request = body_of(step.bytes, wire::kAuthentication);
   if (wire::read32(request.data()) == static_cast<uint32_t>(AuthCode::kSasl)) {
-    step = note(verifier->feed(initial_response(client.first())));
-    note(verifier->feed(client.final(body_of(step.bytes, wire::kAuthentication).substr(4), "wrong")));
+    step = note(feed_through(*verifier, initial_response(client.first())));
+    note(feed_through(*verifier, client.final(body_of(step.bytes, wire::kAuthentication).substr(4), "wrong")));
   } else if (wire::read32(request.data()) == static_cast<uint32_t>(AuthCode::kMd5Password)) {
-    note(verifier->feed(with_nul(md5_of("wrong", user))));
+    note(feed_through(*verifier, with_nul(md5_of("wrong", user))));
   } else {
-    note(verifier->feed(with_nul("wrong")));
+    note(feed_through(*verifier, with_nul("wrong")));
   }
   seen.derivations = client_keys().derivations() - before;
   return seen;
@@ -348,7 +348,7 @@ std::string salt_sent(std::string_view user, const Secret* secret) {
   const auto verifier = make_client_verifier(Method::kScramSha256, user, secret, kIterations);
   verifier->start();
   const std::string first =
-      body_of(verifier->feed(initial_response(HandClient().first())).bytes, wire::kAuthentication);
+      body_of(feed_through(*verifier, initial_response(HandClient().first())).bytes, wire::kAuthentication);
   const size_t at = first.find(",s=") + 3;
   return first.substr(at, first.find(',', at) - at);
 }

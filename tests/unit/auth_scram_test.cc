@@ -152,7 +152,7 @@ struct Reached {
 Reached reach_final(const Secret& secret, const HandClient& client) {
   Reached reached{make_client_verifier(Method::kScramSha256, "ann", &secret, 4096), {}};
   reached.verifier->start();
-  reached.last = reached.verifier->feed(initial_response(client.first()));
+  reached.last = feed_through(*reached.verifier, initial_response(client.first()));
   EXPECT_EQ(reached.last.kind, Kind::kSend);
   return reached;
 }
@@ -164,7 +164,7 @@ TEST(ScramVerifierTest, BothHeadersThatClientsSend) {
     client.header = header;
     const Reached reached = reach_final(secret, client);
     const std::string server_first = body_of(reached.last.bytes, wire::kAuthentication).substr(4);
-    EXPECT_EQ(reached.verifier->feed(client.final(server_first, "pencil")).kind, Kind::kOk);
+    EXPECT_EQ(feed_through(*reached.verifier, client.final(server_first, "pencil")).kind, Kind::kOk);
   }
 }
 
@@ -175,7 +175,7 @@ TEST(ScramVerifierTest, EveryTruncationIsMalformedT7) {
   for (size_t size = 0; size < initial.size(); ++size) {
     const auto verifier = make_client_verifier(Method::kScramSha256, "ann", &secret, 4096);
     verifier->start();
-    const Step step = verifier->feed(std::string_view(initial).substr(0, size));
+    const Step step = feed_through(*verifier, std::string_view(initial).substr(0, size));
     EXPECT_EQ(step.kind, Kind::kFailed) << size;
     EXPECT_TRUE(step.protocol_violation) << size;
   }
@@ -185,7 +185,7 @@ TEST(ScramVerifierTest, EveryTruncationIsMalformedT7) {
     const Reached reached = reach_final(secret, client);
     const std::string message =
         client.final(body_of(reached.last.bytes, wire::kAuthentication).substr(4), "pencil").substr(0, size);
-    const Step step = reached.verifier->feed(message);
+    const Step step = feed_through(*reached.verifier, message);
     EXPECT_EQ(step.kind, Kind::kFailed) << size;
     EXPECT_TRUE(step.protocol_violation) << size;
   }
@@ -202,7 +202,7 @@ TEST(ScramVerifierTest, SizesOfTheInitialResponseT7) {
     body += first;
     const auto verifier = make_client_verifier(Method::kScramSha256, "ann", &secret, 4096);
     verifier->start();
-    EXPECT_TRUE(verifier->feed(body).protocol_violation) << size;
+    EXPECT_TRUE(feed_through(*verifier, body).protocol_violation) << size;
   }
 }
 
@@ -211,7 +211,8 @@ TEST(ScramVerifierTest, OnlyTheOfferedMechanism) {
   for (const char* mechanism : {"SCRAM-SHA-256-PLUS", "SCRAM-SHA-1", "", "scram-sha-256", "PLAIN"}) {
     const auto verifier = make_client_verifier(Method::kScramSha256, "ann", &secret, 4096);
     verifier->start();
-    EXPECT_TRUE(verifier->feed(initial_response(HandClient().first(), mechanism)).protocol_violation) << mechanism;
+    EXPECT_TRUE(feed_through(*verifier, initial_response(HandClient().first(), mechanism)).protocol_violation)
+        << mechanism;
   }
 }
 
@@ -222,18 +223,18 @@ TEST(ScramVerifierTest, FirstMessageInASecondResponse) {
   wire::put32(no_response, UINT32_MAX);
   const auto verifier = make_client_verifier(Method::kScramSha256, "ann", &secret, 4096);
   verifier->start();
-  const Step empty = verifier->feed(no_response);
+  const Step empty = feed_through(*verifier, no_response);
   EXPECT_EQ(body_of(empty.bytes, wire::kAuthentication), code_body(AuthCode::kSaslContinue));
-  const Step first = verifier->feed(client.first());
+  const Step first = feed_through(*verifier, client.first());
   const std::string server_first = body_of(first.bytes, wire::kAuthentication).substr(4);
-  EXPECT_EQ(verifier->feed(client.final(server_first, "pencil")).kind, Kind::kOk);
+  EXPECT_EQ(feed_through(*verifier, client.final(server_first, "pencil")).kind, Kind::kOk);
 }
 
 TEST(ScramVerifierTest, APasswordInPlaceOfSaslIsMalformed) {
   const Secret secret = parse_secret(kPencilScram);
   const auto verifier = make_client_verifier(Method::kScramSha256, "ann", &secret, 4096);
   verifier->start();
-  EXPECT_TRUE(verifier->feed(with_nul("pencil")).protocol_violation);
+  EXPECT_TRUE(feed_through(*verifier, with_nul("pencil")).protocol_violation);
 }
 
 TEST(PasswordVerifierTest, MalformedBodiesT7T13) {
@@ -244,7 +245,7 @@ TEST(PasswordVerifierTest, MalformedBodiesT7T13) {
           std::string("\0pencil\0", 8), std::string("\0\0", 2), with_nul(std::string(kPasswordSizeMax + 1, 'x'))}) {
       const auto verifier = make_client_verifier(method, "ann", &secret, 4096);
       verifier->start();
-      const Step step = verifier->feed(body);
+      const Step step = feed_through(*verifier, body);
       EXPECT_EQ(step.kind, Kind::kFailed);
       EXPECT_TRUE(step.protocol_violation) << body.size();
     }

@@ -26,7 +26,7 @@ struct Started {
 };
 Started start_scram(const Proof& proof) {
   Started started{make_server_login("ann", proof), {}};
-  const Step step = started.login->feed(sasl());
+  const Step step = feed_through(*started.login, sasl());
   EXPECT_EQ(step.kind, Kind::kSend) << step.reason;
   const std::string body = body_of(step.bytes, wire::kPassword);
   started.nonce = body.substr(body.find(",r=") + 3);
@@ -34,7 +34,7 @@ Started start_scram(const Proof& proof) {
 }
 
 Step server_first(const Started& started, std::string_view text) {
-  return started.login->feed(code_body(AuthCode::kSaslContinue, text));
+  return feed_through(*started.login, code_body(AuthCode::kSaslContinue, text));
 }
 
 TEST(ServerLoginTest, ScramToTheLetter) {
@@ -52,25 +52,26 @@ TEST(ServerLoginTest, ScramToTheLetter) {
   const Digest signature =
       hmac_sha256(view_of(key), {same.bare(), ",", first, ",", final.substr(0, final.find(",p="))});
   const Step verified =
-      started.login->feed(code_body(AuthCode::kSaslFinal, "v=" + base64_encode(view_of(signature))));
+      feed_through(*started.login, code_body(AuthCode::kSaslFinal, "v=" + base64_encode(view_of(signature))));
   EXPECT_EQ(verified.kind, Kind::kSend) << verified.reason;
   EXPECT_EQ(verified.bytes, "");
-  EXPECT_EQ(started.login->feed(code_body(AuthCode::kOk)).kind, Kind::kOk);
-  EXPECT_EQ(started.login->feed(code_body(AuthCode::kOk)).kind, Kind::kFailed);
+  EXPECT_EQ(feed_through(*started.login, code_body(AuthCode::kOk)).kind, Kind::kOk);
+  EXPECT_EQ(feed_through(*started.login, code_body(AuthCode::kOk)).kind, Kind::kFailed);
 }
 
 TEST(ServerLoginTest, TrustClearAndMd5) {
-  EXPECT_EQ(make_server_login("ann", {})->feed(code_body(AuthCode::kOk)).kind, Kind::kOk);
+  EXPECT_EQ(feed_through(*make_server_login("ann", {}), code_body(AuthCode::kOk)).kind, Kind::kOk);
   auto login = make_server_login("ann", plain_proof());
-  EXPECT_EQ(body_of(login->feed(code_body(AuthCode::kCleartextPassword)).bytes, wire::kPassword), with_nul("pencil"));
-  EXPECT_EQ(login->feed(code_body(AuthCode::kOk)).kind, Kind::kOk);
+  EXPECT_EQ(body_of(feed_through(*login, code_body(AuthCode::kCleartextPassword)).bytes, wire::kPassword),
+            with_nul("pencil"));
+  EXPECT_EQ(feed_through(*login, code_body(AuthCode::kOk)).kind, Kind::kOk);
   for (const Secret& secret : {parse_secret("pencil"), parse_secret(md5_of("pencil", "ann"))}) {
     login = make_server_login("ann", {secret, {}});
     std::string expected;
     ASSERT_TRUE(md5_response(md5_of("pencil", "ann"), "salt", expected));
-    EXPECT_EQ(body_of(login->feed(code_body(AuthCode::kMd5Password, "salt")).bytes, wire::kPassword),
+    EXPECT_EQ(body_of(feed_through(*login, code_body(AuthCode::kMd5Password, "salt")).bytes, wire::kPassword),
               with_nul(expected));
-    EXPECT_EQ(login->feed(code_body(AuthCode::kOk)).kind, Kind::kOk);
+    EXPECT_EQ(feed_through(*login, code_body(AuthCode::kOk)).kind, Kind::kOk);
   }
 }
 
@@ -87,7 +88,7 @@ TEST(ServerLoginTest, RequestsThatTheProofCannotAnswer) {
       {Proof{scram, {}}, sasl()},
   };
   for (const auto& [proof, body] : kCases) {
-    const Step step = make_server_login("ann", proof)->feed(body);
+    const Step step = feed_through(*make_server_login("ann", proof), body);
     EXPECT_EQ(step.kind, Kind::kFailed);
     EXPECT_FALSE(step.protocol_violation);
     EXPECT_NE(step.reason, "");
@@ -100,18 +101,19 @@ TEST(ServerLoginTest, MethodsThatWeDoNotHaveAreNamed) {
                                                        {7, "GSSAPI"},      {8, "GSSAPI"},          {9, "SSPI"},
                                                        {13, "unknown"},    {0x7fffffff, "unknown"}};
   for (const auto& [code, name] : kMethods) {
-    const Step step = make_server_login("ann", plain_proof())->feed(code_body(static_cast<AuthCode>(code), "xxxx"));
+    const Step step =
+        feed_through(*make_server_login("ann", plain_proof()), code_body(static_cast<AuthCode>(code), "xxxx"));
     EXPECT_EQ(step.kind, Kind::kFailed);
     EXPECT_NE(step.reason.find(name), std::string::npos) << step.reason;
   }
   for (const std::string_view list : {std::string_view("SCRAM-SHA-256-PLUS\0\0", 20),
                                       std::string_view("OAUTHBEARER\0\0", 13), std::string_view("\0", 1)}) {
-    const Step step = make_server_login("ann", plain_proof())->feed(sasl(list));
+    const Step step = feed_through(*make_server_login("ann", plain_proof()), sasl(list));
     EXPECT_EQ(step.kind, Kind::kFailed);
     EXPECT_FALSE(step.protocol_violation);
   }
-  EXPECT_EQ(make_server_login("ann", plain_proof())
-                ->feed(sasl(std::string_view("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0", 34)))
+  EXPECT_EQ(feed_through(*make_server_login("ann", plain_proof()),
+                         sasl(std::string_view("SCRAM-SHA-256-PLUS\0SCRAM-SHA-256\0\0", 34)))
                 .kind,
             Kind::kSend);
 }
@@ -123,7 +125,7 @@ TEST(ServerLoginTest, MalformedRequestsT7T24) {
         code_body(AuthCode::kMd5Password, "sal"), code_body(AuthCode::kMd5Password, "salty"), sasl(""),
         sasl("SCRAM-SHA-256"), sasl(std::string_view("SCRAM-SHA-256\0", 14)),
         sasl(std::string_view("SCRAM-SHA-256\0\0x", 16)), sasl(std::string_view("\0x", 2))}) {
-    const Step step = make_server_login("ann", plain_proof())->feed(body);
+    const Step step = feed_through(*make_server_login("ann", plain_proof()), body);
     EXPECT_EQ(step.kind, Kind::kFailed) << body.size();
     EXPECT_TRUE(step.protocol_violation) << body.size();
   }
@@ -207,12 +209,12 @@ TEST(ServerLoginTest, FinalMessagesThatAreBadT8) {
   for (const std::string& message : kBad) {
     const Started started = start_scram(plain_proof());
     ASSERT_EQ(server_first(started, "r=" + started.nonce + "s,s=c2FsdA==,i=1").kind, Kind::kSend);
-    const Step step = started.login->feed(code_body(AuthCode::kSaslFinal, message));
+    const Step step = feed_through(*started.login, code_body(AuthCode::kSaslFinal, message));
     EXPECT_EQ(step.kind, Kind::kFailed) << message.substr(0, 100);
     EXPECT_LT(step.reason.size(), 200u);
     EXPECT_EQ(step.reason.find('\x1b'), std::string::npos);
     EXPECT_EQ(step.reason.find('\n'), std::string::npos);
-    EXPECT_EQ(started.login->feed(code_body(AuthCode::kOk)).kind, Kind::kFailed);
+    EXPECT_EQ(feed_through(*started.login, code_body(AuthCode::kOk)).kind, Kind::kFailed);
   }
 }
 
@@ -254,28 +256,28 @@ TEST(ServerLoginTest, OrderT2) {
       const std::string name = place.name;
       std::string rest;
       Started started{make_server_login("ann", plain_proof()), {}};
-      if (name == "password") started.login->feed(code_body(AuthCode::kCleartextPassword));
-      if (name == "md5") started.login->feed(code_body(AuthCode::kMd5Password, "salt"));
+      if (name == "password") feed_through(*started.login, code_body(AuthCode::kCleartextPassword));
+      if (name == "md5") feed_through(*started.login, code_body(AuthCode::kMd5Password, "salt"));
       if (name == "sasl" || name == "continue") started = start_scram(plain_proof());
       if (name == "continue") server_first(started, "r=" + started.nonce + "s,s=c2FsdA==,i=1");
-      if (name == "over") started.login->feed(code_body(AuthCode::kOk));
+      if (name == "over") feed_through(*started.login, code_body(AuthCode::kOk));
       if (code == AuthCode::kMd5Password) rest = "salt";
       if (code == AuthCode::kSasl) rest = std::string("SCRAM-SHA-256\0\0", 15);
       if (code == AuthCode::kSaslContinue) rest = "r=" + started.nonce + "s,s=c2FsdA==,i=1";
       if (code == AuthCode::kSaslFinal) continue;  // its content decides: FinalMessagesThatAreBadT8; before, below
       const bool allowed = std::find(place.allowed.begin(), place.allowed.end(), code) != place.allowed.end();
-      const Step step = started.login->feed(code_body(code, rest));
+      const Step step = feed_through(*started.login, code_body(code, rest));
       EXPECT_EQ(step.kind != Kind::kFailed, allowed) << name << " " << static_cast<int>(code) << " " << step.reason;
       if (!allowed) {
         EXPECT_TRUE(step.protocol_violation) << name << " " << static_cast<int>(code);
         // What failed once does not recover.
-        EXPECT_EQ(started.login->feed(code_body(AuthCode::kOk)).kind, Kind::kFailed);
+        EXPECT_EQ(feed_through(*started.login, code_body(AuthCode::kOk)).kind, Kind::kFailed);
       }
     }
     if (std::string_view(place.name) != "continue") {
       Started started{make_server_login("ann", plain_proof()), {}};
       if (std::string_view(place.name) == "sasl") started = start_scram(plain_proof());
-      EXPECT_TRUE(started.login->feed(code_body(AuthCode::kSaslFinal, "v=x")).protocol_violation);
+      EXPECT_TRUE(feed_through(*started.login, code_body(AuthCode::kSaslFinal, "v=x")).protocol_violation);
     }
   }
 }

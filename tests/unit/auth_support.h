@@ -13,6 +13,7 @@
 #include "auth/md5.h"
 #include "auth/scram.h"
 #include "auth/step.h"
+#include "unit/auth_steps.h"
 #include "wire/frame.h"
 
 namespace berth::auth {
@@ -91,17 +92,17 @@ Outcome couple(ClientVerifier& verifier, ServerLogin& login, Tap tap) {
     std::string from_server = outcome.client_side.bytes;
     if (outcome.client_side.kind == Step::Kind::kOk) {
       if (!from_server.empty()) {
-        outcome.server_side = login.feed(tap(body_of(from_server, wire::kAuthentication)));
+        outcome.server_side = feed_through(login, tap(body_of(from_server, wire::kAuthentication)));
         if (outcome.server_side.kind != Step::Kind::kSend) return outcome;
         EXPECT_EQ(outcome.server_side.bytes, "");
       }
-      outcome.server_side = login.feed(code_body(AuthCode::kOk));
+      outcome.server_side = feed_through(login, code_body(AuthCode::kOk));
       return outcome;
     }
     if (outcome.client_side.kind == Step::Kind::kFailed) return outcome;
-    outcome.server_side = login.feed(tap(body_of(from_server, wire::kAuthentication)));
+    outcome.server_side = feed_through(login, tap(body_of(from_server, wire::kAuthentication)));
     if (outcome.server_side.kind != Step::Kind::kSend) return outcome;
-    outcome.client_side = verifier.feed(tap(body_of(outcome.server_side.bytes, wire::kPassword)));
+    outcome.client_side = feed_through(verifier, tap(body_of(outcome.server_side.bytes, wire::kPassword)));
   }
   ADD_FAILURE() << "the exchange does not end";
   return outcome;
