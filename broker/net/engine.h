@@ -14,11 +14,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "base/time.h"
+#include "net/tls_session.h"
 
 namespace berth::net {
 
@@ -56,8 +58,12 @@ class Handler {
   virtual void on_drained() = 0;
   // The record is gone; the handler may free itself.
   virtual void on_closed() = 0;
-  // The descriptor is the receiver's now, with what was read and not consumed.
-  virtual void on_detached(int fd, std::string_view unread) = 0;
+  // The descriptor is the receiver's now, with what was read and not consumed, and with the TLS session if it has
+  // one.
+  virtual void on_detached(int fd, std::string_view unread, std::unique_ptr<TlsSession> tls) = 0;
+  // The outcome of the handshake that start_tls() began; empty: from now on all bytes are what the peer has
+  // encrypted. After an error, which the peer has been told, nothing follows and the connection must still be closed.
+  virtual void on_handshake(std::string_view error);
 
  protected:
   ~Handler() = default;
@@ -102,6 +108,15 @@ class Engine {
   // Starts to connect; on_connected follows. Never null: what fails at once is reported by on_connected, too.
   virtual Conn* connect(const Address& address, Handler* handler) = 0;
 
+  // From now on the bytes on the wire are TLS, for both directions; on_handshake tells when the handshake is over.
+  // Until then nothing may be written (it is swallowed) and on_bytes is not called. What the handler leaves of the
+  // bytes that it is lent in this moment is taken for TLS, too: so whoever has asked for TLS in clear words must have
+  // nothing behind them (T4). Not while paused. A session that came with on_detached goes on here, with the
+  // descriptor attached just before: it is established, and nothing is told.
+  virtual void start_tls(Conn* conn, std::unique_ptr<TlsSession> tls);
+  // The session, to see what it has agreed on; null: none.
+  virtual const TlsSession* tls(const Conn*) const { return nullptr; }
+
   // Takes all of it: sends what the kernel takes now, keeps a copy of the rest. Returns the bytes known to be unsent;
   // if not 0, on_drained follows. Inside a turn an engine may hold a few KiB per connection back until the turn's end
   // and count them as sent: what the kernel does not take of them is unsent from then on, and on_drained follows,
@@ -114,7 +129,8 @@ class Engine {
   virtual void resume(Conn* conn, PauseReason reason) = 0;
   virtual uint8_t paused(const Conn* conn) const = 0;
 
-  // Stops reading, sends what is unsent for at most kLingerTime, then closes; on_closed follows.
+  // Stops reading, says close_notify if it speaks TLS, sends what is unsent for at most kLingerTime, then closes;
+  // on_closed follows.
   virtual void close(Conn* conn) = 0;
   // Takes the descriptor out; on_detached follows. Only with nothing unsent, as far as that is known: if the kernel
   // does not take what was held back, the descriptor is shut down, and whoever attaches it is told its end.

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "base/block_pool.h"
 #include "base/intrusive_list.h"
@@ -35,7 +36,8 @@ struct EpollConn : ListHook<WorkTag> {
   Block* out_first = nullptr;  // unsent bytes, oldest first
   Block* out_last = nullptr;
   size_t unsent = 0;
-  Block* tail = nullptr;  // received, not consumed; null instead of empty
+  Block* tail = nullptr;  // received, not consumed; null instead of empty. Plain, save before a handshake (shake())
+  std::unique_ptr<TlsSession> tls;  // null: plain
   Micros linger_until = 0;
   uint32_t need = 0;  // no on_bytes before so many bytes are there
   int fd = -1;

@@ -37,7 +37,7 @@ int socket_error(int fd) {
 
 }  // namespace
 
-EpollEngine::EpollEngine() : now_(monotonic_now()), receive_(new char[kReceiveSize]) {
+EpollEngine::EpollEngine() : now_(monotonic_now()), receive_(new char[kReceiveSize + TlsSession::kHeldMost]) {
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   wake_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   ASSERT(epoll_ >= 0 && wake_ >= 0);
@@ -130,6 +130,7 @@ void EpollEngine::close(Conn* handle) {
   EpollConn* conn = record(handle);
   ASSERT(conn->state != ConnState::kDetaching);
   if (conn->state == ConnState::kClosing || conn->state == ConnState::kLingering) return;
+  if (conn->tls) say_goodbye(conn);
   conn->state = ConnState::kClosing;
   post(conn, 0);
 }

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/slab.h"
@@ -38,6 +39,8 @@ class EpollEngine final : public Engine {
   void unlisten(int fd) override;
   Conn* attach(int fd, Handler* handler) override;
   Conn* connect(const Address& address, Handler* handler) override;
+  void start_tls(Conn* conn, std::unique_ptr<TlsSession> tls) override;
+  const TlsSession* tls(const Conn* conn) const override;
   size_t write(Conn* conn, std::span<const iovec> spans) override;
   size_t unsent(const Conn* conn) const override;
   void pause(Conn* conn, PauseReason reason) override;
@@ -88,6 +91,7 @@ class EpollEngine final : public Engine {
   // epoll_read.cc: receiving, kept bytes, the end of a connection.
   void read_on(EpollConn* conn);
   void receive(EpollConn* conn);
+  void received_nothing(EpollConn* conn, ssize_t got);
   void received(EpollConn* conn, size_t kept, size_t got);
   std::string_view lend(EpollConn* conn, std::string_view bytes);
   void lend_tail(EpollConn* conn);
@@ -97,7 +101,17 @@ class EpollEngine final : public Engine {
   void look_for_hangup(EpollConn* conn);
   void tell_eof(EpollConn* conn, int error);
 
+  // epoll_tls.cc: the same for connections that speak TLS, before and behind the rest.
+  void receive_tls(EpollConn* conn);
+  void decrypt(EpollConn* conn, std::string_view cipher, size_t kept, std::span<char> plain);
+  void shake(EpollConn* conn);
+  bool tell_handshake(EpollConn* conn, std::string_view error);
+  size_t encrypt(EpollConn* conn, std::span<const iovec> spans);
+  size_t put_cipher(EpollConn* conn);
+  void say_goodbye(EpollConn* conn);
+
   // epoll_write.cc: sending, unsent bytes, closing.
+  size_t put(EpollConn* conn, std::span<const iovec> spans);
   bool gather(EpollConn* conn, std::span<const iovec> spans, size_t bytes);
   void send_gathered();
   void keep_unsent(EpollConn* conn, std::span<const iovec> spans, size_t bytes, size_t sent);
@@ -136,6 +150,8 @@ class EpollEngine final : public Engine {
   Slab<EpollConn> conns_;
   BlockPool blocks_;
   std::unique_ptr<char[]> receive_;
+  std::unique_ptr<char[]> cipher_in_;  // null until somebody speaks TLS
+  std::string cipher_out_;             // empty between calls
   SendBatch batch_;
   Courtesy courtesy_;
   bool busy_ = false;     // the last turn had events

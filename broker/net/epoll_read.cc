@@ -37,13 +37,18 @@ void EpollEngine::read_on(EpollConn* conn) {
   if (conn->paused) return look_for_hangup(conn);
   if (conn->resumed) {
     conn->resumed = 0;
-    if (conn->tail && conn->tail->size() >= conn->need) lend_tail(conn);
+    if (conn->tls && conn->tls->state() == TlsSession::State::kHandshake) {
+      shake(conn);
+    } else if (conn->tail && conn->tail->size() >= conn->need) {
+      lend_tail(conn);
+    }
     if (conn->paused) return;  // paused again; pause() has posted what is to be seen to
   }
   if (conn->wants_read()) receive(conn);
 }
 
 void EpollEngine::receive(EpollConn* conn) {
+  if (conn->tls) return receive_tls(conn);
   const size_t kept = conn->tail ? conn->tail->size() : 0;
   char* into = nullptr;
   size_t room = 0;
@@ -67,9 +72,14 @@ void EpollEngine::receive(EpollConn* conn) {
   // Less than asked for: the socket is empty, and what comes later is a new edge. (The end has told its edge already;
   // see wants_read.)
   conn->readable = got == static_cast<ssize_t>(room);
-  if (got > 0) {
-    received(conn, kept, static_cast<size_t>(got));
-  } else if (got == 0) {
+  if (got > 0) return received(conn, kept, static_cast<size_t>(got));
+  received_nothing(conn, got);
+}
+
+// The end, an error (in errno), or neither: then there was nothing to read.
+void EpollEngine::received_nothing(EpollConn* conn, ssize_t got) {
+  ASSERT(got <= 0);
+  if (got == 0) {
     tell_eof(conn, conn->error);
   } else if (errno != EAGAIN) {
     tell_eof(conn, conn->error ? conn->error : errno);

@@ -40,6 +40,11 @@ size_t EpollEngine::write(Conn* handle, std::span<const iovec> spans) {
   EpollConn* conn = reinterpret_cast<EpollConn*>(handle);
   ASSERT(conn->state != ConnState::kConnecting && conn->state != ConnState::kDetaching);
   if (conn->state != ConnState::kOpen || conn->broken) return 0;
+  return conn->tls ? encrypt(conn, spans) : put(conn, spans);
+}
+
+// What goes over the wire as it is.
+size_t EpollEngine::put(EpollConn* conn, std::span<const iovec> spans) {
   size_t total = 0;
   for (const iovec& span : spans) total += span.iov_len;
   if (gather(conn, spans, total)) return 0;
@@ -199,8 +204,9 @@ void EpollEngine::finish_detach(EpollConn* conn) {
   Handler* handler = conn->handler;
   const int fd = conn->fd;
   Block* tail = conn->tail;
+  std::unique_ptr<TlsSession> tls = std::move(conn->tls);
   conns_.destroy(conn);
-  handler->on_detached(fd, tail && !FAULT(kept_bytes_lost) ? tail->bytes() : std::string_view());
+  handler->on_detached(fd, tail && !FAULT(kept_bytes_lost) ? tail->bytes() : std::string_view(), std::move(tls));
   if (tail) blocks_.give(tail);
 }
 

@@ -4,6 +4,7 @@
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
 #include <openssl/x509v3.h>
 
 #include <algorithm>
@@ -15,6 +16,8 @@
 #include "net/tls_context.h"
 
 namespace berth::net {
+
+static_assert(TlsSession::kHeldMost >= SSL3_RT_MAX_PACKET_SIZE);
 
 struct TlsSession::Call {
   std::string_view in;
@@ -296,6 +299,10 @@ void TlsSession::on_info(const SSL* ssl, int, int) {
 
 std::string TlsSession::describe() const {
   return std::string(SSL_get_version(ssl_)) + "/" + SSL_get_cipher_name(ssl_);
+}
+
+bool TlsSession::resumed() const {
+  return SSL_session_reused(ssl_) == 1;
 }
 
 std::string_view TlsSession::alpn() const {

@@ -6,7 +6,6 @@
 // One thread at a time.
 #pragma once
 
-#include <openssl/ssl.h>
 #include <sys/uio.h>
 
 #include <cstddef>
@@ -16,12 +15,18 @@
 #include <string>
 #include <string_view>
 
+// OpenSSL's SSL, SSL_CTX, BIO and BIO_METHOD: its headers are large, and this one is read everywhere.
+struct ssl_st;
+struct ssl_ctx_st;
+struct bio_st;
+struct bio_method_st;
+
 namespace berth::net {
 
 class TlsSession {
  public:
   // OpenSSL keeps at most one record that has not arrived whole: so many plain bytes may come on top of what is fed.
-  static constexpr size_t kHeldMost = SSL3_RT_MAX_PACKET_SIZE;
+  static constexpr size_t kHeldMost = 18 * 1024;
   // Longer records would be cut in two by libpq's receive buffer, and an asynchronous client that waits for its
   // socket would not see the second half (failure class 49).
   static constexpr int kRecordMost = 8192;
@@ -37,16 +42,16 @@ class TlsSession {
   };
 
   // For the context of each side, once: what the callbacks and limits of sessions need.
-  static void prepare_accepting(SSL_CTX* context);
-  static void prepare_connecting(SSL_CTX* context);
+  static void prepare_accepting(ssl_ctx_st* context);
+  static void prepare_connecting(ssl_ctx_st* context);
 
   // The server's side of TLS, for clients. With `alpn_required` a ClientHello without ALPN is answered by an alert,
   // as PostgreSQL demands of direct TLS; one that names other protocols only is refused anyway. `owner`
   // is what must live as long as the session: whoever has what the context's callbacks use. Null: out of memory.
-  static std::unique_ptr<TlsSession> accepting(SSL_CTX* context, bool alpn_required,
+  static std::unique_ptr<TlsSession> accepting(ssl_ctx_st* context, bool alpn_required,
                                                std::shared_ptr<const void> owner = nullptr);
   // The client's side. Names and checks are set on ssl() before the first call.
-  static std::unique_ptr<TlsSession> connecting(SSL_CTX* context, std::shared_ptr<const void> owner = nullptr);
+  static std::unique_ptr<TlsSession> connecting(ssl_ctx_st* context, std::shared_ptr<const void> owner = nullptr);
   ~TlsSession();
   TlsSession(const TlsSession&) = delete;
   TlsSession& operator=(const TlsSession&) = delete;
@@ -69,7 +74,7 @@ class TlsSession {
 
   // ---- once established
   std::string describe() const;  // as SHOW and the log have it: TLSv1.3/TLS_AES_256_GCM_SHA384
-  bool resumed() const { return SSL_session_reused(ssl_) == 1; }
+  bool resumed() const;
   std::string_view alpn() const;  // empty: none was agreed on
   // The channel binding tls-server-end-point (RFC 5929): the hash of the accepting side's certificate. Empty: its
   // signature names no hash (Ed25519), and there is no such binding.
@@ -79,29 +84,29 @@ class TlsSession {
   std::string peer_common_name() const;
   std::string peer_distinguished_name() const;  // as RFC 2253 writes it: CN=anna,O=Shop
 
-  SSL* ssl() { return ssl_; }
+  ssl_st* ssl() { return ssl_; }
 
  private:
   struct Call;  // what is lent for one call
-  explicit TlsSession(SSL* ssl) : ssl_(ssl) {}
-  static std::unique_ptr<TlsSession> make(SSL_CTX* context, std::shared_ptr<const void> owner);
-  static TlsSession* of(const SSL* ssl);
+  explicit TlsSession(ssl_st* ssl) : ssl_(ssl) {}
+  static std::unique_ptr<TlsSession> make(ssl_ctx_st* context, std::shared_ptr<const void> owner);
+  static TlsSession* of(const ssl_st* ssl);
 
   bool shake();
   size_t read(std::span<char> plain);
   void fail(std::string* error);
 
   // OpenSSL's callbacks.
-  static int bio_read(BIO* bio, char* into, size_t size, size_t* got);
-  static int bio_write(BIO* bio, const char* bytes, size_t size, size_t* sent);
-  static long bio_control(BIO* bio, int command, long number, void* pointer);
-  static const BIO_METHOD* bio_method();
-  static void on_info(const SSL* ssl, int where, int value);
-  static int on_client_hello(SSL* ssl, int* alert, void*);
-  static int on_alpn(SSL* ssl, const unsigned char** out, unsigned char* size, const unsigned char* offered,
+  static int bio_read(bio_st* bio, char* into, size_t size, size_t* got);
+  static int bio_write(bio_st* bio, const char* bytes, size_t size, size_t* sent);
+  static long bio_control(bio_st* bio, int command, long number, void* pointer);
+  static const bio_method_st* bio_method();
+  static void on_info(const ssl_st* ssl, int where, int value);
+  static int on_client_hello(ssl_st* ssl, int* alert, void*);
+  static int on_alpn(ssl_st* ssl, const unsigned char** out, unsigned char* size, const unsigned char* offered,
                      unsigned int offered_size, void*);
 
-  SSL* ssl_;
+  ssl_st* ssl_;
   std::shared_ptr<const void> owner_;
   Call* call_ = nullptr;  // during a call
   State state_ = State::kHandshake;

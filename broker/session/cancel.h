@@ -17,7 +17,7 @@ class CancelConnection final : public net::Handler {
   void on_eof(int error) override;
   void on_drained() override {}
   void on_closed() override;
-  void on_detached(int, std::string_view) override {}
+  void on_detached(int, std::string_view, std::unique_ptr<net::TlsSession>) override {}
   // The server is closing: nothing to tell it any more.
   void forget_server() { server_ = nullptr; }
   Micros deadline() const { return deadline_; }

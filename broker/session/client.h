@@ -43,7 +43,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   void on_eof(int error) override;
   void on_drained() override;
   void on_closed() override;
-  void on_detached(int fd, std::string_view unread) override;
+  void on_detached(int fd, std::string_view unread, std::unique_ptr<net::TlsSession> session) override;
 
   // ---- for servers and slices
   // Linked to `server`, whose session matches this client's settings: go on where it waited.

@@ -44,7 +44,7 @@ Client* accept_client(Context& context, int descriptor, std::optional<config::Po
 void Client::on_connected(int) {
   ASSERT(false);
 }  // accepted connections are connected
-void Client::on_detached(int, std::string_view) {
+void Client::on_detached(int, std::string_view, std::unique_ptr<net::TlsSession>) {
   ASSERT(false);
 }  // clients do not travel
 

@@ -30,7 +30,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   void on_eof(int error) override;
   void on_drained() override;
   void on_closed() override;
-  void on_detached(int fd, std::string_view unread) override;
+  void on_detached(int fd, std::string_view unread, std::unique_ptr<net::TlsSession> session) override;
 
   // ---- life
   void open();
@@ -88,7 +88,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   pool::Statement unnamed;
   net::Address address;
   std::unique_ptr<auth::ServerLogin> login;
-  std::string key;  // its cancel key
+  std::unique_ptr<net::TlsSession> tls;  // while it travels; else the engine has it
+  std::string key;                       // its cancel key
   std::vector<CancelConnection*> cancels;
   uint64_t serial;
   uint64_t pass_left = 0;  // bytes of a message that are still to be passed on, or dropped

@@ -365,8 +365,9 @@ void Server::travel(int to) {
   context->engine.detach(conn);
 }
 
-void Server::on_detached(int fd, std::string_view unread) {
+void Server::on_detached(int fd, std::string_view unread, std::unique_ptr<net::TlsSession> session) {
   conn = nullptr;
+  tls = std::move(session);
   if (!unread.empty())
     close_after = true;  // an idle server that speaks mostly says farewell; half a message would be lost
   pool::SharedPool* shared = slice->pool.shared();

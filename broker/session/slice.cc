@@ -207,6 +207,7 @@ void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* 
   server->travel_to = -1;
   slice->pool.add_server(server, pool::ServerState::kTravelling, context.now());
   server->conn = context.engine.attach(descriptor, server);
+  if (server->tls) context.engine.start_tls(server->conn, std::move(server->tls));
   if (context.stopping) return server->close(ServerEnd::kShutdown);
   if (server->close_after) return server->close(ServerEnd::kSpokeWhileIdle);
   slice->pool.checkin(server, context.now());

@@ -14,6 +14,7 @@ struct SimConn {
   std::string kept;  // read and not consumed
   size_t need = 0;   // deliver only with so many
   std::string unsent;
+  std::unique_ptr<net::TlsSession> tls;  // until its handshake begins, `kept` is TLS
   uint8_t paused = 0;
   bool fresh = false;  // something has come, or was resumed, since the last delivery
   bool eof_told = false, broken = false;
@@ -89,11 +90,52 @@ size_t SimEngine::write(net::Conn* handle, std::span<const iovec> spans) {
     return 0;
   }
   std::string bytes;
-  for (const iovec& span : spans) bytes.append(static_cast<const char*>(span.iov_base), span.iov_len);
+  if (!conn->tls) {
+    for (const iovec& span : spans) bytes.append(static_cast<const char*>(span.iov_base), span.iov_len);
+  } else if (!conn->tls->established() || !conn->tls->encrypt(spans, bytes)) {
+    return 0;
+  }
+  return put(conn, bytes);
+}
+
+size_t SimEngine::put(SimConn* conn, std::string_view bytes) {
   size_t sent = 0;
   if (conn->unsent.empty()) sent = push(conn, bytes);
-  conn->unsent.append(bytes, sent, std::string::npos);
+  conn->unsent.append(bytes.substr(sent));
   return conn->unsent.size();
+}
+
+void SimEngine::start_tls(net::Conn* handle, std::unique_ptr<net::TlsSession> tls) {
+  SimConn* conn = own(handle);
+  ASSERT(tls && !conn->tls && conn->phase == ConnPhase::kOpen && !conn->paused);
+  conn->tls = std::move(tls);
+  if (!conn->tls->established()) posts_.push_back({conn, Post::Kind::kShake});
+}
+
+const net::TlsSession* SimEngine::tls(const net::Conn* conn) const {
+  return own(conn)->tls.get();
+}
+
+// The first word: ours, or what is kept.
+void SimEngine::shake(SimConn* conn) {
+  const std::string cipher = std::exchange(conn->kept, {});
+  conn->need = 0;
+  if (decrypt(conn, cipher) && !conn->kept.empty()) deliver(conn);
+}
+
+// Appends to what is kept. False: the handler has been told of a failed handshake, or has closed.
+bool SimEngine::decrypt(SimConn* conn, std::string_view cipher) {
+  const bool shaking = conn->tls->state() == net::TlsSession::State::kHandshake;
+  std::string plain(cipher.size() + net::TlsSession::kHeldMost, '\0'), out;
+  const net::TlsSession::Fed fed = conn->tls->feed(cipher, plain, out);
+  if (!out.empty() && !conn->broken && conn->link->peer_open && !conn->link->reset) put(conn, out);
+  conn->kept.append(plain, 0, fed.plain);
+  conn->fresh |= fed.plain > 0;
+  if (!shaking || conn->tls->state() == net::TlsSession::State::kHandshake) return true;
+  if (!fed.error.empty()) conn->eof_told = true;
+  call(conn, fed.error.empty() ? "handshake" : "handshake failed",
+       [&](net::Handler* handler) { handler->on_handshake(fed.error); });
+  return fed.error.empty() && conn->phase == ConnPhase::kOpen;
 }
 
 size_t SimEngine::unsent(const net::Conn* conn) const {
@@ -119,6 +161,11 @@ void SimEngine::close(net::Conn* handle) {
   SimConn* conn = own(handle);
   ASSERT(conn->phase == ConnPhase::kOpen ||
          conn->phase == ConnPhase::kConnecting);  // closed once, and not while it leaves
+  if (conn->tls && conn->phase == ConnPhase::kOpen && !conn->broken && !conn->link->reset && conn->link->peer_open) {
+    std::string goodbye;
+    conn->tls->close_notify(goodbye);
+    put(conn, goodbye);
+  }
   conn->phase = ConnPhase::kClosing;
   posts_.push_back({conn, Post::Kind::kClose});
 }
@@ -193,6 +240,9 @@ void SimEngine::serve_reading(SimConn* conn) {
     if (in.fin && (conn->paused & kFar) && chance(50)) tell_eof(conn, 0);
     return;
   }
+  if (conn->tls && conn->tls->state() >= net::TlsSession::State::kEnded && !conn->fresh) {
+    return tell_eof(conn, conn->tls->established() ? 0 : EPROTO);
+  }
   if (in.bytes.empty()) {
     if (in.fin && !conn->fresh) tell_eof(conn, 0);
     if (conn->fresh) deliver(conn);
@@ -200,8 +250,13 @@ void SimEngine::serve_reading(SimConn* conn) {
   }
   const size_t most = std::min(in.bytes.size(), network_.profile.chunk_most);
   const size_t part = chance(30) ? most : 1 + random_.below(most);
-  conn->kept.append(in.bytes, 0, part);
+  const std::string bytes = in.bytes.substr(0, part);
   in.bytes.erase(0, part);
+  if (conn->tls) {
+    if (decrypt(conn, bytes) && conn->fresh && !conn->paused) deliver(conn);
+    return;
+  }
+  conn->kept += bytes;
   conn->fresh = true;
   deliver(conn);
 }
@@ -262,6 +317,9 @@ void SimEngine::perform(const Post& post) {
       if (conn->phase != ConnPhase::kOpen || conn->paused || conn->eof_told) return;
       if (!conn->kept.empty()) deliver(conn);
       return;
+    case Post::Kind::kShake:
+      if (conn->phase == ConnPhase::kOpen && !conn->eof_told) shake(conn);
+      return;
     case Post::Kind::kBroken:
       if (conn->phase == ConnPhase::kOpen && !conn->eof_told) tell_eof(conn, EPIPE);
       return;
@@ -279,7 +337,8 @@ void SimEngine::perform(const Post& post) {
       const std::string unread = std::move(conn->kept);
       std::erase(conns_, conn);
       std::erase_if(posts_, [conn](const Post& other) { return other.conn == conn; });
-      call(conn, "detached", [&](net::Handler* handler) { handler->on_detached(descriptor, unread); });
+      call(conn, "detached",
+           [&](net::Handler* handler) { handler->on_detached(descriptor, unread, std::move(conn->tls)); });
       delete conn;
       return;
     }

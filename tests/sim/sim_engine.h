@@ -96,6 +96,8 @@ class SimEngine final : public net::Engine {
   void unlisten(int) override {}
   net::Conn* attach(int fd, net::Handler* handler) override;
   net::Conn* connect(const net::Address& address, net::Handler* handler) override;
+  void start_tls(net::Conn* conn, std::unique_ptr<net::TlsSession> tls) override;
+  const net::TlsSession* tls(const net::Conn* conn) const override;
   size_t write(net::Conn* conn, std::span<const iovec> spans) override;
   size_t unsent(const net::Conn* conn) const override;
   void pause(net::Conn* conn, net::PauseReason reason) override;
@@ -117,7 +119,7 @@ class SimEngine final : public net::Engine {
  private:
   struct Post {
     SimConn* conn;
-    enum class Kind { kResumed, kClose, kDetach, kBroken } kind;
+    enum class Kind { kResumed, kClose, kDetach, kBroken, kShake } kind;
   };
   template <typename F>
   void call(SimConn* conn, const char* event, F&& f, std::string_view bytes = {});
@@ -127,6 +129,9 @@ class SimEngine final : public net::Engine {
   void serve_reading(SimConn* conn);
   void serve_lingering(SimConn* conn);
   void deliver(SimConn* conn);
+  void shake(SimConn* conn);
+  bool decrypt(SimConn* conn, std::string_view cipher);
+  size_t put(SimConn* conn, std::string_view bytes);
   void tell_eof(SimConn* conn, int error);
   void perform(const Post& post);
   void forget(SimConn* conn);

@@ -50,7 +50,7 @@ struct Side final : Handler {
     if (!other->gone) engine->close(other->conn);
   }
   void on_closed() override { gone = true; }
-  void on_detached(int, std::string_view) override {}
+  void on_detached(int, std::string_view, std::unique_ptr<TlsSession>) override {}
 };
 
 struct Relay {

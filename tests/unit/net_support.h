@@ -99,6 +99,7 @@ struct Recorder final : Handler {
   std::function<void(const std::string&)> on_event;  // after each of `events`
   int detached_fd = -1;
   std::string detached_bytes;
+  std::unique_ptr<TlsSession> detached_tls;
   bool close_called = false;  // set by the test: from now on, only on_closed may come
 
   bool seen(std::string_view event) const {
@@ -123,11 +124,13 @@ struct Recorder final : Handler {
     note("eof " + std::to_string(error));
   }
   void on_drained() override { note("drained"); }
+  void on_handshake(std::string_view error) override { note("handshake " + std::string(error)); }
   void on_closed() override {
     close_called = false;
     note("closed");
   }
-  void on_detached(int fd, std::string_view unread) override {
+  void on_detached(int fd, std::string_view unread, std::unique_ptr<TlsSession> session) override {
+    detached_tls = std::move(session);
     detached_fd = fd;
     detached_bytes = unread;
     note("detached");
