@@ -34,11 +34,13 @@ class Process {
   void loop();
   void on_signal(int number);
   std::string reload();
+  std::string take(const config::Config& loaded);
   std::string set(const std::string& key, const std::string& value);
   void set_dns_lifetimes();
   void put_in_place(std::shared_ptr<const config::Config> next);
   void shut_down(Shutdown how);
   void watch();
+  void look_at_tls_files();
   bool finished() const;
   LogTarget log_target(const config::Config& config) const;
 
@@ -89,6 +91,10 @@ Result<bool> Process::start() {
   if (count <= 0) count = static_cast<int>(std::thread::hardware_concurrency());
   count = std::clamp(count, 1, pool::kWorkersMax);
   fleet_ = std::make_unique<worker::Fleet>(count);
+  Result<session::TlsContexts::Next> tls = fleet_->globals.tls.prepare(*config_);
+  if (!tls) return tls.error();
+  fleet_->globals.tls.put(std::move(tls.value()));
+  fleet_->globals.tls.warn_of_expiry(monotonic_now());
   Result<std::vector<worker::Listener>> listeners = open_listeners(*config_);
   if (!listeners) return listeners.error();
   fleet_->listeners = std::move(listeners.value());
@@ -125,6 +131,28 @@ Result<bool> Process::start() {
   return true;
 }
 
+// Puts what the file says now in place, or says why nothing of it is.
+std::string Process::take(const config::Config& loaded) {
+  const std::shared_ptr<const config::Config> next = config::merge_reload(*config_, loaded);
+  Result<session::TlsContexts::Next> tls = fleet_->globals.tls.prepare(*next);
+  if (!tls) {
+    LOG_ERROR("reload failed, the running configuration stays:\n{}", tls.error().text);
+    return tls.error().text;
+  }
+  const config::Diff diff = config::diff_configs(*config_, loaded);
+  log_warnings(loaded);
+  for (const std::string& line : diff.lines) LOG_INFO("reload: {}", line);
+  for (const std::string& name : diff.needs_restart) {
+    LOG_WARNING("reload: {} needs a restart: the running value stays", name);
+  }
+  std::string error = log_configure(log_target(*next));
+  if (!error.empty()) LOG_ERROR("reload: {}", error);
+  fleet_->globals.tls.put(std::move(tls.value()));
+  put_in_place(next);
+  fleet_->resolver.forget();
+  return error;
+}
+
 std::string Process::reload() {
   notify_systemd("RELOADING=1");
   Result<std::shared_ptr<const config::Config>> loaded = config::load_config(config_->options.conffile);
@@ -133,17 +161,7 @@ std::string Process::reload() {
     error = loaded.error().text;
     LOG_ERROR("reload failed, the running configuration stays:\n{}", error);
   } else {
-    const config::Diff diff = config::diff_configs(*config_, *loaded.value());
-    log_warnings(*loaded.value());
-    for (const std::string& line : diff.lines) LOG_INFO("reload: {}", line);
-    for (const std::string& name : diff.needs_restart) {
-      LOG_WARNING("reload: {} needs a restart: the running value stays", name);
-    }
-    const std::shared_ptr<const config::Config> next = config::merge_reload(*config_, *loaded.value());
-    error = log_configure(log_target(*next));
-    if (!error.empty()) LOG_ERROR("reload: {}", error);
-    put_in_place(next);
-    fleet_->resolver.forget();
+    error = take(*loaded.value());
   }
   if (const std::string reopened = log_reopen(); !reopened.empty()) LOG_ERROR("cannot reopen the log: {}", reopened);
   notify_systemd("READY=1");
@@ -154,10 +172,13 @@ std::string Process::reload() {
 std::string Process::set(const std::string& key, const std::string& value) {
   Result<std::shared_ptr<const config::Config>> next = config::set_option(*config_, key, value);
   if (!next) return next.error().text;
+  Result<session::TlsContexts::Next> tls = fleet_->globals.tls.prepare(*next.value());
+  if (!tls) return tls.error().text;
   const LogTarget target = log_target(*next.value());
   if (target != log_target(*config_)) {
     if (std::string error = log_configure(target); !error.empty()) return error;
   }
+  fleet_->globals.tls.put(std::move(tls.value()));
   put_in_place(next.value());
   return {};
 }
@@ -220,6 +241,13 @@ void Process::on_signal(int number) {
   dispatcher_->run_pending();
 }
 
+// Certificates are renewed by programs that know nothing of us.
+void Process::look_at_tls_files() {
+  session::TlsContexts& tls = fleet_->globals.tls;
+  if (tls.refresh(*config_)) dispatcher_->spread(config_);
+  tls.warn_of_expiry(monotonic_now());
+}
+
 void Process::watch() {
   const Micros now = monotonic_now();
   for (size_t i = 0; i < workers_.size(); ++i) {
@@ -244,7 +272,7 @@ void Process::loop() {
   sigset_t signals;
   sigemptyset(&signals);
   for (int number : {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, kWakeSignal}) sigaddset(&signals, number);
-  Micros watched = monotonic_now();
+  Micros watched = monotonic_now(), looked_at_files = watched;
   while (!finished()) {
     const bool ending = fleet_->globals.shutdown.load() != Shutdown::kNo;
     const timespec wait{ending ? 0 : 1, ending ? 50'000'000 : 0};
@@ -254,6 +282,10 @@ void Process::loop() {
     if (monotonic_now() - watched >= kSecond) {
       watched = monotonic_now();
       watch();
+    }
+    if (monotonic_now() - looked_at_files >= session::kTlsFilesEvery) {
+      looked_at_files = monotonic_now();
+      look_at_tls_files();
     }
   }
 }
@@ -280,6 +312,11 @@ int check_config(const std::string& path) {
   Result<std::shared_ptr<const config::Config>> loaded = config::load_config(path);
   if (!loaded) {
     std::cerr << loaded.error().text << "\n";
+    return 1;
+  }
+  const Result<session::TlsContexts::Next> tls = session::TlsContexts().prepare(*loaded.value());
+  if (!tls) {
+    std::cerr << tls.error().text << "\n";
     return 1;
   }
   for (const config::Remark& warning : loaded.value()->warnings) std::cout << "warning: " << warning.format() << "\n";

@@ -10,7 +10,7 @@ namespace {
 constexpr Column kSelectOne[] = {{"?column?", ColumnType::kInt4}};
 constexpr Column kSelectVersion[] = {{"version"}};
 
-enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kLatency, kOwners, kBroker, kFacts, kConfig };
+enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kLatency, kOwners, kBroker, kFacts, kTls, kConfig };
 
 Family family_of(ShowKind kind) {
   switch (kind) {
@@ -36,6 +36,7 @@ Family family_of(ShowKind kind) {
     case ShowKind::kErrors: return Family::kLatency;
     case ShowKind::kBroker: return Family::kBroker;
     case ShowKind::kAdviceFacts: return Family::kFacts;
+    case ShowKind::kTls: return Family::kTls;
     case ShowKind::kServerHistory:
     case ShowKind::kClientCounters:
     case ShowKind::kQueue: return Family::kOwners;
@@ -61,6 +62,7 @@ std::span<const Column> columns_of(ShowKind kind) {
     case Family::kOwners: return columns_of_owners(kind);
     case Family::kBroker: return columns_of_broker();
     case Family::kFacts: return columns_of_facts();
+    case Family::kTls: return columns_of_tls();
     case Family::kConfig: return columns_of_config(kind);
     case Family::kNone: break;
   }
@@ -77,6 +79,7 @@ std::shared_ptr<Show> make_show(ShowKind kind) {
     case Family::kOwners: return make_show_owners(kind);
     case Family::kBroker: return make_show_broker();
     case Family::kFacts: return make_show_facts();
+    case Family::kTls: return make_show_tls();
     case Family::kConfig: return make_show_config(kind);
     case Family::kNone: break;
   }
@@ -96,7 +99,7 @@ std::span<const Column> columns_of_command(const Command& command) {
 
 bool visits_workers(ShowKind kind) {
   const Family family = family_of(kind);
-  return family != Family::kConfig && family != Family::kNone;
+  return family != Family::kConfig && family != Family::kTls && family != Family::kNone;
 }
 
 }  // namespace berth::admin

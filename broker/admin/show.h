@@ -49,6 +49,8 @@ std::shared_ptr<Show> make_show_owners(ShowKind kind);  // show_owners.cc: SERVE
 std::span<const Column> columns_of_owners(ShowKind kind);
 std::shared_ptr<Show> make_show_facts();  // show_facts.cc: ADVICE_FACTS
 std::span<const Column> columns_of_facts();
+std::shared_ptr<Show> make_show_tls();  // show_tls.cc: TLS
+std::span<const Column> columns_of_tls();
 std::shared_ptr<Show> make_show_broker();  // show_broker.cc: BROKER
 std::span<const Column> columns_of_broker();
 

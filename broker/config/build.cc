@@ -38,7 +38,11 @@ class Builder {
     if (option_at_.empty() && out_.mistakes.empty()) {
       out_.mistakes.push_back({out_.config.path, 0, {}, "no setting in [pgbouncer]: is the file complete?"});
     }
-    const auto where = [this](std::string_view key) { return where_is(key); };
+    for (const auto& [key, setting] : option_at_) {
+      out_.config.option_places[key] = {setting->file, setting->line, key, {}};
+    }
+    choose_server_sslmode(out_.config);
+    const auto where = [this](std::string_view key) { return out_.config.where(key); };
     std::vector<Remark> mistakes = check_rules(out_.config, where, out_.config.warnings);
     out_.mistakes.insert(out_.mistakes.end(), mistakes.begin(), mistakes.end());
     out_.config.index();
@@ -85,12 +89,6 @@ class Builder {
                                     known
                                         ? "it has no effect yet: cancel requests are not passed on to other processes"
                                         : "unknown section, it is ignored"});
-  }
-
-  Remark where_is(std::string_view key) const {
-    const auto found = option_at_.find(key);
-    if (found == option_at_.end()) return {out_.config.path, 0, std::string(key), {}};
-    return {found->second->file, found->second->line, std::string(key), {}};
   }
 
   Ini& ini_;

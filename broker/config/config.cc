@@ -144,4 +144,9 @@ Micros Config::query_wait_timeout(const DatabaseEntry& database, const UserEntry
                   database.query_wait_timeout.value_or(options.query_wait_timeout));
 }
 
+Remark Config::where(std::string_view option) const {
+  const auto found = option_places.find(option);
+  return found == option_places.end() ? Remark{path, 0, std::string(option), {}} : found->second;
+}
+
 }  // namespace berth::config

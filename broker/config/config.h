@@ -117,6 +117,7 @@ struct Config {
   std::string path;                // the file that was read
   std::vector<Remark> warnings;
   std::vector<std::string> explicit_options;  // names of the options that the file set, in order
+  StringMap<Remark> option_places;            // where: file, line and key
 
   // The entry of that very name, else the fallback "*", else null.
   const DatabaseEntry* find_database(std::string_view name) const;
@@ -132,6 +133,9 @@ struct Config {
   // Parameter names are compared without regard to case.
   bool ignores_startup_parameter(std::string_view name) const;
   bool tracks_extra_parameter(std::string_view name) const;
+
+  // Where the file sets an option; line 0 of the main file if it does not.
+  Remark where(std::string_view option) const;
 
   // Effective values. `user` may be null: a user without a line in [users]. A user's value goes before the
   // database's, and that before the global one, as in PgBouncer. For limits 0 means without limit, for times never.

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -28,28 +29,72 @@ struct Rules {
   }
 };
 
-constexpr std::string_view kRefuses[] = {"require", "verify-ca", "verify-full"};
-constexpr std::string_view kWithoutTls[] = {"allow", "prefer"};
+constexpr std::string_view kModes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"};
 
-void check_sslmode(Rules& rules, std::string_view key, const std::string& mode, std::string_view peers,
-                   std::string_view otherwise) {
-  for (const std::string_view refused : kRefuses) {
-    if (mode != refused) continue;
-    return rules.mistake(
-        key, fmt::format("{} does not work yet, since TLS does not: {} would be served without it. {}", mode, peers,
-                         otherwise));
+bool is_mode(const std::string& text) {
+  return std::find(std::begin(kModes), std::end(kModes), text) != std::end(kModes);
+}
+
+// What of a side's TLS settings does not fit together. What the files hold is looked at when they are read.
+struct TlsRules {
+  std::string side;  // client or server
+  const std::string& mode;
+  const std::string& ca_file;
+  const std::string& cert_file;
+  const std::string& key_file;
+
+  std::string key(std::string_view rest) const { return fmt::format("{}_tls_{}", side, rest); }
+  bool verifies() const { return mode.starts_with("verify-"); }
+};
+
+void check_tls(Rules& rules, const TlsRules& tls) {
+  if (!is_mode(tls.mode)) {
+    return rules.mistake(tls.key("sslmode"), fmt::format("\"{}\" is not one of disable, allow, prefer, require, "
+                                                         "verify-ca, verify-full",
+                                                         tls.mode));
   }
-  for (const std::string_view accepted : kWithoutTls) {
-    if (mode != accepted) continue;
-    // PgBouncer's default for servers is prefer: who has not written it is not told.
-    if (rules.where(key).line > 0) {
-      rules.warn(key, fmt::format("{} has no effect yet: connections of {} do without TLS", mode, peers));
-    }
-    return;
+  if (tls.mode == "disable") return;
+  if (tls.verifies() && tls.ca_file.empty()) {
+    rules.mistake(tls.key("sslmode"), fmt::format("{} needs {}: without root certificates nothing can be checked",
+                                                  tls.mode, tls.key("ca_file")));
   }
-  if (mode != "disable") {
-    rules.mistake(key,
-                  fmt::format("\"{}\" is not one of disable, allow, prefer, require, verify-ca, verify-full", mode));
+  if (!tls.cert_file.empty() && tls.key_file.empty()) {
+    rules.mistake(tls.key("cert_file"), fmt::format("it needs its key: {} is not set", tls.key("key_file")));
+  }
+  if (tls.cert_file.empty() && !tls.key_file.empty()) {
+    rules.mistake(tls.key("key_file"),
+                  fmt::format("a key without a certificate: {} is not set", tls.key("cert_file")));
+  }
+}
+
+void check_tls_of_clients(Rules& rules) {
+  const Options& options = rules.config.options;
+  const TlsRules tls{"client", options.client_tls_sslmode, options.client_tls_ca_file, options.client_tls_cert_file,
+                     options.client_tls_key_file};
+  check_tls(rules, tls);
+  if (is_mode(tls.mode) && tls.mode != "disable" && tls.cert_file.empty() && tls.key_file.empty()) {
+    rules.mistake("client_tls_sslmode",
+                  fmt::format("{} needs client_tls_cert_file and client_tls_key_file", tls.mode));
+  }
+}
+
+void check_tls_of_servers(Rules& rules) {
+  const Options& options = rules.config.options;
+  const TlsRules tls{"server", options.server_tls_sslmode, options.server_tls_ca_file, options.server_tls_cert_file,
+                     options.server_tls_key_file};
+  check_tls(rules, tls);
+  if (!tls.ca_file.empty() && !tls.verifies()) {
+    rules.warn("server_tls_ca_file",
+               fmt::format("servers are not checked by it: server_tls_sslmode is {}, verify-ca and verify-full check",
+                           tls.mode));
+  }
+  // A door until connections to servers use TLS.
+  if (tls.mode == "require" || tls.verifies()) {
+    rules.mistake(
+        "server_tls_sslmode",
+        fmt::format("{} does not work yet, since TLS does not: servers would be served without it. Use disable, "
+                    "and a Unix socket or an encrypted network to the server",
+                    tls.mode));
   }
 }
 
@@ -87,10 +132,8 @@ void check_auth_type(Rules& rules) {
 
 void check_doors(Rules& rules) {
   const Options& options = rules.config.options;
-  check_sslmode(rules, "client_tls_sslmode", options.client_tls_sslmode, "clients",
-                "Use disable, and an encrypted network or a TLS proxy in front");
-  check_sslmode(rules, "server_tls_sslmode", options.server_tls_sslmode, "servers",
-                "Use disable, and a Unix socket or an encrypted network to the server");
+  check_tls_of_clients(rules);
+  check_tls_of_servers(rules);
   if (!options.auth_hba_file.empty() && options.auth_type != AuthType::kHba) {
     rules.warn("auth_hba_file", fmt::format("its rules are not looked at: auth_type is {}, they count with hba only",
                                             to_string(options.auth_type)));
@@ -163,6 +206,12 @@ void check_link(Rules& rules) {
 }
 
 }  // namespace
+
+void choose_server_sslmode(Config& config) {
+  if (!config.options.server_tls_ca_file.empty() && config.where("server_tls_sslmode").line == 0) {
+    config.options.server_tls_sslmode = "verify-full";
+  }
+}
 
 std::vector<Remark> check_rules(const Config& config, const WhereIs& where, std::vector<Remark>& warnings) {
   Rules rules{config, where, warnings, {}};

@@ -30,8 +30,10 @@ Result<std::shared_ptr<const Config>> set_option(const Config& config, std::stri
     return Error{fmt::format("\"{}\" cannot be changed while the broker runs: change the file and restart", key), {}};
   }
   auto changed = std::make_shared<Config>(config);
+  if (key == "server_tls_sslmode") changed->option_places[std::string(key)] = {{}, 1, std::string(key), {}};
   const std::string why = assign_option(changed->options, *info, value);
   if (!why.empty()) return Error{fmt::format("{}: {}", key, why), {}};
+  choose_server_sslmode(*changed);
   std::vector<Remark> ignored;
   const auto where = [](std::string_view name) { return Remark{{}, 0, std::string(name), {}}; };
   const std::vector<Remark> mistakes = check_rules(*changed, where, ignored);

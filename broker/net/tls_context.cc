@@ -37,6 +37,13 @@ Owned<BIO> reader_of(const std::string& text) {
   return Owned<BIO>(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
+std::string digest_of(const std::string& text) {
+  unsigned char bytes[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  EVP_Digest(text.data(), text.size(), bytes, &size, EVP_sha256(), nullptr);
+  return {reinterpret_cast<const char*>(bytes), size};
+}
+
 // A key with a passphrase: there is nobody to ask.
 int no_passphrase(char*, int, int, void*) {
   return -1;
@@ -236,7 +243,7 @@ class TlsContextBuilder {
     }
     FileText file;
     if (!take_file("ca_file", read_tls_file(path), file)) return false;
-    roots_text_ = file.text;
+    made_->roots_digest_ = digest_of(file.text);
     const Owned<STACK_OF(X509_INFO)> all(
         PEM_X509_INFO_read_bio(reader_of(file.text).get(), nullptr, no_passphrase, nullptr));
     if (!all) return fail("ca_file", fmt::format("a broken certificate in \"{}\": {}", path, tls_error()));
@@ -276,7 +283,7 @@ class TlsContextBuilder {
     if (!for_clients_) return;
     const std::string likeness =
         fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}", to_string(settings_.mode), settings_.protocols, settings_.ciphers,
-                    settings_.tls13_ciphers, settings_.ecdhcurve, settings_.ca_file, roots_text_);
+                    settings_.tls13_ciphers, settings_.ecdhcurve, settings_.ca_file, made_->roots_digest_);
     made_->ticket_keys_ = TicketKeys::shared(likeness);
     TicketKeys::install(ctx_, made_->ticket_keys_.get());
     SSL_CTX_set_timeout(ctx_, kSessionSeconds);
@@ -290,7 +297,6 @@ class TlsContextBuilder {
   std::unique_ptr<TlsContext> made_;
   SSL_CTX* ctx_ = nullptr;
   std::string why_;
-  std::string roots_text_;
 };
 
 Result<std::shared_ptr<const TlsContext>> TlsContext::for_clients(const TlsSettings& settings) {

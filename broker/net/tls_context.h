@@ -69,6 +69,8 @@ class TlsContext {
   const std::vector<FileStamp>& files() const { return files_; }
   // What does no harm but should be known: a key that the group may read, a certificate that has expired.
   const std::vector<std::string>& warnings() const { return warnings_; }
+  // Of the root certificates: equal digests, equal trust.
+  const std::string& roots_digest() const { return roots_digest_; }
   int64_t loaded_at() const { return loaded_at_; }  // seconds since 1970
 
   // Prepares one connection to a server: SNI, and in verify-full the name or address that the certificate must have.
@@ -83,6 +85,7 @@ class TlsContext {
   ssl_ctx_st* ctx_ = nullptr;
   CertificateFacts certificate_;
   std::string binding_;
+  std::string roots_digest_;
   std::vector<FileStamp> files_;
   std::vector<std::string> warnings_;
   int64_t loaded_at_ = 0;

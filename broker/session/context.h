@@ -23,6 +23,7 @@
 #include "pool/statements.h"
 #include "session/link_board.h"
 #include "session/outbox.h"
+#include "session/tls_contexts.h"
 #include "stats/counters.h"
 #include "stats/disconnects.h"
 #include "stats/errors.h"
@@ -98,6 +99,7 @@ struct Globals {
       worker_clients{};  // whoever accepts adds, the owner takes; accept reads all
   Identity identity;     // written before the workers start
   LinkBoard links;
+  TlsContexts tls;
   std::mutex mutex;
   std::unordered_map<std::string, Learned> learned;  // by user name; guarded by mutex
 };
@@ -144,7 +146,13 @@ struct Slice {
 // One per worker; only its thread touches it.
 struct Context {
   Context(net::Engine& engine_, Globals& globals_, Fleet& fleet_, int worker_, int workers_, uint64_t seed)
-      : engine(engine_), globals(globals_), fleet(fleet_), worker(worker_), workers(workers_), random(seed) {}
+      : engine(engine_),
+        globals(globals_),
+        fleet(fleet_),
+        worker(worker_),
+        workers(workers_),
+        random(seed),
+        tls_servers_seen(globals_.tls.servers_changed.load()) {}
 
   net::Engine& engine;
   Globals& globals;
@@ -168,7 +176,8 @@ struct Context {
   stats::Errors errors;       // told to clients that had no pool yet, or whose pool has been forgotten
   stats::Counters forgotten;  // of pools that have been forgotten: sums over all pools do not fall
 
-  bool stopping = false;  // no slice opens or fills any more
+  uint32_t tls_servers_seen;  // of TlsContexts::servers_changed: older servers have been given up
+  bool stopping = false;      // no slice opens or fills any more
 
   Micros now() const { return engine.now(); }
   const config::Options& options() const { return config->options; }

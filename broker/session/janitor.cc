@@ -1,6 +1,7 @@
 // Every kJanitorEvery: what time decides. Timeouts of clients, deadlines of servers, the pools' own upkeep; and a new
 // configuration's arrival.
 #include <algorithm>
+#include <utility>
 
 #include "base/fault.h"
 #include "base/log.h"
@@ -146,6 +147,9 @@ static auth::MockProfile profile_of(const config::Config& config) {
 
 void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
   // Old servers of an entry that now leads elsewhere are not used again.
+  // Nor are servers that were opened under other TLS settings (T32).
+  const uint32_t tls = context.globals.tls.servers_changed.load(std::memory_order_acquire);
+  const bool other_tls = std::exchange(context.tls_servers_seen, tls) != tls;
   for (auto& [key, slice] : context.slices) {
     const config::DatabaseEntry* before = slice->entry;
     const config::DatabaseEntry* after = next->find_database(slice->database);
@@ -153,7 +157,7 @@ void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
                        (before->hosts != after->hosts || before->port != after->port ||
                         before->dbname != after->dbname || before->user != after->user ||
                         before->connect_query != after->connect_query || before->password != after->password);
-    if ((moved || !after) && !FAULT(moved_entry_kept)) slice->pool.reconnect();
+    if ((moved || other_tls || !after) && !FAULT(moved_entry_kept)) slice->pool.reconnect();
   }
   const std::shared_ptr<const config::Config> old =
       context.config;  // entries point into it until the loop below is done

@@ -138,7 +138,7 @@ def test_all_errors_of_a_file_at_once(broker):
 
 @pytest.mark.ours
 @pytest.mark.parametrize("key, value", [("client_tls_sslmode", "require"), ("client_tls_sslmode", "verify-full"),
-                                        ("server_tls_sslmode", "require"), ("server_tls_sslmode", "verify-ca"),
+                                        ("server_tls_sslmode", "verify-full"), ("server_tls_sslmode", "verify-ca"),
                                         ("auth_type", "cert"), ("auth_type", "hba"), ("auth_type", "pam"),
                                         ("disable_pqexec", "1")])
 def test_settings_whose_absence_would_open_a_door(broker, key, value):

@@ -73,11 +73,9 @@ TEST(Build, AFileWithoutTheBrokersSectionIsNotComplete) {
 
 TEST(Doors, RefuseWhatPromisesAProtection) {
   for (const char* mode : {"require", "verify-ca", "verify-full"}) {
-    for (const char* key : {"client_tls_sslmode", "server_tls_sslmode"}) {
-      const Lines found = mistakes(kTrust + key + " = " + mode + "\n");
-      ASSERT_EQ(found.size(), 1u) << key << mode;
-      EXPECT_EQ(found[0].find(std::string("a.ini:3: ") + key + ": " + mode + " does not work yet"), 0u) << found[0];
-    }
+    const Lines found = mistakes(kTrust + "server_tls_sslmode = " + mode + "\nserver_tls_ca_file = a\n");
+    ASSERT_EQ(found.size(), 1u) << mode;
+    EXPECT_EQ(found[0].find(std::string("a.ini:3: server_tls_sslmode: ") + mode + " does not work yet"), 0u);
   }
   for (const char* type : {"cert", "pam", "ldap"}) {
     const Lines found = mistakes(std::string("[pgbouncer]\nauth_type = ") + type + "\n");
@@ -96,11 +94,38 @@ TEST(Doors, WhatOpensNothingIsAccepted) {
   EXPECT_EQ(
       warnings(kTrust + "auth_hba_file = h\n"),
       Lines{"a.ini:3: auth_hba_file: its rules are not looked at: auth_type is trust, they count with hba only"});
-  EXPECT_EQ(warnings(kTrust), Lines{}) << "server_tls_sslmode is prefer by default, which is not worth a warning";
-  EXPECT_EQ(warnings(kTrust + "server_tls_sslmode = prefer\nclient_tls_sslmode = allow\n"),
-            (Lines{"a.ini:4: client_tls_sslmode: allow has no effect yet: connections of clients do without TLS",
-                   "a.ini:3: server_tls_sslmode: prefer has no effect yet: connections of servers do without TLS"}));
+  EXPECT_EQ(warnings(kTrust), Lines{});
   EXPECT_EQ(warnings(kTrust + "server_tls_sslmode = disable\nclient_tls_sslmode = disable\n"), Lines{});
+}
+
+TEST(Tls, WhatIsMissingIsNamed) {
+  const std::string kCert = "client_tls_cert_file = c\n", kKey = "client_tls_key_file = k\n";
+  EXPECT_EQ(mistakes(kTrust + "client_tls_sslmode = allow\n"),
+            Lines{"a.ini:3: client_tls_sslmode: allow needs client_tls_cert_file and client_tls_key_file"});
+  EXPECT_EQ(mistakes(kTrust + "client_tls_sslmode = require\n" + kCert),
+            Lines{"a.ini:4: client_tls_cert_file: it needs its key: client_tls_key_file is not set"});
+  EXPECT_EQ(mistakes(kTrust + "client_tls_sslmode = require\n" + kKey),
+            Lines{"a.ini:4: client_tls_key_file: a key without a certificate: client_tls_cert_file is not set"});
+  for (const char* mode : {"verify-ca", "verify-full"}) {
+    EXPECT_EQ(mistakes(kTrust + "client_tls_sslmode = " + mode + "\n" + kCert + kKey),
+              Lines{std::string("a.ini:3: client_tls_sslmode: ") + mode +
+                    " needs client_tls_ca_file: without root certificates nothing can be checked"});
+  }
+  EXPECT_EQ(mistakes(kTrust + "client_tls_sslmode = verify-full\nclient_tls_ca_file = a\n" + kCert + kKey), Lines{});
+  EXPECT_EQ(mistakes(kTrust + kCert), Lines{}) << "with disable nothing of it is looked at";
+  EXPECT_EQ(mistakes(kTrust + "server_tls_cert_file = c\n"),
+            Lines{"a.ini:3: server_tls_cert_file: it needs its key: server_tls_key_file is not set"});
+}
+
+TEST(Tls, ServersAreCheckedWhereRootsAreNamed) {
+  const auto mode = [](const std::string& text) { return build(text).config.options.server_tls_sslmode; };
+  EXPECT_EQ("prefer", mode(kTrust));
+  EXPECT_EQ("verify-full", mode(kTrust + "server_tls_ca_file = a\n"));
+  EXPECT_EQ("prefer", mode(kTrust + "server_tls_ca_file = a\nserver_tls_sslmode = prefer\n"));
+  EXPECT_EQ(
+      warnings(kTrust + "server_tls_ca_file = a\nserver_tls_sslmode = prefer\n"),
+      Lines{"a.ini:3: server_tls_ca_file: servers are not checked by it: server_tls_sslmode is prefer, verify-ca "
+            "and verify-full check"});
 }
 
 TEST(Warnings, OneForWhatHasNoEffectYet) {
