@@ -55,7 +55,8 @@ void ConsoleImpl::on_login(Client* client) {
   counters_.client_login_count++;
   // The extension logs in for each question that somebody asks a view.
   if (context_.options().log_connections && !client->extension) {
-    LOG_INFO("{} login attempt: db={} user={} tls=no", client->label(), client->database_name(), client->user_name());
+    LOG_INFO("{} login attempt: db={} user={} tls={}", client->label(), client->database_name(), client->user_name(),
+             client->tls() ? client->tls_text() : "no");
   }
   client->login->verifier.reset();  // what proved it, a password perhaps, is not kept
   Session& kept = *(sessions_[client->serial] = std::move(session));

@@ -90,7 +90,9 @@ class ShowSockets final : public Show {
     put_common(common, 0, fmt::format("{}", fmt::ptr(&client)),
                client.server ? fmt::format("{}", fmt::ptr(client.server)) : "");
     rows_.number(client.unix_socket ? net::peer_process(descriptor) : 0);
-    rows_.text("").text(application_of(client.params)).number(static_cast<int64_t>(client.statements.size()));
+    rows_.text(client.tls_text())
+        .text(application_of(client.params))
+        .number(static_cast<int64_t>(client.statements.size()));
     rows_.number(static_cast<int64_t>(client.serial));
     put_buffers(client.forward_left, unsent);
   }

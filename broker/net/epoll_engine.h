@@ -93,6 +93,7 @@ class EpollEngine final : public Engine {
   void receive(EpollConn* conn);
   void received_nothing(EpollConn* conn, ssize_t got);
   void received(EpollConn* conn, size_t kept, size_t got);
+  inline void take_in(EpollConn* conn, size_t kept, size_t got);
   std::string_view lend(EpollConn* conn, std::string_view bytes);
   void lend_tail(EpollConn* conn);
   void keep(EpollConn* conn, std::string_view bytes);
@@ -111,7 +112,6 @@ class EpollEngine final : public Engine {
   void say_goodbye(EpollConn* conn);
 
   // epoll_write.cc: sending, unsent bytes, closing.
-  size_t put(EpollConn* conn, std::span<const iovec> spans);
   bool gather(EpollConn* conn, std::span<const iovec> spans, size_t bytes);
   void send_gathered();
   void keep_unsent(EpollConn* conn, std::span<const iovec> spans, size_t bytes, size_t sent);

@@ -117,11 +117,14 @@ bool EpollEngine::tell_handshake(EpollConn* conn, std::string_view error) {
   return error.empty() && conn->state == ConnState::kOpen;
 }
 
-// Sends what the session has said. Returns the bytes that are unsent.
+// Sends what the session has said, as a plain connection would; while it does, it is one. Returns the bytes that are
+// unsent.
 size_t EpollEngine::put_cipher(EpollConn* conn) {
   if (cipher_out_.empty()) return conn->unsent;
   const iovec span{cipher_out_.data(), cipher_out_.size()};
-  const size_t unsent = conn->broken ? 0 : put(conn, {&span, 1});
+  std::unique_ptr<TlsSession> session = std::move(conn->tls);
+  const size_t unsent = write(reinterpret_cast<Conn*>(conn), {&span, 1});
+  conn->tls = std::move(session);
   cipher_out_.clear();
   if (cipher_out_.capacity() > kCipherOutKept) cipher_out_.shrink_to_fit();
   return unsent;

@@ -40,11 +40,8 @@ size_t EpollEngine::write(Conn* handle, std::span<const iovec> spans) {
   EpollConn* conn = reinterpret_cast<EpollConn*>(handle);
   ASSERT(conn->state != ConnState::kConnecting && conn->state != ConnState::kDetaching);
   if (conn->state != ConnState::kOpen || conn->broken) return 0;
-  return conn->tls ? encrypt(conn, spans) : put(conn, spans);
-}
-
-// What goes over the wire as it is.
-size_t EpollEngine::put(EpollConn* conn, std::span<const iovec> spans) {
+  if (conn->tls) [[unlikely]]
+    return encrypt(conn, spans);
   size_t total = 0;
   for (const iovec& span : spans) total += span.iov_len;
   if (gather(conn, spans, total)) return 0;

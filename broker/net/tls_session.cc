@@ -277,6 +277,8 @@ void TlsSession::fail(std::string* error) {
   const char* reason = code ? ERR_reason_error_string(code) : nullptr;
   if (steps_ > kStepsMost) {
     *error = "too many messages of the TLS protocol without data";
+  } else if (ERR_GET_REASON(code) == SSL_R_CALLBACK_FAILED && alpn_required_) {
+    *error = "no application protocol is named (ALPN)";  // on_client_hello
   } else if (reason) {
     *error = reason;
     const long verdict = SSL_get_verify_result(ssl_);

@@ -1,6 +1,6 @@
 // A client session: one application's connection, from its first byte to its last. It owns no buffer; what it holds
-// while idle is this object. Its chapters: client_startup.cc, client_hba.cc, client_auth.cc, client_relay.cc,
-// client_statements.cc, client_commands.cc, client_wait.cc, client_close.cc.
+// while idle is this object. Its chapters: client_startup.cc, client_tls.cc, client_hba.cc, client_auth.cc,
+// client_relay.cc, client_statements.cc, client_commands.cc, client_wait.cc, client_close.cc.
 #pragma once
 
 #include <functional>
@@ -42,6 +42,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   net::Taken on_bytes(std::string_view bytes) override;
   void on_eof(int error) override;
   void on_drained() override;
+  void on_handshake(std::string_view error) override;
   void on_closed() override;
   void on_detached(int fd, std::string_view unread, std::unique_ptr<net::TlsSession> session) override;
 
@@ -73,6 +74,8 @@ class Client final : public net::Handler, public pool::ClientNode {
   void send(std::string_view bytes);
   std::string_view user_name() const;
   std::string_view database_name() const;
+  const net::TlsSession* tls() const;  // null: it speaks in clear words
+  std::string tls_text() const;        // as SHOW has it: TLSv1.3/TLS_AES_256_GCM_SHA384, or nothing
 
   Context& context;
   net::Conn* conn = nullptr;
@@ -108,6 +111,8 @@ class Client final : public net::Handler, public pool::ClientNode {
   bool unix_socket : 1 = false;
   bool seen_ssl : 1 = false;  // SSLRequest answered (T26)
   bool seen_gss : 1 = false;
+  bool handshaking : 1 = false;      // of TLS: until on_handshake the engine brings no bytes
+  bool encrypted : 1 = false;        // speaks TLS
   bool long_cancel_key : 1 = false;  // protocol 3.2: 32 bytes instead of 4
   bool counted : 1 = false;          // in Globals::clients
   bool counted_gates : 1 = false;    // in the database's and the user's client gates
@@ -123,9 +128,15 @@ class Client final : public net::Handler, public pool::ClientNode {
   // client_startup.cc
   net::Taken chapter_on_bytes(std::string_view bytes);
   net::Taken startup_on_bytes(std::string_view bytes);
-  void startup_on_packet(const wire::Startup& startup);
+  void startup_on_packet(const wire::Startup& startup, bool more);
   bool read_parameters(const wire::Startup& startup);
   void negotiate(const wire::Startup& startup);
+  // client_tls.cc
+  std::shared_ptr<const net::TlsContext> tls_offered() const;
+  bool begin_direct_tls(std::string_view bytes);
+  void ssl_on_request(bool more);
+  void begin_tls(const std::shared_ptr<const net::TlsContext>& offered, bool direct);
+  bool encrypted_enough() const;
   // client_auth.cc
   void begin_auth();
   void begin_extension_auth();

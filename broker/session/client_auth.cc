@@ -278,8 +278,8 @@ void Client::finish_login() {
   wire::put_ready(out, 'I');
   slice->pool.move(this, pool::ClientState::kIdle, context.now());
   if (context.options().log_connections) {
-    LOG_INFO("{} login attempt: db={} user={} tls=no{}", label(), login->database, login->user,
-             login->replication.empty() ? "" : " replication=" + login->replication);
+    LOG_INFO("{} login attempt: db={} user={} tls={}{}", label(), login->database, login->user,
+             encrypted ? tls_text() : "no", login->replication.empty() ? "" : " replication=" + login->replication);
   }
   if (login->user != slice->user) user = login->user;
   login.reset();

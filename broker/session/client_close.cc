@@ -79,6 +79,7 @@ void Client::close(ClientEnd why, std::string_view text) {
   if (closing()) return;
   pool::watch_event(state, stats::kClientEnds[static_cast<size_t>(why)].name);
   context.disconnects.count(why);
+  if (handshaking) context.globals.tls.clients.counts.failures.fetch_add(1, std::memory_order_relaxed);
   const bool known = slice || (state == pool::ClientState::kConsole && !extension);
   if (context.options().log_disconnections && known) {
     LOG_INFO("{} closing because: {} (age={}s)", label(), text.empty() ? stats::words_of(why) : text,

@@ -20,15 +20,16 @@ static void read_address(const net::Address& peer, config::HbaClient& out) {
 }
 
 // In PostgreSQL's words, which people look for.
-static std::string refusal(const Login& login, const config::HbaRule* rule, const std::string& host,
+static std::string refusal(const Login& login, const config::HbaRule* rule, const std::string& host, bool encrypted,
                            bool physical_replication) {
+  const std::string_view how = encrypted ? "SSL encryption" : "no encryption";
   const std::string_view start = rule ? "pg_hba.conf rejects" : "no pg_hba.conf entry for";
   if (physical_replication) {
-    return fmt::format("{} replication connection{} host \"{}\", user \"{}\", no encryption", start,
-                       rule ? " for" : " from", host, login.user);
+    return fmt::format("{} replication connection{} host \"{}\", user \"{}\", {}", start, rule ? " for" : " from",
+                       host, login.user, how);
   }
-  return fmt::format("{}{} host \"{}\", user \"{}\", database \"{}\", no encryption", start,
-                     rule ? " connection for" : "", host, login.user, login.database);
+  return fmt::format("{}{} host \"{}\", user \"{}\", database \"{}\", {}", start, rule ? " connection for" : "", host,
+                     login.user, login.database, how);
 }
 
 // False: the login is over, or goes on without a verifier.
@@ -37,6 +38,7 @@ bool Client::apply_hba(auth::Method& method) {
   const net::Address peer_address = net::peer_address(context.engine.descriptor(conn));
   config::HbaClient who;
   who.local = unix_socket;
+  who.tls = encrypted;
   who.user = login->user;
   // The console has two names, and a rule for the one must hold for the other.
   who.database = login->console && !FAULT(console_alias) ? "pgbouncer" : std::string_view(login->database);
@@ -46,7 +48,7 @@ bool Client::apply_hba(auth::Method& method) {
   if (rule) LOG_DEBUG("{} {}:{} decides: {}", label(), hba.file, rule->line, config::to_string(rule->method));
   if (!rule || rule->method == config::HbaMethod::kReject) {
     fatal(ClientEnd::kHba, "28000",
-          refusal(*login, rule, unix_socket ? "[local]" : peer_address.host(), who.physical_replication));
+          refusal(*login, rule, unix_socket ? "[local]" : peer_address.host(), encrypted, who.physical_replication));
     return false;
   }
   switch (rule->method) {

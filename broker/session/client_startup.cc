@@ -1,5 +1,6 @@
-// Chapter 1 of a client's life: the first packets. Encryption requests are answered `N`, a cancel request is routed
-// and the connection closed, a StartupMessage becomes a Login and goes to chapter 2 (client_auth.cc).
+// Chapter 1 of a client's life: the first packets. An encryption request is answered (client_tls.cc), a cancel
+// request is routed and the connection closed, a StartupMessage becomes a Login and goes to chapter 2
+// (client_auth.cc).
 #include "session/client.h"
 #include "wire/encode.h"
 
@@ -74,6 +75,7 @@ net::Taken Client::on_bytes(std::string_view bytes) {
 }
 
 net::Taken Client::startup_on_bytes(std::string_view bytes) {
+  if (begin_direct_tls(bytes)) return {0, 0};  // they are the engine's
   const wire::Startup startup = wire::parse_startup(bytes);
   switch (startup.kind) {
     case wire::Startup::Kind::kNeedMore: return {0, startup.size};
@@ -83,17 +85,15 @@ net::Taken Client::startup_on_bytes(std::string_view bytes) {
     case wire::Startup::Kind::kStartup:
     case wire::Startup::Kind::kCancel: break;
   }
-  startup_on_packet(startup);
+  startup_on_packet(startup, bytes.size() > startup.size);
   return {startup.size, 0};
 }
 
-void Client::startup_on_packet(const wire::Startup& startup) {
+void Client::startup_on_packet(const wire::Startup& startup, bool more) {
   switch (startup.kind) {
-    case wire::Startup::Kind::kSsl:
-      if (seen_ssl) return fatal(ClientEnd::kBadStartup, "08P01", "SSLRequest was answered already");
-      seen_ssl = true;
-      return send("N");
+    case wire::Startup::Kind::kSsl: return ssl_on_request(more);
     case wire::Startup::Kind::kGssEnc:
+      if (encrypted) return fatal(ClientEnd::kBadStartup, "08P01", "GSSENCRequest inside of TLS");
       if (seen_gss) return fatal(ClientEnd::kBadStartup, "08P01", "GSSENCRequest was answered already");
       seen_gss = true;
       return send("N");
@@ -101,6 +101,7 @@ void Client::startup_on_packet(const wire::Startup& startup) {
       context.fleet.route_cancel(startup.cancel_pid, std::string(startup.cancel_key));
       return close(ClientEnd::kCancelRequest);
     case wire::Startup::Kind::kStartup:
+      if (!encrypted_enough()) return fatal(ClientEnd::kTlsRequired, "28000");
       if (read_parameters(startup)) begin_auth();
       return;
     case wire::Startup::Kind::kNeedMore:

@@ -69,6 +69,9 @@ const Row kClientEvents[] = {
     {"no_such_database", "Auth"},
     {"database_disabled", "Auth"},
     {"invalid_startup_packet", "Startup"},
+    {"tls_handshake_failed", "Startup"},
+    {"tls_required", "Startup"},
+    {"unencrypted_after_ssl_request", "Startup"},
     {"needs_another_pool_mode", "Auth"},
     {"transaction_in_statement_mode", "Linked"},
     {"server_refused_settings", "Linked"},
@@ -153,6 +156,9 @@ struct Exception {
 };
 const Exception kExceptions[] = {
     {"client Auth: refused_by_hba", "no world has rules of auth_hba_file"},
+    {"client Startup: tls_handshake_failed", "no world has certificates"},
+    {"client Startup: tls_required", "no world has certificates"},
+    {"client Startup: unencrypted_after_ssl_request", "no world has certificates"},
     {"server Linked: replication", "no client of the model asks for replication"},
     {"server Cleaning: rollback_failed", "ROLLBACK of the model never fails"},
 };

@@ -63,7 +63,8 @@ class Authority:
     # number of days makes one that has expired.
     def issue(self, name: str, hosts: Sequence[str] = (), addresses: Sequence[str] = (), days: int = 30,
               algorithm: str = "ec", digest: str = "sha256", file: Optional[str] = None) -> Certificate:
-        stem = file or f"{name.strip('/').replace('/', '_').replace('*', 'any').replace(' ', '-')}-{self._serial}"
+        name_part = name.strip('/').replace('/', '_').replace('*', 'any').replace(' ', '-')
+        stem = file or f"{name_part}-{self.cert.stem}-{self._serial}"
         key = _make_key(self.directory / f"{stem}.key", algorithm)
         text = self._sign(key, _subject(name), self._leaf(hosts, addresses), days, digest)
         if self.issuer:
