@@ -6,6 +6,8 @@
 //     cipher_in_ --TlsSession--> receive buffer or tail block --> on_bytes
 //     write() --TlsSession--> cipher_out_ --> gather, send, chain of blocks
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -80,7 +82,7 @@ void EpollEngine::receive_tls(EpollConn* conn) {
   const size_t room = std::min(into.size() - TlsSession::kHeldMost, kReceiveSize);
   ssize_t got = 0;
   do {
-    got = recv(conn->fd, cipher_in_.get(), room, MSG_DONTWAIT);
+    got = syscall(SYS_recvfrom, conn->fd, cipher_in_.get(), room, MSG_DONTWAIT, nullptr, nullptr);  // as receive()
   } while (got < 0 && errno == EINTR);
   conn->readable = got == static_cast<ssize_t>(room);
   if (got <= 0) return received_nothing(conn, got);
