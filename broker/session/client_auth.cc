@@ -4,6 +4,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/siphash.h"
+#include "pool/watch.h"
 #include "session/client.h"
 #include "wire/encode.h"
 
@@ -97,6 +98,7 @@ void Client::begin_work(std::unique_ptr<auth::Work> work) {
 void Client::wait_for(std::unique_ptr<auth::Work> work, std::function<void(Client&, auth::Work&)> next) {
   const auto done = [&home = context, pid = pid, serial = serial, next = std::move(next)](auth::Work& ready) {
     Client* client = find_parked(home, pid, serial);
+    pool::watch_event(client ? client->state : pool::ClientState::kClosing, "work done");
     if (!client) return;
     client->unpark_login();
     next(*client, ready);
@@ -118,7 +120,8 @@ Client* find_parked(Context& context, uint32_t pid, uint64_t serial) {
   const uint32_t index = index_of_pid(pid);
   if (index >= context.client_by_index.size()) return nullptr;
   Client* client = context.client_by_index[index];
-  if (!client || client->serial != serial || client->state != pool::ClientState::kAuth) return nullptr;
+  if (!client || (client->serial != serial && !FAULT(parked_by_place)) || client->state != pool::ClientState::kAuth)
+    return nullptr;
   ASSERT(context.engine.paused(client->conn) & net::kPauseLogin);
   return client;
 }

@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "pool/watch.h"
 #include "session/server.h"
 #include "wire/backend.h"
 #include "wire/encode.h"
@@ -175,6 +176,7 @@ bool Server::login_on_step(auth::Step step) {
 void Server::begin_work(std::unique_ptr<auth::Work> work) {
   const auto done = [home = context, number = serial](auth::Work& ready) {
     Server* server = take_asking(*home, number);
+    pool::watch_event(server ? server->state : pool::ServerState::kClosing, "work done");
     if (!server) return;
     ASSERT(server->state == pool::ServerState::kLogin);
     home->engine.resume(server->conn, net::kPauseLogin);

@@ -17,7 +17,7 @@
 
 namespace berth::sim {
 
-class Bench final : public session::Fleet {
+class Bench : public session::Fleet {
  public:
   Bench() {
     LogTarget quiet;
@@ -53,6 +53,12 @@ class Bench final : public session::Fleet {
 
   // Somebody who has sent their first packet and a query.
   LinkPtr client() {
+    std::string query;
+    wire::put_query(query, "select c1.1");
+    return client(query);
+  }
+  // Somebody who has sent their first packet and these bytes.
+  LinkPtr client(std::string_view then) {
     auto link = std::make_shared<Link>();
     globals.worker_clients[0].fetch_add(1);
     session::accept_client(context, network.descriptor_of(link), config::PoolMode::kTransaction, true);
@@ -62,7 +68,7 @@ class Bench final : public session::Fleet {
     wire::put32(link->to_broker.bytes, static_cast<uint32_t>(body.size() + 8));
     wire::put32(link->to_broker.bytes, wire::kProtocol30);
     link->to_broker.bytes += body;
-    wire::put_query(link->to_broker.bytes, "select c1.1");
+    link->to_broker.bytes += then;
     return link;
   }
 

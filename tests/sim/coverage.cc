@@ -33,6 +33,8 @@ const Row kClientEvents[] = {
     {"broken", kOpenClients},
     {"drained", kOpenClients},
     {"closed", "Closing"},
+    // ---- what a helper thread has done for its login; Closing: which has ended meanwhile
+    {"work done", "Auth Closing"},
     // ---- a cancel request with its key, a command that visits its worker
     {"cancel", "Idle Waiting Linked Console"},
     {"PAUSE", kAllClients},
@@ -63,6 +65,7 @@ const Row kClientEvents[] = {
     {"max_client_conn", "Auth"},
     {"max_db_client_connections", "Auth"},
     {"max_user_client_connections", "Auth"},
+    {"too_many_logins_wait", "Auth"},
     {"authentication_failed", "Auth"},
     {"not_allowed", "Auth"},
     {"refused_by_hba", "Auth"},
@@ -95,6 +98,7 @@ const Row kServerEvents[] = {
     {"broken", "Login Setup Idle Linked Cleaning Checking"},
     {"drained", "Login Setup Linked Cleaning Checking"},
     {"detached", "Travelling"},
+    {"work done", "Login Closing"},
     {"closed", "Closing"},
     // ---- commands
     {"PAUSE", kAllServers},
@@ -155,7 +159,6 @@ struct Exception {
   const char* why;
 };
 const Exception kExceptions[] = {
-    {"client Auth: refused_by_hba", "no world has rules of auth_hba_file"},
     {"client Startup: tls_handshake_failed", "no world has certificates"},
     {"client Startup: tls_required", "no world has certificates"},
     {"client Startup: unencrypted_after_ssl_request", "no world has certificates"},

@@ -1,6 +1,8 @@
 // The backend's main loop and its messages; what statements do stands in fake_sql.cc.
 #include "sim/fake_postgres.h"
 
+#include "unit/auth_steps.h"
+
 #include <strings.h>
 
 #include "base/assert.h"
@@ -162,11 +164,11 @@ bool Backend::take_message(char& tag, std::string& body) {
 // ---- login
 
 bool Backend::startup() {
-  if (phase_ == Phase::kPassword) {
+  if (phase_ == Phase::kLogin) {
     char tag;
     std::string body;
     if (!take_message(tag, body)) return false;
-    on_password(body);
+    on_login_step(auth::feed_through(*login_, body));
     return true;
   }
   const wire::Startup packet = wire::parse_startup(in_);
@@ -211,19 +213,20 @@ void Backend::on_startup(std::string_view bytes) {
   pid_ = cluster_.next_pid++;
   cluster_.backends[pid_] = this;
   key_ = "k" + std::to_string(100 + pid_ % 900);
-  if (cluster_.password.empty()) return greet();
-  {
-    wire::Message ask(out, wire::kAuthentication);
-    wire::put32(out, 3);
-  }
-  phase_ = Phase::kPassword;
+  phase_ = Phase::kLogin;
+  login_ = auth::make_client_verifier(cluster_.method, user_, &cluster_.secret, 1);
+  on_login_step(login_->start());
 }
 
-void Backend::on_password(std::string_view body) {
-  if (body != std::string_view(cluster_.password.c_str(), cluster_.password.size() + 1)) {
-    return refuse("28P01", "password authentication failed for user \"" + user_ + "\"");
+// PostgreSQL's half of a login is the broker's own towards clients.
+void Backend::on_login_step(auth::Step step) {
+  out += step.bytes;
+  if (step.kind == auth::Step::Kind::kFailed) {
+    refuse("28P01", "password authentication failed for user \"" + user_ + "\"");
+  } else if (step.kind == auth::Step::Kind::kOk) {
+    login_.reset();
+    greet();
   }
-  greet();
 }
 
 void Backend::greet() {

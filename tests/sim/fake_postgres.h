@@ -7,12 +7,14 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "auth/exchange.h"
 #include "base/time.h"
 
 namespace berth::sim {
@@ -29,7 +31,8 @@ class Cluster {
  public:
   std::map<std::string, std::string> store;  // committed data
   size_t connections_max = 100;
-  std::string password;  // empty: trust
+  auth::Method method = auth::Method::kAny;  // kAny: trust
+  auth::Secret secret;                       // of every user
   Micros now = 0;
   Micros sleep_most = 20 * kMillisecond;
   std::map<uint32_t, Backend*> backends;  // by pid
@@ -113,11 +116,11 @@ class Backend {
     size_t at = 0;
     bool begun = false, done = false;
   };
-  enum class Phase { kStartup, kPassword, kReady };
+  enum class Phase { kStartup, kLogin, kReady };
 
   bool startup();
   void on_startup(std::string_view packet);
-  void on_password(std::string_view body);
+  void on_login_step(auth::Step step);
   void greet();
   void refuse(std::string_view sqlstate, std::string_view text);
   bool take_message(char& tag, std::string& body);
@@ -160,6 +163,7 @@ class Backend {
   Cluster& cluster_;
   std::string in_;
   Phase phase_ = Phase::kStartup;
+  std::unique_ptr<auth::ClientVerifier> login_;  // of kLogin
   uint32_t pid_ = 0;
   std::string key_, user_, database_;
   Settings start_settings_, settings_, reported_, saved_;

@@ -195,10 +195,7 @@ void SimClient::on_message(Message message) {
 void SimClient::on_login_message(const Message& message) {
   switch (message.tag) {
     case wire::kAuthentication:
-      if (wire::read32(message.body().data()) == 3) {
-        wire::Message answer(out_, wire::kPassword);
-        wire::put_cstring(out_, world_.password_of(number_));
-      }
+      out_ += world_.answer(login_, world_.user_of(number_), world_.password_of(number_), message.body());
       return;
     case wire::kBackendKeyData:
       pid_ = wire::read32(message.body().data());

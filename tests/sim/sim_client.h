@@ -5,6 +5,7 @@
 
 #include <deque>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -128,6 +129,7 @@ class SimClient {
   bool cancelled_once_ = false;
   bool served_ = false;  // by a server, once
   std::string last_fatal_;
+  std::unique_ptr<auth::ServerLogin> login_;
   Settings startup_, known_;
   std::deque<std::string> sent_;  // messages that the oracle has not seen
   std::deque<Message> got_;       // answers that have not been compared

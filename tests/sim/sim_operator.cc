@@ -220,12 +220,7 @@ void SimOperator::read() {
 
 void SimOperator::on_message(char tag, std::string_view body) {
   switch (tag) {
-    case wire::kAuthentication:
-      if (wire::read32(body.data()) == 3) {
-        wire::Message answer(out_, wire::kPassword);
-        wire::put_cstring(out_, "secret");
-      }
-      return;
+    case wire::kAuthentication: out_ += world_.answer(login_, "admin", world_.password(), body); return;
     case wire::kBackendKeyData:
       pid_ = wire::read32(body.data());
       key_ = body.substr(4);

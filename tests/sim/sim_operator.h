@@ -82,6 +82,7 @@ class SimOperator {
   LinkPtr link_;
   std::string out_, in_, verb_, command_, key_, last_error_;
   bool answered_ = false, leaving_ = false, fatal_ = false;
+  std::unique_ptr<auth::ServerLogin> login_;
   uint32_t pid_ = 0;
 };
 

@@ -36,6 +36,8 @@ struct Scenario {
   bool password = false;           // of the servers
   int postgres_idle_percent = 30;  // of steps in which a backend does nothing
   bool asks = false;               // clients are asked for a password
+  bool hba = false;                // by rules
+  bool md5 = false;                // some secrets are md5, so that nobody is asked for SCRAM
   bool impatient = false;          // query_timeout, client_idle_timeout and their like are short
   bool narrow = false;             // max_client_conn and its like are small
   bool statements = false;         // pool_mode is statement
@@ -63,7 +65,12 @@ class World final : public Observer {
   Cluster& postgres() { return postgres_; }
   std::string user_of(int client) const { return "u" + std::to_string(client % scenario_.users); }
   std::string database_of(int client) const { return "d" + std::to_string(client % scenario_.databases); }
-  std::string password_of(int client) const { return client % 7 == 6 ? "wrong" : "secret"; }
+  // Never the same in two worlds of a process: what one has derived is not known to the next.
+  const std::string& password() const { return password_; }
+  std::string password_of(int client) const { return client % 7 == 6 ? "wrong" : password_; }
+  // What somebody who logs in says to an Authentication message; `login` is theirs.
+  std::string answer(std::unique_ptr<auth::ServerLogin>& login, const std::string& user, const std::string& password,
+                     std::string_view body);
   void send_cancel(uint32_t pid, const std::string& key);
   bool may_lose(std::string_view text) const;
   bool is_refusal(std::string_view text) const;
@@ -129,6 +136,9 @@ class World final : public Observer {
   void make_config();
   void draw_times(config::Options& options);
   void draw_databases(config::Config& config);
+  void draw_logins(config::Config& config);
+  std::string draw_secret(const std::string& user);
+  std::shared_ptr<const config::Hba> draw_hba();
   LinkPtr dial(const net::Address& address, int& error);
   void admit();
   LinkPtr come_in(std::optional<config::PoolMode> mode);
@@ -175,6 +185,7 @@ class World final : public Observer {
   std::map<std::pair<int, int>, std::deque<Mail>> mail_;
   std::vector<Aside> asides_;
   std::map<uint64_t, int> client_states_, server_states_;
+  std::string password_;
   std::string why_;
   uint64_t steps_ = 0;
   bool trouble_ = false;  // faults are still made

@@ -2,7 +2,11 @@
 // client may be told in it.
 #include <cstdlib>
 
+#include "auth/md5.h"
+#include "auth/scram.h"
+#include "config/hba.h"
 #include "sim/world.h"
+#include "unit/auth_steps.h"
 
 namespace berth::sim {
 
@@ -49,6 +53,77 @@ void World::draw_scenario() {
   net.chunk_most = chance(30) ? 8 : (chance(50) ? 200 : 65536);
   net.idle_percent = static_cast<int>(random_.below(60));
   net.partial_percent = chance(50) ? 0 : static_cast<int>(random_.below(60));
+  s.hba = s.asks && chance(50);
+  s.md5 = s.asks && chance(30);
+  static int worlds = 0;
+  password_ = fmt::format("secret{:08}", ++worlds);
+}
+
+// As auth_file might have it.
+std::string World::draw_secret(const std::string& user) {
+  std::string text = password_;
+  if (!scenario_.asks) return text;
+  if (scenario_.md5 && chance(50)) {
+    if (!auth::md5_secret(password_, user, text)) violation("this OpenSSL refuses MD5");
+  } else if (chance(50)) {
+    const auto iterations = static_cast<uint32_t>(1 + random_.below(3));
+    text = auth::to_text(auth::make_scram_secret(password_, "salt of " + user + password_, iterations));
+  }
+  return text;
+}
+
+// Strangers may be refused; everybody else comes in by some exchange.
+std::shared_ptr<const config::Hba> World::draw_hba() {
+  const auto method = [this] {
+    const int kinds = scenario_.md5 ? 3 : 4;
+    return std::vector<const char*>{"trust", "password", "md5",
+                                    "scram-sha-256"}[random_.below(static_cast<uint64_t>(kinds))];
+  };
+  std::string text = "local all nobody reject\n";
+  if (chance(50)) text += "host all all all reject\n";
+  if (chance(50)) text += fmt::format("local pgbouncer admin {}\n", method());
+  if (chance(50)) text += fmt::format("local d0 u0 {}\n", method());
+  text += fmt::format("local all all {}\n", method());
+  config::ParsedHba parsed = config::parse_hba("hba", "", [&](const std::string&) { return text; });
+  if (!parsed.mistakes.empty()) violation("a rule is wrong: " + parsed.mistakes.front().format());
+  return std::make_shared<const config::Hba>(std::move(parsed.hba));
+}
+
+void World::draw_logins(config::Config& config) {
+  config::Options& options = config.options;
+  options.auth_type = config::AuthType::kTrust;
+  if (scenario_.asks) options.auth_type = chance(50) ? config::AuthType::kPlain : config::AuthType::kMd5;
+  if (scenario_.asks && !scenario_.md5 && chance(50)) options.auth_type = config::AuthType::kScramSha256;
+  if (scenario_.hba) {
+    options.auth_type = config::AuthType::kHba;
+    options.auth_hba_file = "hba";
+    options.auth_file = "userlist";
+    config.hba = draw_hba();
+  }
+  options.scram_iterations = 1 + static_cast<int64_t>(random_.below(3));
+  for (int i = 0; i < scenario_.users; ++i) {
+    const std::string user = "u" + std::to_string(i);
+    config.secrets[user] = draw_secret(user);
+  }
+  config.secrets["admin"] = draw_secret("admin");
+  if (!scenario_.password) return;
+  constexpr auth::Method kMethods[] = {auth::Method::kPlain, auth::Method::kMd5, auth::Method::kScramSha256};
+  postgres_.method = kMethods[random_.below(3)];
+  postgres_.secret = auth::parse_secret(password_);
+  if (postgres_.method != auth::Method::kScramSha256) return;
+  const auto iterations = static_cast<uint32_t>(1 + random_.below(3));
+  postgres_.secret = auth::parse_secret(
+      auth::to_text(auth::make_scram_secret(password_, "salt of the server" + password_, iterations)));
+}
+
+std::string World::answer(std::unique_ptr<auth::ServerLogin>& login, const std::string& user,
+                          const std::string& password, std::string_view body) {
+  auth::Proof proof;
+  proof.secret = auth::parse_secret(password);
+  if (!login) login = auth::make_server_login(user, proof);
+  const auth::Step step = auth::feed_through(*login, body);
+  if (step.kind == auth::Step::Kind::kFailed) violation("the broker's half of a login is wrong: " + step.reason);
+  return step.bytes;
 }
 
 void World::draw_times(config::Options& options) {
@@ -77,7 +152,7 @@ void World::draw_databases(config::Config& config) {
     config::DatabaseEntry entry;
     entry.name = entry.dbname = "d" + std::to_string(i);
     entry.hosts = {"/sim"};
-    if (scenario_.password) entry.password = "secret";
+    if (scenario_.password) entry.password = password_;
     if (chance(20)) entry.connect_query = chance(70) ? "set application_name to 'setup'" : "sleep setup";
     config.databases.push_back(entry);
   }
@@ -90,7 +165,6 @@ void World::draw_databases(config::Config& config) {
 void World::make_config() {
   config_ = std::make_shared<config::Config>();
   config::Options& options = config_->options;
-  options.auth_type = scenario_.asks ? config::AuthType::kPlain : config::AuthType::kTrust;
   options.log_connections = options.log_disconnections = options.log_pooler_errors = options.log_stats = false;
   options.admin_users = "admin";
   options.pool_mode = scenario_.statements ? config::PoolMode::kStatement : config::PoolMode::kTransaction;
@@ -112,9 +186,7 @@ void World::make_config() {
   if (chance(30)) options.min_pool_size = 1 + static_cast<int64_t>(random_.below(3));
   draw_times(options);
   draw_databases(*config_);
-  for (int i = 0; i < scenario_.users; ++i) config_->secrets["u" + std::to_string(i)] = "secret";
-  config_->secrets["admin"] = "secret";
-  if (scenario_.password) postgres_.password = "secret";
+  draw_logins(*config_);
   if (scenario_.crowded) postgres_.connections_max = 1 + random_.below(3);
   config_->index();
 }
@@ -131,6 +203,7 @@ std::shared_ptr<const config::Config> World::draw_reload() {
   if (chance(30)) options.min_pool_size = static_cast<int64_t>(random_.below(3));
   if (chance(30)) draw_times(options);
   if (chance(5)) options.server_check_query = "error check";
+  if (scenario_.hba && chance(50)) next->hba = draw_hba();
   if (scenario_.absent) {
     for (config::DatabaseEntry& entry : next->databases) {
       if (chance(20)) entry.dbname = "missing";
