@@ -7,8 +7,10 @@ packages=(
   # build
   make g++ cmake ninja-build ccache pkg-config
   libboost1.81-dev libspdlog-dev libfmt-dev libcli11-dev libssl-dev libsystemd-dev libidn-dev libutf8proc-dev libpq-dev
+  libpam0g-dev libldap-dev
   # tests: the frameworks, PostgreSQL (with pgbench and psql), and the drivers that talk through the broker
   libgtest-dev postgresql-15 postgresql-client-15
+  slapd libpam-wrapper
   python3 python3-pytest python3-psycopg python3-psycopg2 python3-asyncpg openssl
   # the extension: PGXS, and pgTAP with its runner
   postgresql-server-dev-15 postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl
@@ -44,8 +46,15 @@ fi
 # Installing postgresql-15 for the first time would create and start a cluster of the system on port 5432. Nobody asked
 # for one here: the tests and the demo make private clusters. A cluster that exists is left alone.
 no_cluster=/etc/postgresql-common/createcluster.d/pgberth-deps.conf
-put_back() { "${as_root[@]}" rm -f "$no_cluster"; }
+# Nor should slapd be started as a service.
+no_start=/usr/sbin/policy-rc.d
+[ -e "$no_start" ] && no_start=
+put_back() { "${as_root[@]}" rm -f "$no_cluster" ${no_start:+"$no_start"}; }
 trap put_back EXIT
+if [ -n "$no_start" ]; then
+  printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee "$no_start" >/dev/null
+  "${as_root[@]}" chmod 755 "$no_start"
+fi
 "${as_root[@]}" mkdir -p "$(dirname "$no_cluster")"
 echo 'create_main_cluster = false' | "${as_root[@]}" tee "$no_cluster" >/dev/null
 

@@ -13,8 +13,10 @@ enum class Lane : uint8_t {
   kClientKeys,  // PBKDF2 for a client's login
   kServerKeys,  // PBKDF2 with as many iterations as a server says
   kUsers,       // the system's user list, which may be a network service
+  kPam,
+  kLdap,
 };
-inline constexpr size_t kLanes = 3;
+inline constexpr size_t kLanes = 5;
 
 // Owns all that it touches, because whoever asked may be gone when it runs. What is secret in it is overwritten by
 // its destructor.

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 
+#include "config/ldap_options.h"
 #include "config/values.h"
 
 namespace berth::config {
@@ -57,6 +58,12 @@ int64_t set_or(int64_t value, int64_t otherwise) {
 }  // namespace
 
 void Config::index() {
+  ldap.reset();
+  if (!options.auth_ldap_options.empty()) {
+    if (Result<LdapOptions> parsed = parse_ldap_options(options.auth_ldap_options)) {
+      ldap = std::make_shared<const LdapOptions>(std::move(parsed.value()));
+    }
+  }
   index_by_name(databases, database_index_);
   index_by_name(users, user_index_);
   admins_ = split_list(options.admin_users);

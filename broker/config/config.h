@@ -18,7 +18,7 @@ namespace berth::config {
 inline constexpr std::string_view kLinkUser = "pgberth_link";
 
 enum class PoolMode : uint8_t { kSession, kTransaction, kStatement };
-// cert, pam and ldap are doors: known names that refuse to start until they work. With hba each rule has its own.
+// cert is a door: a known name that refuses to start until it works. With hba each rule has its own.
 enum class AuthType : uint8_t { kTrust, kAny, kPlain, kMd5, kScramSha256, kCert, kHba, kPam, kLdap };
 
 // "session", "transaction", "statement"; "trust" ... "scram-sha-256" ...: as they stand in the file and in SHOW.
@@ -105,16 +105,18 @@ struct StringHash {
 template <typename T>
 using StringMap = std::unordered_map<std::string, T, StringHash, std::equal_to<>>;
 
-struct Hba;  // hba.h
+struct Hba;          // hba.h
+struct LdapOptions;  // ldap_options.h
 struct HbaRule;
 
 struct Config {
   Options options;
   std::vector<DatabaseEntry> databases;  // in the file's order; the fallback among them
   std::vector<UserEntry> users;
-  StringMap<std::string> secrets;  // auth_file: user -> secret as written
-  std::shared_ptr<const Hba> hba;  // auth_hba_file and its maps; never null with auth_type hba, null without
-  std::string path;                // the file that was read
+  StringMap<std::string> secrets;           // auth_file: user -> secret as written
+  std::shared_ptr<const Hba> hba;           // auth_hba_file and its maps; never null with auth_type hba, null without
+  std::shared_ptr<const LdapOptions> ldap;  // auth_ldap_options as index() has read them; null: there are none
+  std::string path;                         // the file that was read
   std::vector<Remark> warnings;
   std::vector<std::string> explicit_options;  // names of the options that the file set, in order
   StringMap<Remark> option_places;            // where: file, line and key

@@ -16,8 +16,9 @@ void diff_options(const Config& running, const Config& loaded, Diff& out) {
     const std::string after = option_value(loaded.options, info);
     if (before == after) continue;
     if (info.reloadable) {
-      out.lines.push_back(fmt::format("{}: {} -> {}", info.name, before.empty() ? "(empty)" : before,
-                                      after.empty() ? "(empty)" : after));
+      out.lines.push_back(fmt::format("{}: {} -> {}", info.name,
+                                      before.empty() ? "(empty)" : option_shown(running.options, info),
+                                      after.empty() ? "(empty)" : option_shown(loaded.options, info)));
     } else {
       out.needs_restart.emplace_back(info.name);
     }

@@ -46,7 +46,7 @@ The broker reads one file in PgBouncer's format and with PgBouncer's names: an e
   understood too. Whole numbers with a leading `0` are octal, with `0x` hexadecimal.
 - A key that is unknown is ignored with a warning. One that has no effect yet is accepted with a warning that says so.
 - A setting that promises a protection which does not work yet **refuses to start**: `server_tls_sslmode` of `require`
-  and above, `auth_type` `cert`, `pam` and `ldap`, a line of `auth_hba_file` that cannot be obeyed, `disable_pqexec`.
+  and above, `auth_type` `cert`, a line of `auth_hba_file` that cannot be obeyed, `disable_pqexec`.
 - With a mistake in the file the broker does not start and lists every mistake; on a reload it keeps what runs.
 
 ## `[databases]`
@@ -99,19 +99,46 @@ With `auth_type = hba` the first line that fits a connection decides how the cli
   `replication` is physical replication, which nothing else fits, not even `all`. The console is the database
   `pgbouncer` by whichever name it is asked for.
 - Addresses: `all`, `10.0.0.0/8`, `fd00::/8`, or an address and its mask as two words.
-- Methods: `trust`, `reject`, `password` (or `plain`), `md5`, `scram-sha-256`, and for `local` `peer`. Whatever the
-  method, the user is one of `auth_file`.
+- Methods: `trust`, `reject`, `password` (or `plain`), `md5`, `scram-sha-256`, `pam`, `ldap`, and for `local` `peer`.
+  Whatever the method, the user is one of `auth_file`, save with `pam` and `ldap`.
 - `peer` asks the kernel which user of the system the client's process belongs to. It must have the name of the user,
   or `map=NAME` a line of `auth_ident_file`: `NAME SYSTEM-USER USER`, where USER may be `all`.
+- `pam` asks the service `pgbouncer` of the system's PAM, or `pamservice=NAME`; `ldap` asks the directory that its
+  options name. Both are below.
 - What fits no line, or `reject`, ends in SQLSTATE 28000 in PostgreSQL's words.
 - Two logins at the console ask no rule, as without `hba`: the user `pgbouncer` from a process of the broker's own
   user over the Unix socket, and the extension's `pgberth_link` with its secret.
 
 PgBouncer skips a line that it does not understand. Here such a line refuses the file with its number and the reason,
 and a reload keeps the rules that run: `samerole`, `+role`, `samehost`, `samenet`, host names, regular expressions,
-the methods `cert`, `ldap`, `pam` and the like, options other than `map=`, and addresses with bits outside of their
+the method `cert` and the like, options that do not belong to the method, and addresses with bits outside of their
 mask. A file holds at most 4 MB, 10,000 rules and 64 KB in a line. `SET` does not read the files: after a change,
 `RELOAD`.
+
+## PAM and LDAP
+
+With `auth_type` `pam` or `ldap`, or a rule with one of these methods, the client is asked for its password in clear
+(so let it come over TLS), and PAM or the directory says whether it is right. Who may log in is theirs to say, too:
+`auth_file` is not looked at. The password that proved right also logs in to PostgreSQL. A refusal ends in SQLSTATE
+28000 in PostgreSQL's words. Neither is ever asked for an empty password.
+
+Up to eight logins each are checked at the same time, up to 1,024 more wait for that, and what is beyond them is
+refused with 53300. A directory that hangs holds up the logins that need it, until `client_login_timeout` or, for
+LDAP, 5 seconds for a connection and 10 for an answer; no query and no other kind of login waits for them.
+
+The options of `ldap`, in a rule or in `auth_ldap_options`, are PostgreSQL's:
+
+    auth_ldap_options = ldapserver=ldap.example.net ldapbasedn="dc=example, dc=net" ldapsearchattribute=mail
+    host all all all ldap ldapserver=ldap.example.net ldapprefix="cn=" ldapsuffix=", dc=example, dc=net"
+
+- `ldapserver` (several with spaces between; without it DNS is asked for the servers of the domain in `ldapbasedn`),
+  `ldapport`, `ldapscheme` (`ldap` or `ldaps`), `ldaptls=1` (STARTTLS).
+- Simple bind: `ldapprefix` and `ldapsuffix` around the user's name, which is escaped if the prefix has a `=`.
+- Search and bind: `ldapbasedn`, `ldapbinddn` and `ldapbindpasswd` (a secret: SHOW CONFIG and the log leave it out),
+  `ldapsearchattribute` (`uid`) or `ldapsearchfilter` with `$username` in it. The user's name is escaped.
+- `ldapurl=ldap[s]://host[:port]/basedn[?attribute[?scope[?filter]]]`; without a scope only the entry `basedn` itself
+  is looked at.
+- Referrals are not followed. Certificates are checked as `/etc/ldap/ldap.conf` says.
 )";
 
 std::string cell(std::string_view text) {

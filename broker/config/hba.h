@@ -2,13 +2,14 @@
 // Pure: hba_parse.cc makes them from texts, hba.cc says which rule decides. The first rule that fits is the only one
 // that counts; without one nobody is let in.
 //
-//   local                    DATABASES USERS            METHOD [map=NAME]
-//   host, hostssl, hostnossl DATABASES USERS ADDRESS    METHOD
+//   local                    DATABASES USERS            METHOD [NAME=VALUE ...]
+//   host, hostssl, hostnossl DATABASES USERS ADDRESS    METHOD [NAME=VALUE ...]
 //
 //   DATABASES, USERS   a list with commas: names, "quoted names" (a keyword in quotes is a name), @file, all; among
 //                      databases also sameuser, and replication: it alone fits a connection for physical replication
 //   ADDRESS            all, 10.0.0.0/8, fd00::/8, or an address and its mask as two words
-//   METHOD             trust, reject, password (or plain), md5, scram-sha-256, peer (local only)
+//   METHOD             trust, reject, password (or plain), md5, scram-sha-256, peer (local only), pam, ldap
+//   NAME=VALUE         map= of peer, pamservice= of pam, ldapserver= and its like of ldap (ldap_options.h)
 //
 // A line of auth_ident_file is: MAP SYSTEM-USER USER, where USER may be all. A comment starts with # anywhere outside
 // of quotes. What PgBouncer skips with a warning refuses the file here: a line that is not obeyed would let a later
@@ -23,6 +24,7 @@
 
 #include "config/config.h"
 #include "config/ini.h"
+#include "config/ldap_options.h"
 
 namespace berth::config {
 
@@ -37,7 +39,7 @@ inline constexpr size_t kHbaDepthMax = 10;         // @file in @file, as in Post
 inline constexpr size_t kHbaMistakesMax = 1000;    // then it is no such file
 
 enum class HbaRecord : uint8_t { kLocal, kHost, kHostSsl, kHostNoSsl };
-enum class HbaMethod : uint8_t { kTrust, kReject, kPassword, kMd5, kScramSha256, kPeer };
+enum class HbaMethod : uint8_t { kTrust, kReject, kPassword, kMd5, kScramSha256, kPeer, kPam, kLdap };
 
 struct HbaNames {
   bool all = false;
@@ -62,7 +64,9 @@ struct HbaRule {
   HbaNames databases, users;
   HbaAddress address;  // kNone for kLocal
   HbaMethod method = HbaMethod::kReject;
-  std::string map;  // of kPeer; empty: the system's user must have the same name
+  std::string map;          // of kPeer; empty: the system's user must have the same name
+  std::string pam_service;  // of kPam; empty: the usual one
+  LdapOptions ldap;         // of kLdap
   int line = 0;
 
   bool operator==(const HbaRule&) const = default;

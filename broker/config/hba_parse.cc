@@ -18,11 +18,11 @@ struct MethodWord {
   std::string_view text;
   HbaMethod method;
 };
-constexpr MethodWord kMethods[] = {{"trust", HbaMethod::kTrust},       {"reject", HbaMethod::kReject},
-                                   {"password", HbaMethod::kPassword}, {"plain", HbaMethod::kPassword},
-                                   {"md5", HbaMethod::kMd5},           {"scram-sha-256", HbaMethod::kScramSha256},
-                                   {"peer", HbaMethod::kPeer}};
-constexpr std::string_view kNotYet[] = {"cert", "ldap", "pam"};
+constexpr MethodWord kMethods[] = {
+    {"trust", HbaMethod::kTrust},    {"reject", HbaMethod::kReject}, {"password", HbaMethod::kPassword},
+    {"plain", HbaMethod::kPassword}, {"md5", HbaMethod::kMd5},       {"scram-sha-256", HbaMethod::kScramSha256},
+    {"peer", HbaMethod::kPeer},      {"pam", HbaMethod::kPam},       {"ldap", HbaMethod::kLdap}};
+constexpr std::string_view kNotYet[] = {"cert"};
 constexpr std::string_view kMethodsOfPostgres[] = {"gss", "sspi", "ident", "radius", "bsd", "oauth", "any"};
 
 template <typename List>
@@ -80,6 +80,8 @@ class Parser {
   bool take_address(const Place& at, const std::vector<HbaField>& fields, size_t& next, HbaAddress& out);
   bool take_method(const Place& at, const HbaField& field, HbaRule& rule);
   bool take_option(const Place& at, const HbaField& field, HbaRule& rule);
+  bool take_map(const Place& at, std::string_view value, HbaRule& rule);
+  bool take_pam_option(const Place& at, std::string_view name, std::string_view value, HbaRule& rule);
   void take_ident(const Place& at, const std::vector<HbaField>& fields);
   bool known_map(std::string_view name) const;
 
@@ -209,6 +211,10 @@ void Parser::take_rule(const Place& at, const std::vector<HbaField>& fields) {
   }
   good = take_method(at, fields[next], rule) && good;
   for (++next; next < fields.size(); ++next) good = take_option(at, fields[next], rule) && good;
+  if (good && rule.method == HbaMethod::kLdap) {
+    std::string why = check_ldap_options(rule.ldap);
+    good = why.empty() || mistake(at, std::move(why));
+  }
   if (!good) return;
   if (out_.hba.rules.size() == kHbaRulesMax) {
     mistake(at, fmt::format("more than {} rules", kHbaRulesMax));
@@ -327,17 +333,49 @@ bool Parser::take_method(const Place& at, const HbaField& field, HbaRule& rule) 
     }
     return true;
   }
-  return mistake(at, fmt::format("\"{}\" is not one of trust, reject, password, md5, scram-sha-256, peer", text));
+  return mistake(
+      at, fmt::format("\"{}\" is not one of trust, reject, password, md5, scram-sha-256, peer, pam, ldap", text));
 }
 
+// Nothing of a value is repeated in a mistake: it may be a secret that was misspelt into another option.
 bool Parser::take_option(const Place& at, const HbaField& field, HbaRule& rule) {
-  const std::string& text = field[0].text;
-  if (field.size() > 1 || !text.starts_with("map=")) {
-    return mistake(at, fmt::format("option \"{}\" is not supported, map= is the only one", text));
+  const std::string_view text = field[0].text;
+  const size_t equals = text.find('=');
+  const std::string_view name = text.substr(0, equals);
+  if (field.size() > 1 || equals == std::string_view::npos) {
+    return mistake(at, fmt::format("option \"{}\" is not NAME=VALUE (a value with a comma stands in quotes)", name));
   }
+  const std::string_view value = text.substr(equals + 1);
+  if (name == "map") return take_map(at, value, rule);
+  if (name.starts_with("pam")) return take_pam_option(at, name, value, rule);
+  if (!name.starts_with("ldap")) {
+    return mistake(at, fmt::format("option \"{}\" is not supported", name));
+  }
+  if (rule.method != HbaMethod::kLdap) return mistake(at, fmt::format("{}= works with ldap only", name));
+  std::string why = take_ldap_option(name, value, rule.ldap);
+  return why.empty() || mistake(at, std::move(why));
+}
+
+bool Parser::take_pam_option(const Place& at, std::string_view name, std::string_view value, HbaRule& rule) {
+  if (rule.method != HbaMethod::kPam) return mistake(at, fmt::format("{}= works with pam only", name));
+  if (name == "pamservice") {
+    if (value.empty() || value.find('/') != std::string_view::npos || value.find('\0') != std::string_view::npos) {
+      return mistake(at, "pamservice= needs the name of a file in /etc/pam.d");
+    }
+    rule.pam_service = value;
+    return true;
+  }
+  if (name == "pam_use_hostname") {
+    if (value == "0") return true;
+    return mistake(at, "pam_use_hostname=1 is not supported: PAM is told the address");
+  }
+  return mistake(at, fmt::format("option \"{}\" is not supported", name));
+}
+
+bool Parser::take_map(const Place& at, std::string_view value, HbaRule& rule) {
   if (rule.method != HbaMethod::kPeer) return mistake(at, "map= works with peer only");
   if (!rule.map.empty()) return mistake(at, "map= comes twice");
-  rule.map = text.substr(4);
+  rule.map = value;
   if (rule.map.empty()) return mistake(at, "map= without a name");
   if (!has_ident_) return mistake(at, fmt::format("map {}: auth_ident_file is not set", rule.map));
   if (!known_map(rule.map)) return mistake(at, fmt::format("map {}: auth_ident_file has no such map", rule.map));

@@ -62,7 +62,7 @@ class Finder {
 };
 
 bool looks_at_users(AuthType type) {
-  return type != AuthType::kTrust && type != AuthType::kAny;
+  return type != AuthType::kTrust && type != AuthType::kAny && type != AuthType::kPam && type != AuthType::kLdap;
 }
 
 // Where auth_file does not matter for logins, a user list that cannot be read is only worth a warning.

@@ -3,6 +3,7 @@
 
 #include <array>
 
+#include "config/ldap_options.h"
 #include "config/values.h"
 
 namespace berth::config {
@@ -83,6 +84,11 @@ std::string option_value(const Options& options, const OptionInfo& info) {
   }
   ASSERT(false);
   return {};
+}
+
+std::string option_shown(const Options& options, const OptionInfo& info) {
+  std::string value = option_value(options, info);
+  return info.name == "auth_ldap_options" ? without_ldap_secrets(value) : value;
 }
 
 std::string assign_option(Options& options, const OptionInfo& info, std::string_view text) {

@@ -39,6 +39,8 @@ const OptionInfo* find_option(std::string_view name);
 
 // As SHOW CONFIG prints it: truth values 0 or 1, times in seconds, numbers in decimal.
 std::string option_value(const Options& options, const OptionInfo& info);
+// The same for people and the log: without the secrets in it.
+std::string option_shown(const Options& options, const OptionInfo& info);
 // Sets the field from text. Empty: done, else why not. Checks this one value, not how it fits the others (rules.h).
 std::string assign_option(Options& options, const OptionInfo& info, std::string_view text);
 void copy_option(Options& to, const Options& from, const OptionInfo& info);

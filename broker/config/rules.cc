@@ -8,6 +8,7 @@
 #include <string>
 
 #include "config/entries.h"
+#include "config/ldap_options.h"
 
 namespace berth::config {
 
@@ -98,12 +99,19 @@ void check_tls_of_servers(Rules& rules) {
   }
 }
 
+void check_ldap(Rules& rules) {
+  const std::string& options = rules.config.options.auth_ldap_options;
+  if (options.empty()) return rules.mistake("auth_type", "ldap needs auth_ldap_options");
+  const Result<LdapOptions> parsed = parse_ldap_options(options);
+  if (!parsed) rules.mistake("auth_ldap_options", parsed.error().text);
+}
+
 void check_auth_type(Rules& rules) {
   const AuthType type = rules.config.options.auth_type;
   switch (type) {
+    case AuthType::kPam: return;
+    case AuthType::kLdap: return check_ldap(rules);
     case AuthType::kCert:
-    case AuthType::kPam:
-    case AuthType::kLdap:
       return rules.mistake("auth_type", fmt::format("{} does not work yet. Use scram-sha-256 (or md5) with auth_file",
                                                     to_string(type)));
     case AuthType::kAny:

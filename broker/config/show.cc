@@ -14,7 +14,7 @@ namespace berth::config {
 std::vector<ShowRow> show_config(const Config& config) {
   std::vector<ShowRow> rows;
   for (const OptionInfo& info : all_options()) {
-    ShowRow row{std::string(info.name), option_value(config.options, info), std::string(info.preset),
+    ShowRow row{std::string(info.name), option_shown(config.options, info), std::string(info.preset),
                 info.reloadable};
     row.ignored = info.effect == OptionClass::kNoEffectYet && row.value != option_value(Options{}, info);
     rows.push_back(std::move(row));

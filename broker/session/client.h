@@ -26,6 +26,7 @@ struct Login {
   std::unique_ptr<auth::ClientVerifier> verifier;
   const config::DatabaseEntry* entry = nullptr;  // valid while `config` is
   std::shared_ptr<const config::Config> config;
+  std::string_view asked;         // "PAM" or "LDAP", if that knows the password; else empty
   bool database_missing = false;  // told only after authentication
   bool console = false;
   bool admin = false;
@@ -148,6 +149,9 @@ class Client final : public net::Handler, public pool::ClientNode {
   bool take_gates();
   void enter_pool();
   void enter_console();
+  // client_directory.cc
+  void begin_pam_auth(std::string_view service);
+  void begin_ldap_auth(const config::LdapOptions& options);
   // client_hba.cc
   bool apply_hba(auth::Method& method);
   void begin_peer_auth(const config::HbaRule& rule);

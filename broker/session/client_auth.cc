@@ -1,6 +1,7 @@
 // Chapter 2: who is it, and may it come in? The exchange itself is auth/'s; here are the rules of databases, users
 // and limits, and the greeting. An unknown user takes the same steps as a wrong password, an unknown database is told
 // only to those who have proved themselves.
+#include "auth/pam.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/siphash.h"
@@ -51,6 +52,8 @@ void Client::begin_auth() {
     return auth_succeeded();
   }
   if (login->console && login->user == config::kLinkUser) return begin_extension_auth();
+  if (config.options.auth_type == config::AuthType::kPam) return begin_pam_auth(auth::kPamService);
+  if (config.options.auth_type == config::AuthType::kLdap) return begin_ldap_auth(*config.ldap);
   auth::Method method = method_of(config.options.auth_type);
   if (config.options.auth_type == config::AuthType::kHba && !apply_hba(method)) return;
   const std::string* text = config.find_secret(login->user);
@@ -86,6 +89,10 @@ void Client::auth_on_step(auth::Step step) {
   }
   LOG_DEBUG("{} login failed: {}", label(), step.reason);
   if (step.protocol_violation) return fatal(ClientEnd::kProtocolViolation, "08P01", "invalid authentication message");
+  if (!login->asked.empty()) {  // in PostgreSQL's words, too
+    return fatal(ClientEnd::kAuthFailed, "28000",
+                 fmt::format("{} authentication failed for user \"{}\"", login->asked, login->user));
+  }
   fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));
 }
 

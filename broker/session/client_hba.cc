@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "auth/pam.h"
 #include "base/fault.h"
 #include "base/log.h"
 #include "config/hba.h"
@@ -57,6 +58,10 @@ bool Client::apply_hba(auth::Method& method) {
     case config::HbaMethod::kMd5: method = auth::Method::kMd5; return true;
     case config::HbaMethod::kScramSha256: method = auth::Method::kScramSha256; return true;
     case config::HbaMethod::kPeer: begin_peer_auth(*rule); return false;
+    case config::HbaMethod::kPam:
+      begin_pam_auth(rule->pam_service.empty() ? auth::kPamService : std::string_view(rule->pam_service));
+      return false;
+    case config::HbaMethod::kLdap: begin_ldap_auth(rule->ldap); return false;
     case config::HbaMethod::kReject: break;
   }
   ASSERT(false);

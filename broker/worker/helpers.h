@@ -16,9 +16,10 @@ struct LaneLimits {
   int threads;
   size_t queue_max;  // work that waits for a thread; more is refused
 };
-// Deriving keys costs processor time, which the workers need more: so few threads. Asking the system's user list
-// costs none, but may hang.
-inline constexpr std::array<LaneLimits, auth::kLanes> kLaneLimits = {{{2, 4096}, {2, 4096}, {2, 1024}}};
+// Deriving keys costs processor time, which the workers need more: so few threads. Asking somebody else costs none,
+// but takes its time, the more so for wrong passwords: PAM waits two seconds then.
+inline constexpr std::array<LaneLimits, auth::kLanes> kLaneLimits = {
+    {{2, 4096}, {2, 4096}, {2, 1024}, {8, 1024}, {8, 1024}}};
 inline constexpr Micros kHelpersStopWait = kSecond;
 
 class Helpers {
@@ -27,7 +28,7 @@ class Helpers {
   // only hand the work on (post it to the asking thread's mailbox), and must not call the helpers.
   using Done = std::function<void(std::unique_ptr<auth::Work>)>;
 
-  // What SHOW says of a lane.
+  // How busy a lane is and was.
   struct Load {
     size_t waiting = 0, running = 0;
     uint64_t done = 0, refused = 0;

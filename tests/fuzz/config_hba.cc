@@ -44,6 +44,29 @@ static std::string written(const std::array<unsigned char, 16>& bytes, Family fa
   return out;
 }
 
+// What only a URL can say comes first; the rest says everything anew.
+static std::string written(const LdapOptions& ldap) {
+  std::string out;
+  const auto add = [&](std::string_view name, const std::string& value) {
+    if (!value.empty()) out += " " + quoted(fmt::format("{}={}", name, value));
+  };
+  if (ldap.scope == LdapOptions::Scope::kBase) out += " ldapurl=ldap:///??base";
+  if (ldap.scope == LdapOptions::Scope::kOne) out += " ldapurl=ldap:///??one";
+  if (ldap.simple) out += " ldapprefix=";
+  add("ldapscheme", ldap.scheme);
+  add("ldapserver", ldap.server);
+  if (ldap.port != 0) add("ldapport", std::to_string(ldap.port));
+  if (ldap.tls) add("ldaptls", "1");
+  add("ldapprefix", ldap.prefix);
+  add("ldapsuffix", ldap.suffix);
+  add("ldapbasedn", ldap.base_dn);
+  add("ldapbinddn", ldap.bind_dn);
+  add("ldapbindpasswd", ldap.bind_password);
+  add("ldapsearchattribute", ldap.search_attribute);
+  add("ldapsearchfilter", ldap.search_filter);
+  return out;
+}
+
 static std::string written(const HbaRule& rule) {
   constexpr std::string_view kRecords[] = {"local", "host", "hostssl", "hostnossl"};
   std::string out =
@@ -56,7 +79,8 @@ static std::string written(const HbaRule& rule) {
   }
   out += to_string(rule.method);
   if (!rule.map.empty()) out += " map=" + quoted(rule.map);
-  return out + "\n";
+  if (!rule.pam_service.empty()) out += " " + quoted("pamservice=" + rule.pam_service);
+  return out + written(rule.ldap) + "\n";
 }
 
 static void try_rewriting(const Hba& hba) {

@@ -65,6 +65,8 @@ FAULTS = {
     "all_is_replication": Unit("config_unit", "HbaMatch.EverySmallCase"),
     "last_bits_ignored": Unit("config_unit", "HbaMatch.EveryPrefixOfIpv4"),
     "parked_by_place": Unit("simulation", "Aside.AnAnswerForAClientThatHasLeftReachesNobody"),
+    "empty_password_asked": Unit("auth_unit", "PasswordCheck.NothingIsAskedForAnEmptyOrMalformedOne"),
+    "ldap_name_unescaped": Unit("auth_unit", "Ldap.ANameInAFilterIsOnlyAName"),
     "unknown_user_told_early": Unit("auth_unit", "Exchange.UnknownUserReadsAndCostsAsAWrongPasswordT3"),
     "prefix_is_equal": Unit("auth_unit", "Secrets.ComparisonT17"),
     "proof_compared_by_prefix": Unit("auth_unit", "ServerLoginTest.NoChangedBitOfTheServersProofPasses"),

@@ -120,7 +120,7 @@ TEST(Set, Refuses) {
   EXPECT_EQ(why("default_pool_size", "-1"), "default_pool_size: -1 is out of range, allowed is 0 to 1000000");
   EXPECT_EQ(why("client_tls_sslmode", "require"),
             "client_tls_sslmode: require needs client_tls_cert_file and client_tls_key_file");
-  EXPECT_EQ(why("auth_type", "pam").find("auth_type: pam does not work yet"), 0u);
+  EXPECT_EQ(why("auth_type", "ldap"), "auth_type: ldap needs auth_ldap_options");
   EXPECT_EQ(why("auth_type", "hba"), "auth_type: hba needs auth_hba_file: without rules nobody could log in");
 }
 

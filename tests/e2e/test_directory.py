@@ -1,0 +1,163 @@
+"""auth_type pam and ldap, and the methods of those names in auth_hba_file: who is let in, what the directory is asked, and
+that one which hangs holds up nobody else."""
+
+import os
+import socket
+
+import psycopg
+import pytest
+
+from harness import wire
+from harness.directory import ADMIN, ADMIN_PASSWORD, BASE, Directory, pam_environment
+from harness.psql import psql
+from harness.raw import Raw
+from harness.system import Task, eventually
+from test_hba import CONSOLE, login, prepared, refusal
+
+pytestmark = pytest.mark.ours
+
+PEOPLE = {"app": "correct horse", "app2": "p,a+s=s", "reader": "r", "scrammer": "scrammerpw"}
+
+
+@pytest.fixture(scope="module")
+def directory():
+    made = Directory(PEOPLE)
+    yield made
+    made.remove()
+
+
+@pytest.fixture
+def silent():
+    """A server that takes connections and never says a word."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(64)
+        yield listener.getsockname()[1]
+
+
+def with_ldap(broker, options, **settings):
+    """Nobody stands in auth_file but who looks after the broker."""
+    made = prepared(broker, CONSOLE + f"host all all all ldap {options}\n", userlist={"admin": ""}, **settings)
+    return made.start()
+
+
+# LDAP -----------------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("options", [
+    f'ldapserver=127.0.0.1 ldapport={{port}} ldapprefix="uid=" ldapsuffix=",ou=people,{BASE}"',
+    f'ldapserver=127.0.0.1 ldapport={{port}} ldapbasedn="{BASE}"',
+    f'ldapserver="127.0.0.1 127.0.0.1" ldapport={{port}} ldapbasedn="{BASE}" '
+    '"ldapsearchfilter=(|(uid=$username)(mail=$username))"',
+    f'ldapurl="ldap://127.0.0.1:{{port}}/{BASE}?uid?sub"',
+], ids=["simple", "search", "filter", "url"])
+def test_whom_the_directory_knows(broker, directory, options):
+    b = with_ldap(broker, options.format(port=directory.port))
+    assert login(b, "app", PEOPLE["app"]) == "app"
+    assert login(b, "app2", PEOPLE["app2"]) == "app2"
+    for user, password in (("app", "wrong"), ("nobody_here", "x"), ("app", PEOPLE["app2"])):
+        error = refusal(b, user, password)
+        assert (error.sqlstate, error.fields["M"]) == ("28000", f'LDAP authentication failed for user "{user}"')
+
+
+def test_search_by_a_reader(broker):
+    """ldapbinddn and ldapbindpasswd, which nothing repeats: neither SHOW CONFIG nor the log."""
+    closed = Directory(PEOPLE, open_to_all=False)
+    try:
+        where = f'ldapserver=127.0.0.1 ldapport={closed.port} ldapbasedn="{BASE}"'
+        secret = '"' + ADMIN_PASSWORD.replace('"', '""') + '"'
+        b = broker(launch=False, auth_type="ldap", verbose=2, auth_ldap_options=f'{where} ldapbinddn="{ADMIN}" ldapbindpasswd={secret}',
+                   admin_users="app")
+        b.start()
+        assert login(b, "app", PEOPLE["app"]) == "app"
+        console = Raw(b.listen_port).login("app", "pgbouncer", PEOPLE["app"])
+        shown = {row[0]: row[1] for row in wire.rows(console.query("show config"))}
+        assert shown["auth_ldap_options"] == f'{where} ldapbinddn="{ADMIN}" ldapbindpasswd=***'
+        b.settings["auth_ldap_options"] = f'{where} ldapbinddn="uid=reader,ou=people,{BASE}" ldapbindpasswd=r'
+        b.write_files()
+        console.query("reload")
+        assert login(b, "app2", PEOPLE["app2"]) == "app2"
+        b.settings["auth_ldap_options"] = where  # as nobody it finds nobody
+        b.write_files()
+        console.query("reload")
+        assert refusal(b, "app", PEOPLE["app"]).sqlstate == "28000"
+        assert "of" in ADMIN_PASSWORD and ADMIN_PASSWORD not in b.all_text() and "ldapbindpasswd=r" not in b.all_text()
+    finally:
+        closed.remove()
+
+
+@pytest.mark.parametrize("user", ["*", "app)(uid=*", "a*", "app\\2a", "app,ou=people", "app2)(|(uid=app"])
+def test_a_name_is_only_a_name(broker, directory, user):
+    """Injection: the right password of somebody else, by a name that means more than a name."""
+    for options in (f'ldapbasedn="{BASE}"', f'ldapprefix="uid=" ldapsuffix=",ou=people,{BASE}"'):
+        b = with_ldap(broker, f"ldapserver=127.0.0.1 ldapport={directory.port} {options}")
+        assert refusal(b, user, PEOPLE["app"]).sqlstate == "28000"
+
+
+def test_an_empty_password_never_binds(broker, directory):
+    """A directory takes a bind without a password for one without a name, which succeeds."""
+    b = with_ldap(broker, f'ldapserver=127.0.0.1 ldapport={directory.port} ldapprefix="uid=" ldapsuffix=",ou=people,{BASE}"')
+    asked = directory.log().count(" BIND ")
+    assert refusal(b, "app", "").sqlstate == "28000"
+    assert directory.log().count(" BIND ") == asked
+
+
+def test_the_password_serves_for_the_server_too(broker, directory):
+    b = with_ldap(broker, f'ldapserver=127.0.0.1 ldapport={directory.port} ldapbasedn="{BASE}"')
+    assert login(b, "scrammer", PEOPLE["scrammer"]) == "scrammer"
+
+
+def test_a_directory_that_is_down(broker, directory):
+    b = with_ldap(broker, f'ldapserver=127.0.0.1 ldapport=1 ldapbasedn="{BASE}"')
+    assert refusal(b, "app", PEOPLE["app"]).sqlstate == "28000"
+    assert "nobody can say whether the password is right" in b.log
+
+
+def test_a_directory_that_hangs(broker, silent):
+    """More logins wait than there are threads for them; every other kind of login goes on, and so do queries."""
+    rules = CONSOLE + "host all app all trust\nhost all app2 all scram-sha-256\n" \
+        f'host all all all ldap ldapserver=127.0.0.1 ldapport={silent} ldapbasedn="{BASE}"\n'
+    b = prepared(broker, rules, client_login_timeout=20).start()
+    waiting = [Raw(b.transaction_port).startup(user=f"hung{n}", database="e2e") for n in range(12)]
+    for client in waiting:
+        assert client.until("R")[-1].body[:4] == bytes([0, 0, 0, 3])
+        client.send(b"p\0\0\0\x06x\0")
+    eventually(lambda: b.console("show clients") and b.console("show disconnects"), "the console answers")
+    assert login(b, "app", None) == "app"
+    assert login(b, "app2") == "app2"  # its key is derived meanwhile
+    with psycopg.connect(b.url(user="app2", password="correct%20horse")) as conn:
+        assert conn.execute("select 1").fetchone() == (1,)
+    waiting[0].close()  # may go at any time
+    assert login(b, "app2") == "app2"
+    for client in waiting[1:]:
+        client.close()
+
+
+# PAM ------------------------------------------------------------------------------------------------------------------
+
+def with_pam(made, users, services=("pgbouncer",)):
+    made.environment = pam_environment(made.root, users, services)
+    made.environment["ASAN_OPTIONS"] = "verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", "")
+    return made.start()
+
+
+def test_auth_type_pam(broker):
+    """As PgBouncer: the service is pgbouncer, and auth_file is not looked at."""
+    b = with_pam(broker(launch=False, auth_type="pam"), {**PEOPLE, "admin": "a"})
+    assert login(b, "app", PEOPLE["app"]) == "app"
+    assert psql(b.url(user="app2", password="p%2Ca%2Bs%3Ds"), "select current_user") == "app2"
+    assert login(b, "scrammer", PEOPLE["scrammer"]) == "scrammer"
+    for user, password in (("app", "wrong"), ("nobody_here", "x"), ("app", "")):
+        error = refusal(b, user, password)
+        assert (error.sqlstate, error.fields["M"]) == ("28000", f'PAM authentication failed for user "{user}"')
+    assert PEOPLE["app"] not in b.all_text()
+
+
+def test_pam_by_a_rule(broker):
+    rules = CONSOLE + "host all app2 all pam pamservice=shop\nhost all all all pam\nlocal all all pam pam_use_hostname=0\n"
+    made = prepared(broker, rules, userlist={"admin": ""})
+    b = with_pam(made, PEOPLE, ("shop", "pgbouncer"))
+    for user in ("app", "app2"):
+        assert login(b, user, PEOPLE[user]) == user
+        assert refusal(b, user, "wrong").sqlstate == "28000"
+    assert login(b, "app", PEOPLE["app"], local=True) == "app"
+    assert refusal(b, "app", "wrong", local=True).sqlstate == "28000"
