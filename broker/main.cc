@@ -13,6 +13,7 @@
 #include "config/docs.h"
 #include "config/load.h"
 #include "config/show.h"
+#include "link/auth_query_thread.h"
 #include "link/link_thread.h"
 #include "worker/dispatch.h"
 
@@ -53,6 +54,7 @@ class Process {
   std::vector<std::unique_ptr<worker::Worker>> workers_;
   std::vector<std::unique_ptr<admin::ConsoleImpl>> consoles_;
   std::unique_ptr<link::LinkThread> link_;
+  std::unique_ptr<link::AuthQueryThread> auth_query_;
   bool stop_ = false;  // at once
 };
 
@@ -124,6 +126,10 @@ Result<bool> Process::start() {
   uint64_t seed;
   fill_secure(&seed, sizeof seed);
   link_ = std::make_unique<link::LinkThread>(fleet_->globals, fleet_->resolver, std::move(places), seed);
+  fill_secure(&seed, sizeof seed);
+  auth_query_ = std::make_unique<link::AuthQueryThread>(fleet_->globals, fleet_->resolver, seed);
+  fleet_->secrets = auth_query_.get();
+  auth_query_->start(config_);
   for (auto& worker : workers_) worker->start();
   link_->start(config_);
   LOG_INFO("process up: {}, {} worker{}, max_client_conn {}", admin::kBrokerVersion, count, count == 1 ? "" : "s",
@@ -193,6 +199,7 @@ void Process::put_in_place(std::shared_ptr<const config::Config> next) {
   set_dns_lifetimes();
   dispatcher_->spread(config_);
   link_->reconfigure(config_);
+  auth_query_->reconfigure(config_);
 }
 
 void Process::shut_down(Shutdown how) {
@@ -303,6 +310,7 @@ int Process::run() {
   for (auto& worker : workers_) worker->stop();
   for (auto& worker : workers_) worker->join();
   link_->join();
+  auth_query_->stop();
   close_listeners(fleet_->listeners);
   LOG_INFO("done");
   return 0;

@@ -40,7 +40,7 @@ std::shared_ptr<Show> make_show_stats(
     ShowKind kind);  // show_stats.cc: STATS, STATS_TOTALS, STATS_AVERAGES, TOTALS, DISCONNECTS
 std::span<const Column> columns_of_stats(ShowKind kind);
 std::shared_ptr<Show> make_show_config(
-    ShowKind kind);  // show_config.cc: CONFIG, STATE, VERSION, BERTH VERSION, LINKS
+    ShowKind kind);  // show_config.cc: CONFIG, STATE, VERSION, BERTH VERSION, LINKS, AUTH_QUERY
 std::span<const Column> columns_of_config(ShowKind kind);
 
 std::shared_ptr<Show> make_show_latency(ShowKind kind);  // show_latency.cc: LATENCY, ERRORS

@@ -1,4 +1,4 @@
-// SHOW CONFIG, STATE, LINKS and the versions: what every worker knows alike.
+// SHOW CONFIG, STATE, LINKS, AUTH_QUERY and the versions: what every worker knows alike.
 #include "admin/show.h"
 #include "admin/version.h"
 #include "config/show.h"
@@ -23,6 +23,24 @@ constexpr Column kLinks[] = {{"database"},
                              {"server_started_at"},
                              {"asked_at"}};
 
+constexpr Column kAuthQuery[] = {{"database"},
+                                 {"host"},
+                                 {"port", ColumnType::kInt4},
+                                 {"server_database"},
+                                 {"user"},
+                                 {"state"},
+                                 {"cache"},
+                                 {"connections", ColumnType::kInt8},
+                                 {"waiting", ColumnType::kInt8},
+                                 {"cached", ColumnType::kInt8},
+                                 {"queries", ColumnType::kInt8},
+                                 {"checks", ColumnType::kInt8},
+                                 {"hits", ColumnType::kInt8},
+                                 {"unknown", ColumnType::kInt8},
+                                 {"failures", ColumnType::kInt8},
+                                 {"refused", ColumnType::kInt8},
+                                 {"error"}};
+
 class ShowConfig final : public Show {
  public:
   explicit ShowConfig(ShowKind kind) : kind_(kind) {}
@@ -31,6 +49,7 @@ class ShowConfig final : public Show {
     if (kind_ == ShowKind::kBerthVersion) return table.text(kBrokerVersion).end_row();
     if (kind_ == ShowKind::kState) return state(context, table);
     if (kind_ == ShowKind::kLinks) return links(context, table);
+    if (kind_ == ShowKind::kAuthQuery) return auth_query(context, table);
     for (const config::ShowRow& row : config::show_config(*context.config)) {
       table.text(row.key).text(row.value).text(row.preset).text(row.changeable ? "yes" : "no").end_row();
     }
@@ -60,6 +79,18 @@ class ShowConfig final : public Show {
     }
   }
 
+  static void auth_query(session::Context& context, Table& table) {
+    for (const session::SecretRow& row : context.globals.secrets.rows()) {
+      table.text(row.database).text(row.host).number(row.port).text(row.server_database).text(row.user);
+      table.text(row.state).text(row.cache);
+      for (const uint64_t count : {uint64_t{row.connections}, uint64_t{row.waiting}, uint64_t{row.cached},
+                                   row.queries, row.checks, row.hits, row.unknown, row.failures, row.refused}) {
+        table.number(static_cast<int64_t>(count));
+      }
+      table.text(row.error).end_row();
+    }
+  }
+
   ShowKind kind_;
 };
 
@@ -72,6 +103,7 @@ std::shared_ptr<Show> make_show_config(ShowKind kind) {
 std::span<const Column> columns_of_config(ShowKind kind) {
   if (kind == ShowKind::kConfig) return kConfig;
   if (kind == ShowKind::kLinks) return kLinks;
+  if (kind == ShowKind::kAuthQuery) return kAuthQuery;
   return kind == ShowKind::kState ? std::span<const Column>(kState) : std::span<const Column>(kVersion);
 }
 

@@ -146,6 +146,15 @@ Micros Config::transaction_timeout(const UserEntry* user) const {
 Micros Config::client_idle_timeout(const UserEntry* user) const {
   return value_or(user, &UserEntry::client_idle_timeout, options.client_idle_timeout);
 }
+const std::string& Config::auth_user(const DatabaseEntry* database) const {
+  return database && !database->auth_user.empty() ? database->auth_user : options.auth_user;
+}
+const std::string& Config::auth_query(const DatabaseEntry* database) const {
+  return database && !database->auth_query.empty() ? database->auth_query : options.auth_query;
+}
+const std::string& Config::auth_dbname(const DatabaseEntry* database) const {
+  return database && !database->auth_dbname.empty() ? database->auth_dbname : options.auth_dbname;
+}
 Micros Config::query_wait_timeout(const DatabaseEntry& database, const UserEntry* user) const {
   return value_or(user, &UserEntry::query_wait_timeout,
                   database.query_wait_timeout.value_or(options.query_wait_timeout));

@@ -63,7 +63,7 @@ struct DatabaseEntry {
   std::string datestyle;
   std::string timezone;
   LoadBalance load_balance_hosts = LoadBalance::kRoundRobin;
-  std::string auth_user;  // accepted, without effect yet
+  std::string auth_user;  // as whom, what and where auth_query runs; empty: as the global ones
   std::string auth_query;
   std::string auth_dbname;
   bool is_fallback = false;
@@ -156,6 +156,12 @@ struct Config {
   Micros transaction_timeout(const UserEntry* user) const;
   Micros client_idle_timeout(const UserEntry* user) const;
   Micros query_wait_timeout(const DatabaseEntry& database, const UserEntry* user) const;
+
+  // Of auth_query. `database` may be null: the console's logins. Empty auth_user: users of auth_file only. Empty
+  // auth_dbname: the database itself.
+  const std::string& auth_user(const DatabaseEntry* database) const;
+  const std::string& auth_query(const DatabaseEntry* database) const;
+  const std::string& auth_dbname(const DatabaseEntry* database) const;
 
   // Rebuilds what the find functions look into. Call it after databases, users, or a list among the options changed.
   void index();

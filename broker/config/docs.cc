@@ -67,7 +67,7 @@ is reserved for the console.
 | connect_query | none | runs on each new server connection |
 | client_encoding, datestyle, timezone | the server's | set on each new server connection |
 | load_balance_hosts | round-robin | `disable`: the next host of a list is tried only when one fails |
-| auth_user, auth_query, auth_dbname | | accepted, no effect yet |
+| auth_user, auth_query, auth_dbname | the global ones | for logins of this database, see below |
 
 ## `[users]`
 
@@ -80,6 +80,35 @@ global one. In both sections `-1` means not set.
 
 Lines of `"user" "secret"`. The secret is a password, `md5` followed by the hash of password and user name, or a
 `SCRAM-SHA-256$...` secret as PostgreSQL keeps it in `pg_authid`. `""` is one double quote; comments start with `;`.
+
+## `auth_query`
+
+Users who are not in `auth_file` are looked up, when `auth_user` is set: by `auth_query`, as user `auth_user`, in the
+database that the client asks for, or in `auth_dbname`. What it finds serves every method, and the login at the
+server.
+
+- The query has one parameter, `$1`, and returns one row: the name of the user, who must be the one that was asked
+  for, and a secret as in `auth_file`, or NULL (no password, or an expired one). No row, or a NULL name: there is no
+  such user.
+- It runs on connections of its own, at most two for each database, beside all pools: `search_path` is
+  `pg_catalog,public,pg_temp` whatever any role or client has set. Write the schema of every function and table in a
+  query of your own.
+- The default query reads `pg_authid`, as few roles may. For another role, a function in the database:
+
+      CREATE FUNCTION public.user_lookup(INOUT name text, OUT secret text) RETURNS record
+      LANGUAGE sql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+        SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END FROM pg_authid
+        WHERE rolname = $1 AND rolcanlogin $$;
+      REVOKE ALL ON FUNCTION public.user_lookup(text) FROM PUBLIC;
+      GRANT EXECUTE ON FUNCTION public.user_lookup(text) TO pooler;
+      -- auth_query = SELECT name, secret FROM public.user_lookup($1)
+
+- `auth_user` has its password in clear in `auth_file`, or logs in without one.
+- When the database cannot be asked, or the query fails, the login ends with SQLSTATE 57P03; the log and SHOW
+  AUTH_QUERY say why.
+- With the default query, and the extension in that database (`SELECT berth.grant_access('pooler', 'broker')`), what
+  was found is used for later logins while no role has changed, which is asked before each use. Otherwise each login
+  asks (those at the same time share one query), unless `auth_query_cache_ttl` is set.
 
 ## `auth_hba_file`
 
@@ -100,7 +129,7 @@ With `auth_type = hba` the first line that fits a connection decides how the cli
   `pgbouncer` by whichever name it is asked for.
 - Addresses: `all`, `10.0.0.0/8`, `fd00::/8`, or an address and its mask as two words.
 - Methods: `trust`, `reject`, `password` (or `plain`), `md5`, `scram-sha-256`, `pam`, `ldap`, and for `local` `peer`.
-  Whatever the method, the user is one of `auth_file`, save with `pam` and `ldap`.
+  Whatever the method, the user is one of `auth_file` or known to `auth_query`, save with `pam` and `ldap`.
 - `peer` asks the kernel which user of the system the client's process belongs to. It must have the name of the user,
   or `map=NAME` a line of `auth_ident_file`: `NAME SYSTEM-USER USER`, where USER may be `all`.
 - `pam` asks the service `pgbouncer` of the system's PAM, or `pamservice=NAME`; `ldap` asks the directory that its

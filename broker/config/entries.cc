@@ -97,7 +97,6 @@ template <typename Entry>
 struct Parameter {
   std::string_view name;
   Why (*store)(Entry&, const std::string&);
-  bool no_effect_yet = false;
 };
 
 using Db = DatabaseEntry;
@@ -124,9 +123,9 @@ constexpr Parameter<Db> kDatabaseParameters[] = {
     {"datestyle", [](Db& e, const std::string& v) { return store_text(v, e.datestyle); }},
     {"timezone", [](Db& e, const std::string& v) { return store_text(v, e.timezone); }},
     {"load_balance_hosts", [](Db& e, const std::string& v) { return store_load_balance(v, e.load_balance_hosts); }},
-    {"auth_user", [](Db& e, const std::string& v) { return store_text(v, e.auth_user); }, true},
-    {"auth_query", [](Db& e, const std::string& v) { return store_text(v, e.auth_query); }, true},
-    {"auth_dbname", [](Db& e, const std::string& v) { return store_text(v, e.auth_dbname); }, true},
+    {"auth_user", [](Db& e, const std::string& v) { return store_text(v, e.auth_user); }},
+    {"auth_query", [](Db& e, const std::string& v) { return store_text(v, e.auth_query); }},
+    {"auth_dbname", [](Db& e, const std::string& v) { return store_text(v, e.auth_dbname); }},
 };
 
 using User = UserEntry;
@@ -166,10 +165,6 @@ void store_pairs(const Setting& setting, const Parameter<Entry> (&parameters)[co
     }
     const Why why = parameter->store(out.entry, pair.value);
     if (!why.empty()) out.mistakes.push_back({setting.file, setting.line, where, why});
-    if (parameter->no_effect_yet) {
-      out.warnings.push_back(
-          {setting.file, setting.line, where, "it has no effect yet: only users of auth_file can log in"});
-    }
   }
 }
 

@@ -65,6 +65,20 @@ bool looks_at_users(AuthType type) {
   return type != AuthType::kTrust && type != AuthType::kAny && type != AuthType::kPam && type != AuthType::kLdap;
 }
 
+// The broker's connections for auth_query log in with libpq, which needs the password itself.
+void warn_of_hash(Config& config, const std::string& auth_user) {
+  const auto* secret = auth_user.empty() ? nullptr : config.find_secret(auth_user);
+  if (!secret) return;
+  const std::string_view text = *secret;
+  const bool hash = text.starts_with("SCRAM-SHA-256$") || (text.starts_with("md5") && text.size() == 35);
+  if (!hash) return;
+  config.warnings.push_back(
+      {config.path, 0, "auth_user",
+       fmt::format("the secret of \"{}\" in auth_file is a hash, by which nobody can log in for auth_query: write "
+                   "the password in clear",
+                   auth_user)});
+}
+
 // Where auth_file does not matter for logins, a user list that cannot be read is only worth a warning.
 void load_secrets(Built& built, const Finder& finder) {
   if (built.config.options.auth_file.empty()) return;
@@ -79,10 +93,13 @@ void load_secrets(Built& built, const Finder& finder) {
   Userlist list = parse_userlist(text.value(), path);
   problems.insert(problems.end(), list.mistakes.begin(), list.mistakes.end());
   built.config.warnings.insert(built.config.warnings.end(), list.warnings.begin(), list.warnings.end());
-  if (list.secrets.empty() && list.mistakes.empty() && looks_at_users(built.config.options.auth_type)) {
+  const bool asks = !built.config.auth_user(nullptr).empty();
+  if (list.secrets.empty() && list.mistakes.empty() && looks_at_users(built.config.options.auth_type) && !asks) {
     built.config.warnings.push_back({path, 0, {}, "it names no user: nobody can log in"});
   }
   built.config.secrets = std::move(list.secrets);
+  warn_of_hash(built.config, built.config.options.auth_user);
+  for (const DatabaseEntry& database : built.config.databases) warn_of_hash(built.config, database.auth_user);
 }
 
 // The rules are read only where they decide.

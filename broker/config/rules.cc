@@ -106,6 +106,35 @@ void check_ldap(Rules& rules) {
   if (!parsed) rules.mistake("auth_ldap_options", parsed.error().text);
 }
 
+bool uses_auth_query(const Config& config) {
+  return !config.options.auth_user.empty() ||
+         std::any_of(config.databases.begin(), config.databases.end(),
+                     [](const DatabaseEntry& database) { return !database.auth_user.empty(); });
+}
+
+void check_auth_dbname(Rules& rules, std::string_view key, const std::string& name) {
+  if (name.empty()) return;
+  if (name == "pgbouncer") return rules.mistake(key, "auth_dbname: \"pgbouncer\" is reserved for the console");
+  if (!rules.config.find_database(name)) {
+    rules.warn(key,
+               fmt::format("auth_dbname: database \"{}\" is not configured: nobody can be looked up there", name));
+  }
+}
+
+void check_auth_query(Rules& rules) {
+  const Options& options = rules.config.options;
+  check_auth_dbname(rules, "auth_dbname", options.auth_dbname);
+  for (const DatabaseEntry& database : rules.config.databases) {
+    check_auth_dbname(rules, database.name, database.auth_dbname);
+    if (database.auth_user.empty() && !database.auth_query.empty() && options.auth_user.empty()) {
+      rules.warn(database.name, "auth_query has no effect without auth_user");
+    }
+  }
+  if (options.auth_user.empty() && rules.where("auth_query").line > 0 && !uses_auth_query(rules.config)) {
+    rules.warn("auth_query", "it has no effect without auth_user");
+  }
+}
+
 void check_auth_type(Rules& rules) {
   const AuthType type = rules.config.options.auth_type;
   switch (type) {
@@ -130,7 +159,7 @@ void check_auth_type(Rules& rules) {
     case AuthType::kPlain:
     case AuthType::kMd5:
     case AuthType::kScramSha256:
-      if (rules.config.options.auth_file.empty()) {
+      if (rules.config.options.auth_file.empty() && !uses_auth_query(rules.config)) {
         rules.warn("auth_file", fmt::format("it is not set: with auth_type {} nobody can log in", to_string(type)));
       }
       return;
@@ -225,6 +254,7 @@ std::vector<Remark> check_rules(const Config& config, const WhereIs& where, std:
   Rules rules{config, where, warnings, {}};
   check_doors(rules);
   check_auth_type(rules);
+  check_auth_query(rules);
   check_ports(rules);
   check_syslog(rules);
   check_link(rules);

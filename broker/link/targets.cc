@@ -41,24 +41,10 @@ void add(std::vector<Target>& targets, Target target) {
 
 void add_entry(std::vector<Target>& targets, const config::Config& config, const config::DatabaseEntry& entry,
                const std::string& name) {
-  Target target;
-  target.names = {name};
-  target.port = entry.port;
-  target.dbname = entry.dbname.empty() ? name : entry.dbname;
-  const std::string& asked = entry.auth_user.empty() ? config.options.auth_user : entry.auth_user;
-  target.user = !config.options.link_user.empty() ? config.options.link_user
-                : !entry.user.empty()             ? entry.user
-                                                  : asked;
-  if (target.user == entry.user) target.password = entry.password;
-  if (target.password.empty()) target.password = clear_password(config, target.user);
-  if (entry.hosts.empty()) {
-    target.host = default_host(config);
-    return add(targets, target);
-  }
-  for (const std::string& host : entry.hosts) {
-    target.host = host;
-    add(targets, target);
-  }
+  const std::string& user = !config.options.link_user.empty() ? config.options.link_user
+                            : !entry.user.empty()             ? entry.user
+                                                              : config.auth_user(&entry);
+  for (Target& target : targets_of_entry(config, entry, name, user)) add(targets, std::move(target));
 }
 
 // `link` = connection string. It was checked when it was read, save what only libpq knows.
@@ -88,6 +74,24 @@ Target explicit_target(const config::Config& config) {
 }
 
 }  // namespace
+
+std::vector<Target> targets_of_entry(const config::Config& config, const config::DatabaseEntry& entry,
+                                     const std::string& name, const std::string& user) {
+  Target target;
+  target.names = {name};
+  target.port = entry.port;
+  target.dbname = entry.dbname.empty() ? name : entry.dbname;
+  target.user = user;
+  if (target.user == entry.user) target.password = entry.password;
+  if (target.password.empty()) target.password = clear_password(config, target.user);
+  std::vector<Target> targets;
+  const std::vector<std::string> local = {default_host(config)};
+  for (const std::string& host : entry.hosts.empty() ? local : entry.hosts) {
+    target.host = host;
+    targets.push_back(target);
+  }
+  return targets;
+}
 
 std::vector<Target> targets_of(const config::Config& config, const std::vector<std::string>& in_use) {
   std::vector<Target> targets;

@@ -31,4 +31,8 @@ struct Target {
 // with open servers.
 std::vector<Target> targets_of(const config::Config& config, const std::vector<std::string>& in_use);
 
+// The hosts of one entry, for a login as `user`; `name` is what clients call the database.
+std::vector<Target> targets_of_entry(const config::Config& config, const config::DatabaseEntry& entry,
+                                     const std::string& name, const std::string& user);
+
 }  // namespace berth::link

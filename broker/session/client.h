@@ -1,6 +1,6 @@
 // A client session: one application's connection, from its first byte to its last. It owns no buffer; what it holds
-// while idle is this object. Its chapters: client_startup.cc, client_tls.cc, client_hba.cc, client_auth.cc,
-// client_relay.cc, client_statements.cc, client_commands.cc, client_wait.cc, client_close.cc.
+// while idle is this object. Its chapters: client_startup.cc, client_tls.cc, client_hba.cc, client_secret.cc,
+// client_auth.cc, client_relay.cc, client_statements.cc, client_commands.cc, client_wait.cc, client_close.cc.
 #pragma once
 
 #include <functional>
@@ -23,6 +23,8 @@ class Server;
 // What only a login needs; freed when it is over.
 struct Login {
   std::string user, database, replication;
+  auth::Method method = auth::Method::kTrust;
+  std::unique_ptr<SecretAnswer> found;  // by auth_query; null: the user is in auth_file
   std::unique_ptr<auth::ClientVerifier> verifier;
   const config::DatabaseEntry* entry = nullptr;  // valid while `config` is
   std::shared_ptr<const config::Config> config;
@@ -152,9 +154,18 @@ class Client final : public net::Handler, public pool::ClientNode {
   // client_directory.cc
   void begin_pam_auth(std::string_view service);
   void begin_ldap_auth(const config::LdapOptions& options);
+  void start_exchange(const auth::Secret* secret, const auth::MockProfile& profile);
+  // client_secret.cc
+  using WithSecret = void (Client::*)(const auth::Secret* secret, const auth::MockProfile& profile);
+  void with_secret(WithSecret go_on);
+  SecretQuestion secret_question() const;
+  void secret_found(WithSecret go_on, const SecretAnswer& answer);
+  void secret_refuted();
+  void learn();
   // client_hba.cc
   bool apply_hba(auth::Method& method);
   void begin_peer_auth(const config::HbaRule& rule);
+  void finish_peer(const auth::Secret* secret, const auth::MockProfile& profile);
   void peer_known(const config::HbaRule& rule, const std::string& system_user);
   // client_relay.cc
   net::Taken relay_on_bytes(std::string_view bytes);

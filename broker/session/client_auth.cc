@@ -56,14 +56,16 @@ void Client::begin_auth() {
   if (config.options.auth_type == config::AuthType::kLdap) return begin_ldap_auth(*config.ldap);
   auth::Method method = method_of(config.options.auth_type);
   if (config.options.auth_type == config::AuthType::kHba && !apply_hba(method)) return;
-  const std::string* text = config.find_secret(login->user);
-  if (method == auth::Method::kTrust && !text)
+  login->method = method;
+  if (method == auth::Method::kAny) return start_exchange(nullptr, context.mock_profile);  // the name does not matter
+  with_secret(&Client::start_exchange);
+}
+
+void Client::start_exchange(const auth::Secret* secret, const auth::MockProfile& profile) {
+  if (login->method == auth::Method::kTrust && !secret)
     return fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));
-  auth::Secret secret;
-  if (text) secret = auth::parse_secret(*text);
-  login->verifier =
-      auth::make_client_verifier(method, login->user, text ? &secret : nullptr,
-                                 static_cast<int>(config.options.scram_iterations), context.mock_profile);
+  login->verifier = auth::make_client_verifier(login->method, login->user, secret,
+                                               static_cast<int>(login->config->options.scram_iterations), profile);
   auth_on_step(login->verifier->start());
 }
 
@@ -88,6 +90,7 @@ void Client::auth_on_step(auth::Step step) {
     case auth::Step::Kind::kFailed: break;
   }
   LOG_DEBUG("{} login failed: {}", label(), step.reason);
+  if (!step.protocol_violation) secret_refuted();
   if (step.protocol_violation) return fatal(ClientEnd::kProtocolViolation, "08P01", "invalid authentication message");
   if (!login->asked.empty()) {  // in PostgreSQL's words, too
     return fatal(ClientEnd::kAuthFailed, "28000",
@@ -153,15 +156,7 @@ void Client::auth_succeeded() {
   if (login->console) return enter_console();
   if (login->database_missing)
     return fatal(ClientEnd::kNoDatabase, "3D000", fmt::format("no such database: {}", login->database));
-  if (login->verifier && (login->verifier->learned().known || !login->verifier->password().empty())) {
-    const std::lock_guard<std::mutex> guard(context.globals.mutex);
-    Learned& learned = context.globals.learned[login->user];
-    if (login->verifier->learned().known) learned.keys = login->verifier->learned();
-    if (!login->verifier->password().empty() && learned.password != login->verifier->password()) {
-      auth::scrub(learned.password);  // a longer one gets memory of its own
-      learned.password = login->verifier->password();
-    }
-  }
+  learn();
   if (!login->replication.empty() && mode_fixed && mode != config::PoolMode::kSession) {
     return fatal(ClientEnd::kWrongMode, "0A000", {}, "This port is in transaction mode: connect to session_port.");
   }

@@ -91,11 +91,17 @@ void Client::begin_peer_auth(const config::HbaRule& rule) {
            [&rule](Client& client, auth::Work& done) { client.peer_known(rule, static_cast<UserName&>(done).name); });
 }
 
-// A user that auth_file does not name reads like a process that may not be it.
 void Client::peer_known(const config::HbaRule& rule, const std::string& system_user) {
-  const bool may = config::peer_may_be(*login->config->hba, rule, system_user, login->user);
-  if (may && login->config->find_secret(login->user)) return auth_succeeded();
+  if (config::peer_may_be(*login->config->hba, rule, system_user, login->user)) {
+    return with_secret(&Client::finish_peer);
+  }
   LOG_DEBUG("{} login failed: the system's user is \"{}\"", label(), system_user);
+  finish_peer(nullptr, {});
+}
+
+// A user that nobody knows reads like a process that may not be it.
+void Client::finish_peer(const auth::Secret* secret, const auth::MockProfile&) {
+  if (secret) return auth_succeeded();
   fatal(ClientEnd::kAuthFailed, "28000", fmt::format("Peer authentication failed for user \"{}\"", login->user));
 }
 

@@ -23,6 +23,7 @@
 #include "pool/statements.h"
 #include "session/link_board.h"
 #include "session/outbox.h"
+#include "session/secret_finder.h"
 #include "session/tls_contexts.h"
 #include "stats/counters.h"
 #include "stats/disconnects.h"
@@ -58,6 +59,9 @@ class Fleet {
   // this call. False: too much waits already, and nothing will come.
   using WorkDone = std::function<void(auth::Work&)>;
   virtual bool aside(std::unique_ptr<auth::Work> work, WorkDone done) = 0;
+  // What auth_query knows of a user (secret_finder.h); `done` comes later, on this worker.
+  virtual void find_secret(SecretQuestion question, SecretFinder::Done done) = 0;
+  virtual void secret_refuted(const SecretQuestion& question, uint64_t stamp) = 0;
 
  protected:
   ~Fleet() = default;
@@ -80,6 +84,8 @@ class Console {
 // What a client's login taught that servers may be logged in to with.
 struct Learned {
   ~Learned() { auth::scrub(password); }
+  auth::Secret secret;  // of auth_query
+  uint64_t stamp = 0;   // of `secret`
   auth::ScramKeys keys;
   std::string password;
 };
@@ -100,9 +106,13 @@ struct Globals {
   Identity identity;     // written before the workers start
   LinkBoard links;
   TlsContexts tls;
+  SecretBoard secrets;
   std::mutex mutex;
-  std::unordered_map<std::string, Learned> learned;  // by user name; guarded by mutex
+  std::unordered_map<std::string, Learned> learned;  // by user name, or learned_name(); guarded by mutex
 };
+
+// What a user whose secret auth_query has found is remembered by.
+std::string learned_name(std::string_view database, std::string_view user);
 
 // The greeting of clients that ask for the same: what they asked for and what the server has give their settings and
 // the ParameterStatus messages, once for many logins.
@@ -163,7 +173,9 @@ struct Context {
   const int workers;
   Random random;
   std::shared_ptr<const config::Config> config;
-  auth::MockProfile mock_profile;  // what unknown users look like: computed from auth_file at each reload
+  auth::MockProfile found_profile{auth::SecretKind::kScram,
+                                  0};  // what users of auth_query look like: it said so last
+  auth::MockProfile mock_profile;      // what unknown users look like: computed from auth_file at each reload
   pool::StatementWindow statements;
   Outbox to_client, to_server;  // one turn's gathering; empty between calls
   std::map<pool::PoolKey, std::unique_ptr<Slice>> slices;

@@ -89,9 +89,12 @@ auth::Proof Server::proof() const {
     proof.secret = auth::parse_secret(*text);
   }
   const std::lock_guard<std::mutex> guard(context->globals.mutex);
-  const auto at = context->globals.learned.find(slice->user);
-  if (at != context->globals.learned.end()) {
+  const auto& all = context->globals.learned;
+  auto at = text ? all.end() : all.find(learned_name(slice->database, slice->user));
+  if (at == all.end()) at = all.find(slice->user);
+  if (at != all.end()) {
     proof.keys = at->second.keys;
+    if (proof.secret.empty()) proof.secret = at->second.secret;
     if (proof.secret.kind != auth::SecretKind::kPlain && !at->second.password.empty()) {
       proof.secret.kind = auth::SecretKind::kPlain;
       proof.secret.text = at->second.password;

@@ -230,6 +230,33 @@ bool Worker::aside(std::unique_ptr<auth::Work> work, WorkDone done) {
       });
 }
 
+namespace {
+class SecretTask final : public Task {
+ public:
+  SecretTask(session::SecretFinder::Done done, const session::SecretAnswer& answer)
+      : done_(std::move(done)), answer_(answer) {}
+  void run(Context&) override {
+    done_(answer_);
+    delete this;
+  }
+
+ private:
+  session::SecretFinder::Done done_;
+  session::SecretAnswer answer_;
+};
+}  // namespace
+
+void Worker::find_secret(session::SecretQuestion question, session::SecretFinder::Done done) {
+  fleet_.secrets->find(std::move(question), [&fleet = fleet_, index = index_,
+                                             done = std::move(done)](const session::SecretAnswer& answer) {
+    fleet.post_from_outside(index, std::make_unique<SecretTask>(done, answer));
+  });
+}
+
+void Worker::secret_refuted(const session::SecretQuestion& question, uint64_t stamp) {
+  fleet_.secrets->refuted(question, stamp);
+}
+
 // ---- new clients
 
 void Worker::on_accepted(int fd, int listener) {

@@ -42,6 +42,7 @@ struct Fleet {
   session::Globals globals;
   Mailboxes mailboxes;
   net::Resolver resolver;
+  session::SecretFinder* secrets = nullptr;               // written before the workers start
   std::vector<Listener> listeners;                        // written before the workers start
   std::array<net::Engine*, pool::kWorkersMax> engines{};  // likewise; null again when a worker ends
 
@@ -81,6 +82,8 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   void resolve(const std::string& host, int port, Resolved done) override;
   std::vector<net::Resolver::Known> known_names() override { return fleet_.resolver.known(); }
   bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override;
+  void find_secret(session::SecretQuestion question, session::SecretFinder::Done done) override;
+  void secret_refuted(const session::SecretQuestion& question, uint64_t stamp) override;
   // ---- net::AcceptHandler
   void on_accepted(int fd, int listener) override;
   void on_accept_failed(int error, int listener) override;

@@ -113,6 +113,11 @@ class Bench : public session::Fleet {
     asides.emplace_back(std::move(work), std::move(done));
     return !aside_full;
   }
+  // Answered when the test does.
+  void find_secret(session::SecretQuestion question, session::SecretFinder::Done done) override {
+    questions.emplace_back(std::move(question), std::move(done));
+  }
+  void secret_refuted(const session::SecretQuestion&, uint64_t stamp) override { refuted.push_back(stamp); }
   void run_aside() {
     for (auto& [work, done] : std::exchange(asides, {})) {
       work->run();
@@ -128,6 +133,8 @@ class Bench : public session::Fleet {
   Cluster postgres;
   std::vector<std::pair<std::unique_ptr<auth::Work>, WorkDone>> asides;  // what waits for run_aside()
   bool aside_full = false;
+  std::vector<std::pair<session::SecretQuestion, session::SecretFinder::Done>> questions;  // of auth_query
+  std::vector<uint64_t> refuted;                                                           // stamps
   std::vector<Place> places;  // one for each connection that the broker has opened
   config::Config config;
   session::Globals globals;

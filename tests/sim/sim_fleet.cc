@@ -43,4 +43,8 @@ bool SimFleet::aside(std::unique_ptr<auth::Work> work, WorkDone done) {
   return world_.aside(worker_, std::move(work), std::move(done));
 }
 
+void SimFleet::find_secret(session::SecretQuestion question, session::SecretFinder::Done done) {
+  world_.find_secret(worker_, question.user, std::move(done));
+}
+
 }  // namespace berth::sim

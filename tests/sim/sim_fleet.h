@@ -22,6 +22,8 @@ class SimFleet final : public session::Fleet {
   void resolve(const std::string& host, int port, Resolved done) override;
   std::vector<net::Resolver::Known> known_names() override { return {}; }
   bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override;
+  void find_secret(session::SecretQuestion question, session::SecretFinder::Done done) override;
+  void secret_refuted(const session::SecretQuestion&, uint64_t) override {}
 
  private:
   World& world_;

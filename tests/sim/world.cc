@@ -238,6 +238,30 @@ bool World::aside(int worker, std::unique_ptr<auth::Work> work, session::Fleet::
   return true;
 }
 
+// auth_query's answer, which comes late, now and then after its login has gone, and may be that nobody knows.
+void World::find_secret(int worker, const std::string& user, session::SecretFinder::Done done) {
+  class Lookup final : public auth::Work {
+   public:
+    Lookup() : Work(auth::Lane::kUsers) {}
+    void run() override {}
+  };
+  session::SecretAnswer answer;
+  const auto found = looked_up_.find(user);
+  answer.kind = session::SecretAnswer::Kind::kUnknown;
+  if (found != looked_up_.end()) {
+    answer.kind = session::SecretAnswer::Kind::kFound;
+    answer.secret = auth::parse_secret(found->second);
+  }
+  answer.stamp = steps_;
+  answer.cached = chance(30);
+  if (trouble_ && scenario_.faults && chance(10)) {
+    answer.kind = chance(50) ? session::SecretAnswer::Kind::kFailed : session::SecretAnswer::Kind::kBusy;
+  }
+  const Micros most = chance(20) ? 500 * kMillisecond : 2 * kMillisecond;
+  asides_.push_back({worker, now() + static_cast<Micros>(random_.below(static_cast<uint64_t>(most))),
+                     std::make_unique<Lookup>(), [answer, done = std::move(done)](auth::Work&) { done(answer); }});
+}
+
 // In the order of their times, then by mail: others may be faster.
 void World::do_asides() {
   for (size_t i = 0; i < asides_.size();) {

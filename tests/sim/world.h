@@ -41,6 +41,7 @@ struct Scenario {
   bool impatient = false;          // query_timeout, client_idle_timeout and their like are short
   bool narrow = false;             // max_client_conn and its like are small
   bool statements = false;         // pool_mode is statement
+  bool queried = false;            // users are not in auth_file: auth_query knows them
   bool absent = false;             // now and then a database leads to one that PostgreSQL does not have
   int operators = 0, strangers = 0;
   Powers powers;
@@ -76,6 +77,7 @@ class World final : public Observer {
   bool is_refusal(std::string_view text) const;
   void mail(int from, int to, Mail mail);
   bool aside(int worker, std::unique_ptr<auth::Work> work, session::Fleet::WorkDone done);
+  void find_secret(int worker, const std::string& user, session::SecretFinder::Done done);
   int workers() const { return scenario_.workers; }
   int databases() const { return scenario_.databases; }
   session::Context& context(int worker) { return *workers_[static_cast<size_t>(worker)].context; }
@@ -184,6 +186,7 @@ class World final : public Observer {
   std::vector<std::unique_ptr<SimStranger>> strangers_;
   std::map<std::pair<int, int>, std::deque<Mail>> mail_;
   std::vector<Aside> asides_;
+  config::StringMap<std::string> looked_up_;  // what auth_query finds
   std::map<uint64_t, int> client_states_, server_states_;
   std::string password_;
   std::string why_;

@@ -22,6 +22,7 @@ void World::draw_scenario() {
   s.password = chance(20);
   s.postgres_idle_percent = chance(70) ? 30 : 90;
   s.asks = chance(20);
+  s.queried = seed_ % 5 == 2;
   s.impatient = chance(15);
   s.narrow = chance(15);
   s.statements = chance(15);
@@ -104,6 +105,10 @@ void World::draw_logins(config::Config& config) {
   for (int i = 0; i < scenario_.users; ++i) {
     const std::string user = "u" + std::to_string(i);
     config.secrets[user] = draw_secret(user);
+  }
+  if (scenario_.queried) {
+    options.auth_user = "looker";
+    looked_up_.swap(config.secrets);
   }
   config.secrets["admin"] = draw_secret("admin");
   if (!scenario_.password) return;
@@ -233,6 +238,7 @@ bool World::may_lose(std::string_view text) const {
     return true;
   }
   if (s.faults && among({"too many logins wait"}, text)) return true;
+  if (s.faults && s.queried && text.starts_with("auth_query failed")) return true;
   if (s.waits_end && text == "query_wait_timeout") return true;  // at its login
   if (s.asks && text.starts_with("password authentication failed")) return true;
   if (s.impatient && among({"query_timeout", "idle_transaction_timeout", "transaction_timeout", "client_idle_timeout",

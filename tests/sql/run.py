@@ -44,6 +44,7 @@ from harness import postgres as clusters  # noqa: E402
 from harness import wire  # noqa: E402
 from harness.raw import Closed, Raw, Refused  # noqa: E402
 
+import auth_query  # noqa: E402
 import migration_adopt  # noqa: E402
 import migration_backfill  # noqa: E402
 import migration_ddl  # noqa: E402
@@ -448,7 +449,7 @@ def roles(place):
 
 
 SCENARIOS = (shape, views, privileges, roles, advice, control, killed, hung, wrong_secret, setting, standby, linked, two_servers, crowd,
-             leaks, restored, *upgraded.SCENARIOS, *migration_transactional.SCENARIOS,
+             leaks, restored, *upgraded.SCENARIOS, *auth_query.SCENARIOS, *migration_transactional.SCENARIOS,
              *migration_adopt.SCENARIOS,
              *migration_locks.SCENARIOS,
              *migration_ddl.SCENARIOS, *migration_hostile.SCENARIOS,

@@ -89,6 +89,8 @@ class TestFleet final : public session::Fleet {
   void resolve(const std::string&, int, Resolved done) override { asked.push_back(std::move(done)); }
   std::vector<net::Resolver::Known> known_names() override { return known; }
   bool aside(std::unique_ptr<auth::Work>, WorkDone) override { return false; }
+  void find_secret(session::SecretQuestion, session::SecretFinder::Done) override {}
+  void secret_refuted(const session::SecretQuestion&, uint64_t) override {}
   std::vector<net::Resolver::Known> known;
   std::vector<Resolved> asked;
 };

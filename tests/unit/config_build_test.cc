@@ -150,6 +150,20 @@ TEST(Warnings, LoginsThatCannotWork) {
             (Lines{"a.ini:5: auth_type: with any each database needs user=..., \"a\" has none: nobody can use it"}));
 }
 
+TEST(Rules, AuthQuery) {
+  const std::string scram = "[databases]\na = host=x\n[pgbouncer]\nauth_type = scram-sha-256\n";
+  EXPECT_EQ(warnings(scram + "auth_user = u\n"), Lines{});  // nobody needs to be in auth_file
+  EXPECT_EQ(
+      warnings(scram + "auth_user = u\nauth_dbname = b\n"),
+      (Lines{"a.ini:6: auth_dbname: auth_dbname: database \"b\" is not configured: nobody can be looked up there"}));
+  EXPECT_EQ(mistakes(scram + "auth_dbname = pgbouncer\n"),
+            (Lines{"a.ini:5: auth_dbname: auth_dbname: \"pgbouncer\" is reserved for the console"}));
+  EXPECT_EQ(warnings("[databases]\na = host=x auth_query='select 1'\n[pgbouncer]\nauth_type = trust\n"),
+            (Lines{"a.ini: a: auth_query has no effect without auth_user"}));
+  EXPECT_EQ(warnings("[databases]\na = host=x\n[pgbouncer]\nauth_type = trust\nauth_query = select 1\n"),
+            (Lines{"a.ini:5: auth_query: it has no effect without auth_user"}));
+}
+
 TEST(Rules, Ports) {
   EXPECT_EQ(mistakes(kTrust + "transaction_port = 6543\nsession_port = 5432\n"), Lines{});
   EXPECT_EQ(mistakes(kTrust + "transaction_port = 6432\n"),

@@ -116,12 +116,9 @@ TEST(Database, MinusOneIsNotSet) {
 }
 
 TEST(Database, Warnings) {
-  const auto parsed = database("shop", "auth_user=a colour=red");
+  const auto parsed = database("shop", "colour=red");
   EXPECT_TRUE(parsed.mistakes.empty());
-  EXPECT_EQ(
-      formatted(parsed.warnings),
-      (std::vector<std::string>{"a.ini:3: shop: auth_user: it has no effect yet: only users of auth_file can log in",
-                                "a.ini:3: shop: colour: unknown, it is ignored"}));
+  EXPECT_EQ(formatted(parsed.warnings), (std::vector<std::string>{"a.ini:3: shop: colour: unknown, it is ignored"}));
 }
 
 TEST(User, EveryParameter) {

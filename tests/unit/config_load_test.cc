@@ -65,6 +65,19 @@ TEST_F(LoadTest, AUserListWithoutUsersIsWorthAWarning) {
 }
 
 // The files that are shipped are right, and the warnings are only those that a file without users deserves.
+TEST_F(LoadTest, AHashOfAuthUserIsWorthAWarning) {
+  const std::string users = write("users.txt", "\"hashed\" \"md5" + std::string(32, '0') + "\"\n\"clear\" \"a\"\n");
+  const auto warnings = [&](const std::string& user) {
+    const auto config =
+        load_config(write("main.ini", "[databases]\na = host=x\n[pgbouncer]\nauth_type = md5\nauth_file = " + users +
+                                          "\nauth_user = " + user + "\n"));
+    return config.value()->warnings.size();
+  };
+  EXPECT_EQ(warnings("hashed"), 1u);
+  EXPECT_EQ(warnings("clear"), 0u);
+  EXPECT_EQ(warnings("elsewhere"), 0u);
+}
+
 TEST_F(LoadTest, TheShippedFilesLoad) {
   const std::string here = __FILE__;
   const std::string path = here.substr(0, here.find("tests/unit/")) + "etc/pgberth.ini";

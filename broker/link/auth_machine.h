@@ -1,0 +1,196 @@
+// auth_query's decisions for one database in which it runs: which connection asks what, who shares an answer, what is
+// remembered and for how long, when to give up. It knows time and answers, but neither sockets nor libpq:
+// auth_connection.h acts, and feeds back what came of it.
+//
+// An answer never comes from before its question. A login joins a query that has not been sent yet; one that is under
+// way may have read the role before its password was changed, so who comes now shares the next one. What was found is
+// remembered where it can be proved to hold: berth.role_generation() grows, on each backend, with every change of any
+// role. A login whose user is remembered joins the next check of that number, whatever other users are with it, and
+// if no connection has seen it grow since the secret was read, the secret holds, until VALID UNTIL by the server's
+// clock. Without that function, or with another query than the default, nothing is remembered, unless
+// auth_query_cache_ttl says for how long that may be wrong.
+//
+//   closed -> connecting -> probing -> idle <-> querying
+//                                        ^----> checking
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <limits>
+#include <list>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "auth/secrets.h"
+#include "base/random.h"
+#include "base/time.h"
+#include "session/secret_finder.h"
+
+namespace berth::link {
+
+inline constexpr size_t kAuthConnectionsMax = 2;  // to one database
+inline constexpr size_t kAuthQueueMax = 16384;    // logins that wait for one database
+inline constexpr size_t kAuthCacheMax =
+    16384;                                   // users remembered of one database; the one used longest ago goes first
+inline constexpr size_t kAuthKindsMax = 16;  // of (kind of secret, iterations) that are counted
+inline constexpr Micros kAuthAnswerWithin = 10 * kSecond;  // one query
+inline constexpr Micros kAuthBackoffFirst = 1 * kSecond;
+
+struct AuthSettings {
+  bool standard = true;    // the default query, which reads nothing but pg_authid
+  Micros cache_ttl = 0;    // auth_query_cache_ttl
+  Micros wait_within = 0;  // from a login's question to its answer
+  Micros connect_within = 0;
+  Micros idle_within = 0;  // then a connection is closed; 0: never
+  Micros backoff_max = 0;
+};
+
+// What a query has found.
+struct AuthRow {
+  bool found = false;
+  auth::Secret secret;
+  std::optional<Micros> valid_until;  // by the server's clock, as server_now; none: for ever, or not known
+  Micros server_now = 0;
+};
+
+// What to do now.
+struct AuthStep {
+  enum class Kind : uint8_t { kConnect, kProbe, kCheck, kQuery, kClose, kAnswer };
+  Kind kind;
+  size_t connection = 0;  // of all but kAnswer
+  std::string user;       // of kQuery
+  uint64_t ticket = 0;    // of kAnswer
+  session::SecretAnswer answer;
+};
+
+class AuthMachine {
+ public:
+  // `stamps` is the number of the last query, of all databases: two users' secrets of one name must be comparable.
+  AuthMachine(const AuthSettings& settings, uint64_t seed, uint64_t& stamps)
+      : settings_(settings), random_(seed), stamp_(stamps) {}
+
+  // A login wants to know; the answer bears its ticket. `now` never goes back.
+  void ask(uint64_t ticket, std::string_view user, Micros now);
+  // The secret that was answered with this stamp was wrong.
+  void refuted(std::string_view user, uint64_t stamp);
+
+  // What came of the steps.
+  void on_connected(size_t connection, Micros now);
+  // Whether role_generation() is there for this role, and which kind of secret PostgreSQL makes of new passwords.
+  void on_probed(size_t connection, bool generations, auth::MockProfile usual, Micros now);
+  void on_checked(size_t connection, int64_t generation, Micros server_now, Micros now);
+  void on_row(size_t connection, AuthRow row, Micros now);
+  // PostgreSQL refused the query or the check; the connection is fine.
+  void on_refused(size_t connection, std::string_view why, Micros now);
+  // The connection could not be made, or is gone. `no_database`: there is none of that name, so it has no users.
+  void on_lost(size_t connection, std::string_view why, bool no_database, Micros now);
+  void on_time(Micros now);
+  // A reload: nothing is remembered, and connections are made anew.
+  void reset(const AuthSettings& settings, Micros now);
+
+  std::vector<AuthStep> take_steps();
+  // When on_time() has something to decide.
+  Micros wake_at() const;
+  // Nothing is open, waits, or is remembered.
+  bool idle() const;
+
+  // ---- for SHOW
+  size_t connections() const;
+  size_t waiting() const { return waiting_; }
+  size_t cached() const { return cache_.size(); }
+  std::string_view state_name(Micros now) const;
+  std::string_view cache_name() const;
+  uint64_t queries() const { return queries_; }
+  uint64_t checks() const { return checks_; }
+  uint64_t hits() const { return hits_; }
+  uint64_t unknown() const { return unknown_; }
+  uint64_t failures() const { return failures_; }
+  uint64_t refused() const { return refused_; }
+  const std::string& error() const { return error_; }
+
+ private:
+  struct Waiter {
+    uint64_t ticket;
+    std::string user;
+    Micros until;
+  };
+  // A query for one user, or the check, that has not been sent.
+  struct Job {
+    bool check = false;
+    bool again = false;  // its connection was lost once
+    std::string user;    // of a query
+    std::vector<Waiter> waiters;
+  };
+  enum class State : uint8_t { kClosed, kConnecting, kProbing, kIdle, kChecking, kQuerying };
+  struct Connection {
+    State state = State::kClosed;
+    bool generations = false;  // it can check
+    bool outdated = false;     // a reload came: closed when it is idle
+    int64_t generation = 0;    // as it said last
+    uint64_t known_since = 0;  // when it said so for the first time, by stamps
+    Micros until = 0;          // it must answer, or is closed if it idles
+    Job job;                   // of kChecking and kQuerying
+    uint64_t stamp = 0;        // of kQuerying: when it was sent
+    uint64_t epoch = 0;        // likewise
+    Micros sent_at = 0;        // likewise
+  };
+  struct Entry {
+    std::string user;
+    auth::Secret secret;
+    uint64_t stamp;
+    uint64_t epoch;
+    std::optional<Micros> valid_until;
+    Micros fresh_until;  // by our clock: for auth_query_cache_ttl
+  };
+  using Entries = std::list<Entry>;  // used last at the front
+  using Jobs = std::list<Job>;
+
+  void pump(Micros now);
+  void start(size_t index, Jobs::iterator job, Micros now);
+  void open_another(Micros now);
+  void rest(size_t index, Micros now);
+  void close(size_t index);
+  void want_query(Waiter waiter, bool first);
+  void want_check(Waiter waiter);
+  void put_back(Job job);
+  void answer(const Waiter& waiter, const session::SecretAnswer& answer);
+  void answer_all(const Job& job, const session::SecretAnswer& answer);
+  void fail_all(const session::SecretAnswer& answer);
+  session::SecretAnswer failed(std::string_view why);
+  session::SecretAnswer from(Entries::iterator entry);
+  void remember(const Connection& connection, const AuthRow& row);
+  void forget(std::string_view user);
+  bool holds(const Entry& entry, const Connection& connection, Micros server_now) const;
+  bool can_check(const Entry& entry) const;
+  void expire(Micros now);
+  void count_kind(const auth::Secret& secret);
+  auth::MockProfile profile() const;
+  Jobs::iterator drop_job(Jobs::iterator job);
+  bool usable(const Connection& connection) const { return connection.state >= State::kIdle; }
+
+  AuthSettings settings_;
+  Random random_;
+  std::array<Connection, kAuthConnectionsMax> connections_;
+  Jobs jobs_;  // in the order in which they are served
+  std::unordered_map<std::string, Jobs::iterator> queries_wanted_;
+  std::optional<Jobs::iterator> check_wanted_;
+  size_t waiting_ = 0;                                      // logins, of jobs_ and of connections
+  Micros expires_at_ = std::numeric_limits<Micros>::max();  // the first of them gives up
+  Entries entries_;
+  std::unordered_map<std::string_view, Entries::iterator> cache_;  // the names are those of the entries
+  uint64_t& stamp_;
+  uint64_t epoch_ = 0;  // grows whenever a connection sees its generation grow
+  Micros retry_at_ = 0;
+  Micros backoff_ = kAuthBackoffFirst;
+  std::vector<AuthStep> steps_;
+  std::map<std::pair<auth::SecretKind, uint32_t>, uint64_t> kinds_;  // of secrets that were found
+  auth::MockProfile usual_{auth::SecretKind::kScram, 0};
+  uint64_t queries_ = 0, checks_ = 0, hits_ = 0, unknown_ = 0, failures_ = 0, refused_ = 0;
+  std::string error_;
+};
+
+}  // namespace berth::link

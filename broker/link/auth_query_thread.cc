@@ -1,0 +1,365 @@
+#include "link/auth_query_thread.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <limits>
+
+#include "base/log.h"
+
+namespace berth::link {
+
+namespace {
+
+constexpr Micros kNever = std::numeric_limits<Micros>::max();
+constexpr Micros kWaitDefault = 60 * kSecond;  // where neither client_login_timeout nor query_wait_timeout bounds it
+
+struct Resolved {
+  uint64_t attempt;
+  Result<std::vector<net::Address>> found;
+};
+
+struct Refuted {
+  session::SecretQuestion question;
+  uint64_t stamp;
+};
+
+}  // namespace
+
+struct AuthQueryThread::Inbox {
+  Inbox() : wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { ASSERT(wake >= 0); }
+  ~Inbox() { ::close(wake); }
+  void ring() const {
+    const uint64_t one = 1;
+    (void)!write(wake, &one, sizeof one);  // fails only when it rings already
+  }
+
+  const int wake;
+  std::mutex mutex;  // guards the rest
+  std::shared_ptr<const config::Config> config;
+  std::vector<Asked> asked;
+  std::vector<Refuted> refuted;
+  std::vector<Resolved> resolved;
+  bool stop = false;
+};
+
+AuthQueryThread::AuthQueryThread(session::Globals& globals, net::Resolver& resolver, uint64_t seed)
+    : globals_(globals), resolver_(resolver), random_(seed), inbox_(std::make_shared<Inbox>()) {}
+
+AuthQueryThread::~AuthQueryThread() {
+  stop();
+}
+
+void AuthQueryThread::start(std::shared_ptr<const config::Config> config) {
+  config_ = std::move(config);
+  thread_ = std::thread([this] { run(); });
+}
+
+void AuthQueryThread::reconfigure(std::shared_ptr<const config::Config> config) {
+  {
+    const std::lock_guard<std::mutex> guard(inbox_->mutex);
+    inbox_->config = std::move(config);
+  }
+  inbox_->ring();
+}
+
+void AuthQueryThread::stop() {
+  {
+    const std::lock_guard<std::mutex> guard(inbox_->mutex);
+    inbox_->stop = true;
+  }
+  inbox_->ring();
+  if (thread_.joinable()) thread_.join();
+}
+
+void AuthQueryThread::find(session::SecretQuestion question, Done done) {
+  {
+    const std::lock_guard<std::mutex> guard(inbox_->mutex);
+    inbox_->asked.push_back({std::move(question), std::move(done)});
+  }
+  inbox_->ring();
+}
+
+void AuthQueryThread::refuted(const session::SecretQuestion& question, uint64_t stamp) {
+  {
+    const std::lock_guard<std::mutex> guard(inbox_->mutex);
+    inbox_->refuted.push_back({question, stamp});
+  }
+  inbox_->ring();
+}
+
+// ---- the thread
+
+void AuthQueryThread::run() {
+  now_ = monotonic_now();
+  while (take_inbox()) {
+    for (Managed& managed : managed_) {
+      if (now_ >= managed.machine.wake_at()) managed.machine.on_time(now_);
+      perform(managed);
+    }
+    managed_.remove_if([this](const Managed& managed) {
+      return managed.machine.idle() && (managed.no_database || now_ - managed.asked_at > kAuthKept);
+    });
+    if (changed_ && now_ >= publish_at_) publish();
+    wait();
+  }
+}
+
+// False: the end.
+bool AuthQueryThread::take_inbox() {
+  std::vector<Asked> asked;
+  std::vector<Refuted> refuted;
+  std::vector<Resolved> resolved;
+  std::shared_ptr<const config::Config> config;
+  {
+    const std::lock_guard<std::mutex> guard(inbox_->mutex);
+    if (inbox_->stop) return false;
+    asked.swap(inbox_->asked);
+    refuted.swap(inbox_->refuted);
+    resolved.swap(inbox_->resolved);
+    config.swap(inbox_->config);
+  }
+  if (config) take_config(std::move(config));
+  for (const Resolved& answer : resolved) on_resolved(answer.attempt, answer.found);
+  std::string ignored;
+  for (const Refuted& one : refuted) {
+    if (Managed* managed = managed_of(one.question, ignored)) managed->machine.refuted(one.question.user, one.stamp);
+  }
+  for (Asked& one : asked) on_asked(std::move(one));
+  changed_ = changed_ || !asked.empty();
+  return true;
+}
+
+// Nothing is remembered over a reload, and what is open is made anew: settings of TLS or a password may be others.
+void AuthQueryThread::take_config(std::shared_ptr<const config::Config> config) {
+  config_ = std::move(config);
+  for (Managed& managed : managed_) {
+    managed.machine.reset(settings_of(managed.source), now_);
+    managed.told_down = false;
+  }
+  changed_ = true;
+}
+
+AuthSettings AuthQueryThread::settings_of(const AuthSource& source) const {
+  const config::Options& options = config_->options;
+  AuthSettings settings;
+  settings.standard = source.standard;
+  settings.cache_ttl = options.auth_query_cache_ttl;
+  settings.wait_within = kWaitDefault;
+  for (const Micros limit : {options.client_login_timeout, options.query_wait_timeout}) {
+    if (limit > 0) settings.wait_within = std::min(settings.wait_within, limit);
+  }
+  settings.connect_within = options.server_connect_timeout;
+  settings.idle_within = options.server_idle_timeout;
+  settings.backoff_max = options.server_login_retry;
+  return settings;
+}
+
+// Null: `why`, or (when that is empty) there are too many already.
+AuthQueryThread::Managed* AuthQueryThread::managed_of(const session::SecretQuestion& question, std::string& why) {
+  Result<AuthSource> source = auth_source(*question.config, question.database, question.console);
+  if (!source) {
+    why = source.error().text;
+    return nullptr;
+  }
+  for (Managed& managed : managed_) {
+    if (managed.source == source.value()) return &managed;
+  }
+  make_room();
+  if (managed_.size() >= kAuthSourcesMax) return nullptr;
+  const AuthSettings settings = settings_of(source.value());
+  return &managed_.emplace_back(std::move(source.value()), settings, random_.next(), stamps_);
+}
+
+// Of those that nobody waits for the one goes that was asked longest ago.
+void AuthQueryThread::make_room() {
+  if (managed_.size() < kAuthSourcesMax) return;
+  auto oldest = managed_.end();
+  for (auto managed = managed_.begin(); managed != managed_.end(); ++managed) {
+    if (managed->machine.waiting() > 0) continue;
+    if (oldest == managed_.end() || managed->asked_at < oldest->asked_at) oldest = managed;
+  }
+  if (oldest != managed_.end()) managed_.erase(oldest);
+}
+
+void AuthQueryThread::on_asked(Asked asked) {
+  session::SecretAnswer answer;
+  Managed* managed = managed_of(asked.question, answer.error);
+  if (!managed) {
+    if (answer.error.empty()) answer.kind = session::SecretAnswer::Kind::kBusy;
+    return asked.done(answer);
+  }
+  managed->asked_at = now_;
+  managed->no_database = false;
+  waiting_.emplace(++tickets_, std::move(asked.done));
+  managed->machine.ask(tickets_, asked.question.user, now_);
+}
+
+void AuthQueryThread::perform(Managed& managed) {
+  for (std::vector<AuthStep> steps = managed.machine.take_steps(); !steps.empty();
+       steps = managed.machine.take_steps()) {
+    changed_ = true;
+    for (const AuthStep& step : steps) act(managed, step);
+  }
+}
+
+void AuthQueryThread::act(Managed& managed, const AuthStep& step) {
+  AuthConnection& connection = managed.slots[step.connection].connection;
+  switch (step.kind) {
+    case AuthStep::Kind::kConnect: return connect(managed, step.connection);
+    case AuthStep::Kind::kProbe: connection.probe(); break;
+    case AuthStep::Kind::kCheck: connection.check(); break;
+    case AuthStep::Kind::kQuery: connection.query(managed.source.query, managed.source.standard, step.user); break;
+    case AuthStep::Kind::kClose:
+      connection.close();
+      managed.slots[step.connection].attempt = 0;
+      return;
+    case AuthStep::Kind::kAnswer: {
+      const auto waiting = waiting_.find(step.ticket);
+      ASSERT(waiting != waiting_.end());
+      waiting->second(step.answer);
+      waiting_.erase(waiting);
+      return;
+    }
+  }
+  serve(managed, step.connection);  // sends, or finds out that it cannot
+}
+
+// ---- connections
+
+void AuthQueryThread::connect(Managed& managed, size_t index) {
+  const uint64_t attempt = managed.slots[index].attempt = ++attempts_;
+  const Target& target = managed.target();
+  if (net::Resolver::literal(target.host, 1)) return open(managed, index, {});
+  resolver_.resolve(target.host, static_cast<int>(target.port),
+                    [inbox = inbox_, attempt](Result<std::vector<net::Address>> found) {
+                      {
+                        const std::lock_guard<std::mutex> guard(inbox->mutex);
+                        inbox->resolved.push_back({attempt, std::move(found)});
+                      }
+                      inbox->ring();
+                    });
+}
+
+void AuthQueryThread::on_resolved(uint64_t attempt, const Result<std::vector<net::Address>>& found) {
+  for (Managed& managed : managed_) {
+    for (size_t index = 0; index < kAuthConnectionsMax; ++index) {
+      if (managed.slots[index].attempt != attempt) continue;
+      if (found && !found.value().empty()) return open(managed, index, found.value());
+      return lost(managed, index, found ? "host has no address" : found.error().text, false);
+    }
+  }
+}
+
+// What a login by a clear password has taught serves, too, where auth_file has none.
+void AuthQueryThread::open(Managed& managed, size_t index, const std::vector<net::Address>& addresses) {
+  Target target = managed.target();
+  if (target.password.empty()) {
+    const std::lock_guard<std::mutex> guard(globals_.mutex);
+    const auto learned = globals_.learned.find(target.user);
+    if (learned != globals_.learned.end()) target.password = learned->second.password;
+  }
+  AuthConnection& connection = managed.slots[index].connection;
+  connection.connect(target, config_->options, addresses);
+  if (connection.broken()) serve(managed, index);  // there is nothing to poll
+}
+
+// Takes what has come for a connection.
+void AuthQueryThread::serve(Managed& managed, size_t index) {
+  AuthHappened happened = managed.slots[index].connection.on_ready();
+  if (happened.kind != AuthHappened::Kind::kNothing) react(managed, index, std::move(happened));
+}
+
+void AuthQueryThread::react(Managed& managed, size_t index, AuthHappened happened) {
+  AuthMachine& machine = managed.machine;
+  changed_ = true;
+  switch (happened.kind) {
+    case AuthHappened::Kind::kNothing: return;
+    case AuthHappened::Kind::kConnected: return machine.on_connected(index, now_);
+    case AuthHappened::Kind::kProbed:
+      if (managed.told_down) LOG_INFO("auth_query: database \"{}\" is reached again", managed.source.database);
+      managed.told_down = false;
+      return machine.on_probed(index, happened.generations, happened.usual, now_);
+    case AuthHappened::Kind::kChecked:
+      return machine.on_checked(index, happened.generation, happened.server_now, now_);
+    case AuthHappened::Kind::kRow: return machine.on_row(index, std::move(happened.row), now_);
+    case AuthHappened::Kind::kRefused: return machine.on_refused(index, happened.error, now_);
+    case AuthHappened::Kind::kLost: return lost(managed, index, happened.error, happened.no_database);
+  }
+}
+
+// Said once, not at each attempt.
+void AuthQueryThread::lost(Managed& managed, size_t index, const std::string& why, bool no_database) {
+  managed.next_target++;
+  managed.no_database = no_database;
+  if (!managed.told_down && !no_database) {
+    LOG_WARNING("auth_query: database \"{}\" as user \"{}\": {}", managed.source.database,
+                managed.source.targets.front().user, why);
+    managed.told_down = true;
+  }
+  managed.machine.on_lost(index, why, no_database, now_);
+}
+
+// ---- the loop
+
+void AuthQueryThread::publish() {
+  std::vector<session::SecretRow> rows;
+  for (const Managed& managed : managed_) {
+    const AuthMachine& machine = managed.machine;
+    session::SecretRow& row = rows.emplace_back();
+    row.database = managed.source.database;
+    row.host = managed.target().host;
+    row.port = managed.target().port;
+    row.server_database = managed.target().dbname;
+    row.user = managed.target().user;
+    row.state = machine.state_name(now_);
+    row.cache = machine.cache_name();
+    row.connections = machine.connections();
+    row.waiting = machine.waiting();
+    row.cached = machine.cached();
+    row.queries = machine.queries();
+    row.checks = machine.checks();
+    row.hits = machine.hits();
+    row.unknown = machine.unknown();
+    row.failures = machine.failures();
+    row.refused = machine.refused();
+    row.error = machine.error();
+  }
+  globals_.secrets.publish(std::move(rows));
+  publish_at_ = now_ + kAuthPublishEvery;
+  changed_ = false;
+}
+
+// Sleeps until something is to be read, written or decided, and takes what has come.
+void AuthQueryThread::wait() {
+  std::vector<pollfd> polled = {{inbox_->wake, POLLIN, 0}};
+  Micros until = changed_ ? publish_at_ : kNever;
+  for (Managed& managed : managed_) {
+    for (Slot& slot : managed.slots) {
+      const bool open = slot.connection.open();
+      polled.push_back({open ? slot.connection.descriptor() : -1, open ? slot.connection.events() : short{0}, 0});
+    }
+    until = std::min(until, managed.machine.wake_at());
+  }
+  const Micros left = until == kNever ? kNever : until - monotonic_now();
+  const Micros longest = Micros{INT_MAX} * kMillisecond;
+  const int timeout =
+      left > longest ? -1 : static_cast<int>(std::max<Micros>(0, (left + kMillisecond - 1) / kMillisecond));
+  (void)poll(polled.data(), polled.size(), timeout);
+  now_ = monotonic_now();
+  if (polled[0].revents) {
+    uint64_t count;
+    (void)!read(inbox_->wake, &count, sizeof count);
+  }
+  size_t at = 1;
+  for (Managed& managed : managed_) {
+    for (size_t index = 0; index < kAuthConnectionsMax; ++index) {
+      if (polled[at++].revents) serve(managed, index);
+    }
+  }
+}
+
+}  // namespace berth::link

@@ -1,0 +1,104 @@
+// The thread on which auth_query runs (docs/decisions/0010-auth-query.md): it polls a few libpq connections to each
+// database in which it does. Workers leave their logins' questions in its inbox, and get answers by their mailboxes.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/random.h"
+#include "link/auth_connection.h"
+#include "link/auth_machine.h"
+#include "link/auth_source.h"
+#include "net/resolver.h"
+#include "session/context.h"
+#include "session/secret_finder.h"
+
+namespace berth::link {
+
+inline constexpr size_t kAuthSourcesMax =
+    64;  // databases in which it runs at once; more logins than theirs are refused
+inline constexpr Micros kAuthKept = 600 * kSecond;  // SHOW AUTH_QUERY tells of what nobody has asked for so long
+inline constexpr Micros kAuthPublishEvery = 20 * kMillisecond;  // what SHOW AUTH_QUERY says is that old at most
+
+class AuthQueryThread final : public session::SecretFinder {
+ public:
+  // Main's thread calls these.
+  AuthQueryThread(session::Globals& globals, net::Resolver& resolver, uint64_t seed);
+  ~AuthQueryThread();
+  AuthQueryThread(const AuthQueryThread&) = delete;
+  AuthQueryThread& operator=(const AuthQueryThread&) = delete;
+  void start(std::shared_ptr<const config::Config> config);
+  void reconfigure(std::shared_ptr<const config::Config> config);
+  void stop();  // nobody is answered any more
+
+  // ---- session::SecretFinder
+  void find(session::SecretQuestion question, Done done) override;
+  void refuted(const session::SecretQuestion& question, uint64_t stamp) override;
+
+ private:
+  struct Slot {
+    AuthConnection connection;
+    uint64_t attempt = 0;  // of connecting: an address that comes later than the next attempt is dropped
+  };
+  struct Managed {
+    Managed(AuthSource source_, const AuthSettings& settings, uint64_t seed, uint64_t& stamps)
+        : source(std::move(source_)), machine(settings, seed, stamps) {}
+    const Target& target() const { return source.targets[next_target % source.targets.size()]; }
+    const AuthSource source;
+    AuthMachine machine;
+    Slot slots[kAuthConnectionsMax];
+    size_t next_target = 0;
+    Micros asked_at = 0;
+    bool told_down = false;    // the log says that it cannot be reached
+    bool no_database = false;  // the server has none of that name
+  };
+  struct Inbox;  // what others leave for the thread; shared with the resolver's callbacks, which may come later than
+                 // this object's end
+  struct Asked {
+    session::SecretQuestion question;
+    Done done;
+  };
+
+  // ---- the thread
+  void run();
+  bool take_inbox();
+  void take_config(std::shared_ptr<const config::Config> config);
+  void on_asked(Asked asked);
+  Managed* managed_of(const session::SecretQuestion& question, std::string& why);
+  void make_room();
+  AuthSettings settings_of(const AuthSource& source) const;
+  void perform(Managed& managed);
+  void act(Managed& managed, const AuthStep& step);
+  void connect(Managed& managed, size_t index);
+  void open(Managed& managed, size_t index, const std::vector<net::Address>& addresses);
+  void on_resolved(uint64_t attempt, const Result<std::vector<net::Address>>& found);
+  void serve(Managed& managed, size_t index);
+  void react(Managed& managed, size_t index, AuthHappened happened);
+  void lost(Managed& managed, size_t index, const std::string& why, bool no_database);
+  void publish();
+  void wait();
+
+  session::Globals& globals_;
+  net::Resolver& resolver_;
+  Random random_;
+  std::thread thread_;
+
+  // The thread's own.
+  std::shared_ptr<const config::Config> config_;
+  std::list<Managed> managed_;                  // stable addresses
+  std::unordered_map<uint64_t, Done> waiting_;  // by ticket
+  Micros now_ = 0;
+  Micros publish_at_ = 0;
+  bool changed_ = true;  // since the last publish()
+  uint64_t attempts_ = 0;
+  uint64_t tickets_ = 0;
+  uint64_t stamps_ = 0;
+
+  std::shared_ptr<Inbox> inbox_;
+};
+
+}  // namespace berth::link
