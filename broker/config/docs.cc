@@ -151,6 +151,9 @@ With `auth_type` `pam` or `ldap`, or a rule with one of these methods, the clien
 `auth_file` is not looked at. The password that proved right also logs in to PostgreSQL. A refusal ends in SQLSTATE
 28000 in PostgreSQL's words. Neither is ever asked for an empty password.
 
+A module of PAM has the rights of the broker's user, who is not root: `pam_unix` cannot look at other people's
+passwords then, while modules that ask a service (sssd, winbind, RADIUS) can do their work.
+
 Up to eight logins each are checked at the same time, up to 1,024 more wait for that, and what is beyond them is
 refused with 53300. A directory that hangs holds up the logins that need it, until `client_login_timeout` or, for
 LDAP, 5 seconds for a connection and 10 for an answer; no query and no other kind of login waits for them.
