@@ -112,12 +112,14 @@ static uint64_t files_needed(const config::Config& config) {
 
 std::string raise_file_limit(const config::Config& config) {
   const uint64_t needed = files_needed(config);
+  // Connections before their login may find no descriptor: then some of them make room (Worker::on_accept_failed).
+  const uint64_t wanted = needed + static_cast<uint64_t>(config.options.max_unauthenticated_connections);
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
     return fmt::format("cannot read the file descriptor limit: {}", std::strerror(errno));
   }
-  if (limit.rlim_max < needed && geteuid() == 0) {
-    const rlimit more{needed, needed};
+  if (limit.rlim_max < wanted && geteuid() == 0) {
+    const rlimit more{wanted, wanted};
     if (setrlimit(RLIMIT_NOFILE, &more) == 0) limit = more;
   }
   if (limit.rlim_cur < limit.rlim_max) {

@@ -55,6 +55,10 @@ void ConsoleImpl::control(Session& session, const Command& command) {
     case Verb::kReconnect: return reconnect(session, command);
     case Verb::kKill: return kill(session, command);
     case Verb::kKillClient: return kill_client(session, command);
+    case Verb::kResetThrottle:
+      LOG_INFO("{} RESET_THROTTLE command issued", session.client->label());
+      context_.globals.throttle.forget();
+      return done(session, command);
     case Verb::kWaitClose: return wait_close(session, command);
     case Verb::kShutdown: return shut_down(session, command);
     case Verb::kSuspend:

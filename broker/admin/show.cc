@@ -10,7 +10,20 @@ namespace {
 constexpr Column kSelectOne[] = {{"?column?", ColumnType::kInt4}};
 constexpr Column kSelectVersion[] = {{"version"}};
 
-enum class Family { kNone, kSockets, kPools, kDatabases, kStats, kLatency, kOwners, kBroker, kFacts, kTls, kConfig };
+enum class Family {
+  kNone,
+  kSockets,
+  kPools,
+  kDatabases,
+  kStats,
+  kLatency,
+  kOwners,
+  kBroker,
+  kFacts,
+  kLimits,
+  kTls,
+  kConfig
+};
 
 Family family_of(ShowKind kind) {
   switch (kind) {
@@ -37,6 +50,8 @@ Family family_of(ShowKind kind) {
     case ShowKind::kBroker: return Family::kBroker;
     case ShowKind::kAdviceFacts: return Family::kFacts;
     case ShowKind::kTls: return Family::kTls;
+    case ShowKind::kLimits:
+    case ShowKind::kThrottle: return Family::kLimits;
     case ShowKind::kServerHistory:
     case ShowKind::kClientCounters:
     case ShowKind::kQueue: return Family::kOwners;
@@ -64,6 +79,7 @@ std::span<const Column> columns_of(ShowKind kind) {
     case Family::kBroker: return columns_of_broker();
     case Family::kFacts: return columns_of_facts();
     case Family::kTls: return columns_of_tls();
+    case Family::kLimits: return columns_of_limits(kind);
     case Family::kConfig: return columns_of_config(kind);
     case Family::kNone: break;
   }
@@ -81,6 +97,7 @@ std::shared_ptr<Show> make_show(ShowKind kind) {
     case Family::kBroker: return make_show_broker();
     case Family::kFacts: return make_show_facts();
     case Family::kTls: return make_show_tls();
+    case Family::kLimits: return make_show_limits(kind);
     case Family::kConfig: return make_show_config(kind);
     case Family::kNone: break;
   }

@@ -47,6 +47,8 @@ std::shared_ptr<Show> make_show_latency(ShowKind kind);  // show_latency.cc: LAT
 std::span<const Column> columns_of_latency(ShowKind kind);
 std::shared_ptr<Show> make_show_owners(ShowKind kind);  // show_owners.cc: SERVER_HISTORY, CLIENT_COUNTERS, QUEUE
 std::span<const Column> columns_of_owners(ShowKind kind);
+std::shared_ptr<Show> make_show_limits(ShowKind kind);  // show_limits.cc: LIMITS, THROTTLE
+std::span<const Column> columns_of_limits(ShowKind kind);
 std::shared_ptr<Show> make_show_facts();  // show_facts.cc: ADVICE_FACTS
 std::span<const Column> columns_of_facts();
 std::shared_ptr<Show> make_show_tls();  // show_tls.cc: TLS

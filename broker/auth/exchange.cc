@@ -166,6 +166,7 @@ class PlainVerifier final : public Verifier {
 class Md5Verifier final : public Verifier {
  public:
   explicit Md5Verifier(Subject subject) : Verifier(std::move(subject)) { fill_secure(salt_, sizeof salt_); }
+  size_t message_max() const override { return kMd5AnswerMax; }
   Step start() override { return step_send(authentication(AuthCode::kMd5Password, {salt_, sizeof salt_})); }
 
  protected:
@@ -197,6 +198,7 @@ class ScramVerifier final : public Verifier {
         iterations_(made() ? iterations : subject_.secret.scram.iterations),
         scram_(salt_, iterations_, make_nonce()) {}
   ~ScramVerifier() override { scrub(learned_); }
+  size_t message_max() const override { return kScramClientMessageMax; }
   Step start() override {
     std::string mechanisms(kScramMechanism);
     mechanisms.append(2, '\0');  // ends the name, and then the list

@@ -10,6 +10,7 @@
 
 #include "auth/secrets.h"
 #include "auth/work.h"
+#include "wire/tags.h"
 
 namespace berth::auth {
 
@@ -44,6 +45,8 @@ class ClientVerifier {
   virtual Step start() = 0;
   // Feeds the body of one PasswordMessage / SASLInitialResponse / SASLResponse ('p').
   virtual Step feed(std::string_view body) = 0;
+  // The largest body that it will look at.
+  virtual size_t message_max() const { return wire::kPasswordSizeMax + 1; }
   // After a step of kWork, and before anything else: its work has run.
   virtual Step resume(Work& work) = 0;
   // After kOk of a SCRAM exchange against a SCRAM secret: the keys that log in to a server whose secret is the same;

@@ -15,6 +15,10 @@ inline constexpr uint32_t kScramIterationsDefault = 4096;  // PostgreSQL's scram
 inline constexpr size_t kScramNonceSizeMax = 1024;
 inline constexpr size_t kScramSaltSizeMax = 1024;
 inline constexpr size_t kScramMessageSizeMax = 65535;
+// Of one message of a client, by what it was asked for: nobody who has not proved anything needs more of our memory.
+// PostgreSQL has 1024 for SCRAM.
+inline constexpr size_t kScramClientMessageMax = 4096;
+inline constexpr size_t kMd5AnswerMax = 256;
 inline constexpr size_t kPasswordSizeMax = 65535;  // without the terminating NUL
 // A longer password that is not ASCII is hashed as it is. The normalization takes quadratic time for a row of
 // combining marks, and whoever sends them has not been authenticated yet: this many bytes cost at most as much as

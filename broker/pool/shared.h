@@ -40,6 +40,10 @@ struct Gate {
     }
     return false;
   }
+  bool full() const {
+    const int64_t most = limit.load(std::memory_order_relaxed);
+    return most > 0 && used.load(std::memory_order_relaxed) >= most;
+  }
   // A waiter's wish lasts until an idle holder has given back, or until the waiter has been served otherwise and says
   // it no more.
   void want(Micros now) { wanted_at.store(now, std::memory_order_relaxed); }

@@ -1,6 +1,7 @@
 // A client session: one application's connection, from its first byte to its last. It owns no buffer; what it holds
-// while idle is this object. Its chapters: client_startup.cc, client_tls.cc, client_hba.cc, client_secret.cc,
-// client_auth.cc, client_relay.cc, client_statements.cc, client_commands.cc, client_wait.cc, client_close.cc.
+// while idle is this object. Its chapters: client_door.cc, client_startup.cc, client_tls.cc, client_hba.cc,
+// client_secret.cc, client_auth.cc, client_relay.cc, client_statements.cc, client_commands.cc, client_wait.cc,
+// client_close.cc.
 #pragma once
 
 #include <functional>
@@ -33,6 +34,9 @@ struct Login {
   bool console = false;
   bool admin = false;
   bool extension = false;  // pgberth_link at the console
+  // A failed login whose answer waits: see Client::auth_failed().
+  Micros held_until = 0;  // 0: it does not
+  std::string refusal, refusal_sqlstate;
 };
 
 class Client final : public net::Handler, public pool::ClientNode {
@@ -52,6 +56,10 @@ class Client final : public net::Handler, public pool::ClientNode {
   // ---- for servers and slices
   // Linked to `server`, whose session matches this client's settings: go on where it waited.
   void start_on_server();
+  // Takes a place among those who have not logged in, or is refused.
+  void enter_door();
+  // By the janitor, until it has logged in.
+  void newcomer_on_tick();
   // What it waits for cannot be had: an ERROR, the rest of its batch is swallowed, it keeps its connection.
   void refuse(std::string_view sqlstate, std::string_view text, std::string_view detail = {});
   // The server is no longer linked (released, or gone).
@@ -101,7 +109,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   Micros request_at = 0;  // the first message of the transaction, or of the last one
   Micros query_at = 0;    // the first message since the last ReadyForQuery
   stats::ClientCounters counters;
-  net::ShortAddress peer;     // known once it is logged in
+  net::ShortAddress peer;     // of a Unix socket known once it is logged in
   uint64_t forward_left = 0;  // bytes of a message that are still to be passed on, or dropped if `dropping`
   uint32_t pid;               // as told in BackendKeyData
   config::PoolMode mode = config::PoolMode::kSession;
@@ -119,6 +127,8 @@ class Client final : public net::Handler, public pool::ClientNode {
   bool long_cancel_key : 1 = false;  // protocol 3.2: 32 bytes instead of 4
   bool counted : 1 = false;          // in Globals::clients
   bool counted_gates : 1 = false;    // in the database's and the user's client gates
+  bool newcomer : 1 = false;         // has a place among those who have not proved who they are (session/door.h)
+  bool counted_address : 1 = false;  // in its address's clients
   bool admin : 1 = false;            // console: may change things
   bool extension : 1 = false;        // console: pgberth_link, may change what the extension's functions change
   uint8_t told_features : 4 = 0;     // SessionFeature: what of them the log has said
@@ -140,6 +150,13 @@ class Client final : public net::Handler, public pool::ClientNode {
   void ssl_on_request(bool more);
   void begin_tls(const std::shared_ptr<const net::TlsContext>& offered, bool direct);
   bool encrypted_enough() const;
+  // client_door.cc
+  friend bool make_room(Context& context, const AddressKey* of);
+  void made_progress();
+  bool pass_door();
+  void leave_door();
+  bool may_try();
+  void auth_failed(std::string_view sqlstate, std::string text);
   // client_auth.cc
   void begin_auth();
   void begin_extension_auth();

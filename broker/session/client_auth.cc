@@ -40,8 +40,8 @@ void Client::begin_auth() {
   const Shutdown shutdown = context.globals.shutdown.load(std::memory_order_relaxed);
   if (shutdown != Shutdown::kNo && !login->console) return fatal(ClientEnd::kShutdown, "57P03");
   if (!login->console || FAULT(admin_room_missing)) {
-    if (!context.globals.clients.try_acquire()) return fatal(ClientEnd::kMaxClientConn, "53300");
-    counted = true;
+    // Only who has proved itself gets a place (pass_door()); when there is none, that need not be waited for.
+    if (context.globals.clients.full()) return fatal(ClientEnd::kMaxClientConn, "53300");
     login->entry = config.find_database(login->database);
     login->database_missing = login->entry == nullptr;
     if (login->database_missing && FAULT(database_told_early)) return auth_succeeded();
@@ -62,8 +62,7 @@ void Client::begin_auth() {
 }
 
 void Client::start_exchange(const auth::Secret* secret, const auth::MockProfile& profile) {
-  if (login->method == auth::Method::kTrust && !secret)
-    return fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));
+  if (login->method == auth::Method::kTrust && !secret) return auth_failed("28P01", wrong_password(login->user));
   login->verifier = auth::make_client_verifier(login->method, login->user, secret,
                                                static_cast<int>(login->config->options.scram_iterations), profile);
   auth_on_step(login->verifier->start());
@@ -82,7 +81,7 @@ void Client::begin_extension_auth() {
 
 void Client::auth_on_step(auth::Step step) {
   switch (step.kind) {
-    case auth::Step::Kind::kSend: return send(step.bytes);
+    case auth::Step::Kind::kSend: made_progress(); return send(step.bytes);
     case auth::Step::Kind::kOk:
       if (!step.bytes.empty()) send(step.bytes);
       return auth_succeeded();
@@ -93,10 +92,9 @@ void Client::auth_on_step(auth::Step step) {
   if (!step.protocol_violation) secret_refuted();
   if (step.protocol_violation) return fatal(ClientEnd::kProtocolViolation, "08P01", "invalid authentication message");
   if (!login->asked.empty()) {  // in PostgreSQL's words, too
-    return fatal(ClientEnd::kAuthFailed, "28000",
-                 fmt::format("{} authentication failed for user \"{}\"", login->asked, login->user));
+    return auth_failed("28000", fmt::format("{} authentication failed for user \"{}\"", login->asked, login->user));
   }
-  fatal(ClientEnd::kAuthFailed, "28P01", wrong_password(login->user));
+  auth_failed("28P01", wrong_password(login->user));
 }
 
 void Client::begin_work(std::unique_ptr<auth::Work> work) {
@@ -119,6 +117,7 @@ void Client::wait_for(std::unique_ptr<auth::Work> work, std::function<void(Clien
 
 void Client::park_login() {
   ASSERT(state == pool::ClientState::kAuth);
+  made_progress();  // behind those who keep us waiting
   context.engine.pause(conn, net::kPauseLogin);
 }
 
@@ -138,7 +137,7 @@ Client* find_parked(Context& context, uint32_t pid, uint64_t serial) {
 
 net::Taken Client::auth_on_bytes(std::string_view bytes) {
   if (bytes.size() < wire::kHeaderSize) return {0, wire::kHeaderSize};
-  const wire::Head head = wire::read_head(bytes.data(), wire::kPasswordSizeMax + wire::kHeaderSize + 1);
+  const wire::Head head = wire::read_head(bytes.data(), login->verifier->message_max() + wire::kHeaderSize);
   if (!head.valid || head.tag != wire::kPassword) {
     if (head.tag == wire::kTerminate) {
       close(ClientEnd::kLeftDuringLogin);
@@ -148,11 +147,16 @@ net::Taken Client::auth_on_bytes(std::string_view bytes) {
     return {bytes.size(), 0};
   }
   if (bytes.size() < head.size) return {0, head.size};
+  if (!may_try()) {
+    fatal(ClientEnd::kThrottled, "28000");
+    return {bytes.size(), 0};
+  }
   auth_on_step(login->verifier->feed(bytes.substr(wire::kHeaderSize, head.size - wire::kHeaderSize)));
   return {head.size, 0};
 }
 
 void Client::auth_succeeded() {
+  if (!pass_door()) return;
   if (login->console) return enter_console();
   if (login->database_missing)
     return fatal(ClientEnd::kNoDatabase, "3D000", fmt::format("no such database: {}", login->database));
@@ -195,8 +199,7 @@ void Client::enter_pool() {
   if (!mode_fixed) mode = config.pool_mode(*login->entry, config.find_user(login->user));
   if (!login->replication.empty()) mode = config::PoolMode::kSession;
   session_mode = mode == config::PoolMode::kSession;
-  const int descriptor = context.engine.descriptor(conn);
-  peer = net::shorten(unix_socket ? net::local_address(descriptor) : net::peer_address(descriptor));
+  if (unix_socket) peer = net::shorten(net::local_address(context.engine.descriptor(conn)));
   if (!take_gates()) {
     slice = nullptr;
     return;

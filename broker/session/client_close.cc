@@ -49,7 +49,9 @@ void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view te
   // Not into the middle of a message, and not behind PostgreSQL's own FATAL.
   if (!server || !(server->mid_message() || server->fatal_seen)) send(out);
   count_error(sqlstate);
-  if (context.options().log_pooler_errors) LOG_WARNING("{} pooler error: {}", label(), text);
+  const bool early = state == pool::ClientState::kStartup || state == pool::ClientState::kAuth;
+  if (context.options().log_pooler_errors && (!early || context.refusals.take(context.now())))
+    LOG_WARNING("{} pooler error: {}", label(), text);
   close(why, text);
 }
 
@@ -97,6 +99,9 @@ void Client::close(ClientEnd why, std::string_view text) {
     if (!FAULT(client_place_kept)) context.globals.registry.user(user_name())->clients.release();
     counted_gates = false;
   }
+  leave_door();
+  if (counted_address) context.globals.door.discharge(key_of(peer));
+  counted_address = false;
   if (counted) context.globals.clients.release();
   counted = false;
   if (console) context.console->on_closed(this);

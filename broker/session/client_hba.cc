@@ -13,8 +13,7 @@
 
 namespace berth::session {
 
-static void read_address(const net::Address& peer, config::HbaClient& out) {
-  const net::ShortAddress address = net::shorten(peer);
+static void read_address(const net::ShortAddress& address, config::HbaClient& out) {
   out.address = address.bytes;
   if (address.kind == net::ShortAddress::Kind::kIpv4) out.family = config::HbaAddress::Family::kIpv4;
   if (address.kind == net::ShortAddress::Kind::kIpv6) out.family = config::HbaAddress::Family::kIpv6;
@@ -36,7 +35,6 @@ static std::string refusal(const Login& login, const config::HbaRule* rule, cons
 // False: the login is over, or goes on without a verifier.
 bool Client::apply_hba(auth::Method& method) {
   const config::Hba& hba = *login->config->hba;
-  const net::Address peer_address = net::peer_address(context.engine.descriptor(conn));
   config::HbaClient who;
   who.local = unix_socket;
   who.tls = encrypted;
@@ -44,12 +42,12 @@ bool Client::apply_hba(auth::Method& method) {
   // The console has two names, and a rule for the one must hold for the other.
   who.database = login->console && !FAULT(console_alias) ? "pgbouncer" : std::string_view(login->database);
   who.physical_replication = !login->replication.empty() && login->replication != "database";
-  if (!unix_socket) read_address(peer_address, who);
+  if (!unix_socket) read_address(peer, who);
   const config::HbaRule* rule = config::find_rule(hba, who);
   if (rule) LOG_DEBUG("{} {}:{} decides: {}", label(), hba.file, rule->line, config::to_string(rule->method));
   if (!rule || rule->method == config::HbaMethod::kReject) {
     fatal(ClientEnd::kHba, "28000",
-          refusal(*login, rule, unix_socket ? "[local]" : peer_address.host(), encrypted, who.physical_replication));
+          refusal(*login, rule, unix_socket ? "[local]" : peer.host(), encrypted, who.physical_replication));
     return false;
   }
   switch (rule->method) {
@@ -102,7 +100,7 @@ void Client::peer_known(const config::HbaRule& rule, const std::string& system_u
 // A user that nobody knows reads like a process that may not be it.
 void Client::finish_peer(const auth::Secret* secret, const auth::MockProfile&) {
   if (secret) return auth_succeeded();
-  fatal(ClientEnd::kAuthFailed, "28000", fmt::format("Peer authentication failed for user \"{}\"", login->user));
+  auth_failed("28000", fmt::format("Peer authentication failed for user \"{}\"", login->user));
 }
 
 }  // namespace berth::session

@@ -34,11 +34,13 @@ Client::~Client() {
   context.globals.worker_clients[static_cast<size_t>(context.worker)].fetch_sub(1, std::memory_order_relaxed);
 }
 
-Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode,
-                      bool unix_socket) {
+Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket,
+                      const net::ShortAddress& peer) {
   auto* client = new Client(context, fixed_mode, unix_socket);  // frees itself in on_closed
+  client->peer = peer;
   context.startup_clients.push_back(client);
   client->conn = context.engine.attach(descriptor, client);
+  client->enter_door();
   return client;
 }
 
@@ -96,6 +98,7 @@ void Client::startup_on_packet(const wire::Startup& startup, bool more) {
       if (encrypted) return fatal(ClientEnd::kBadStartup, "08P01", "GSSENCRequest inside of TLS");
       if (seen_gss) return fatal(ClientEnd::kBadStartup, "08P01", "GSSENCRequest was answered already");
       seen_gss = true;
+      made_progress();
       return send("N");
     case wire::Startup::Kind::kCancel:
       context.fleet.route_cancel(startup.cancel_pid, std::string(startup.cancel_key));

@@ -35,6 +35,7 @@ void Client::ssl_on_request(bool more) {
                  encrypted ? "SSLRequest inside of TLS" : "SSLRequest was answered already");
   }
   seen_ssl = true;
+  made_progress();
   const std::shared_ptr<const net::TlsContext> offered = tls_offered();
   if (!offered) return send("N");
   if (more) return fatal(ClientEnd::kClearAfterTlsRequest, "08P01");
@@ -53,11 +54,13 @@ void Client::on_handshake(std::string_view error) {
   if (closing()) return;
   if (!error.empty()) {
     const std::string text = fmt::format("TLS handshake failed: {}", error);
-    if (context.options().log_pooler_errors) LOG_WARNING("{} {}", label(), text);
+    if (context.options().log_pooler_errors && context.refusals.take(context.now()))
+      LOG_WARNING("{} {}", label(), text);
     return close(ClientEnd::kTlsFailed, text);
   }
   handshaking = false;
   encrypted = true;
+  made_progress();
   TlsCounts& counts = context.globals.tls.clients.counts;
   counts.handshakes.fetch_add(1, std::memory_order_relaxed);
   if (tls()->resumed()) counts.resumptions.fetch_add(1, std::memory_order_relaxed);

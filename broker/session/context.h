@@ -12,6 +12,7 @@
 
 #include "auth/exchange.h"
 #include "auth/work.h"
+#include "base/log_budget.h"
 #include "base/random.h"
 #include "base/result.h"
 #include "config/config.h"
@@ -21,9 +22,11 @@
 #include "net/socket_options.h"
 #include "pool/pool.h"
 #include "pool/statements.h"
+#include "session/door.h"
 #include "session/link_board.h"
 #include "session/outbox.h"
 #include "session/secret_finder.h"
+#include "session/throttle.h"
 #include "session/tls_contexts.h"
 #include "stats/counters.h"
 #include "stats/disconnects.h"
@@ -96,7 +99,9 @@ enum class Shutdown : int { kNo, kWaitForServers, kWaitForClients, kNow };
 // console.
 struct Globals {
   pool::SharedRegistry registry;
-  pool::Gate clients;                    // max_client_conn
+  pool::Gate clients;  // max_client_conn
+  Door door;
+  Throttle throttle;
   std::atomic<uint64_t> next_serial{1};  // of clients and servers: `id` in SHOW
   std::atomic<Shutdown> shutdown{Shutdown::kNo};
   std::atomic<bool> paused{false};      // PAUSE of all
@@ -189,7 +194,9 @@ struct Context {
   stats::Counters forgotten;  // of pools that have been forgotten: sums over all pools do not fall
 
   uint32_t tls_servers_seen;  // of TlsContexts::servers_changed: older servers have been given up
-  bool stopping = false;      // no slice opens or fills any more
+  LogBudget refusals;         // lines of the log about those who have not logged in
+  Micros refusals_told_at = 0;
+  bool stopping = false;  // no slice opens or fills any more
 
   Micros now() const { return engine.now(); }
   const config::Options& options() const { return config->options; }
@@ -211,13 +218,18 @@ void tell_waiting(Context& context, Slice& slice);
 
 net::TcpOptions tcp_options(const Context& context);
 
-// A new client connection; `descriptor` becomes the engine's. `fixed_mode` is that of the port, if the port has one.
-Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket);
 // The client of a login that was parked, for whoever brings what it waits for (Client::park_login); null: it has left
 // or was closed meanwhile.
 Client* find_parked(Context& context, uint32_t pid, uint64_t serial);
 // Likewise a server that asked for an address or a key; it asks no more.
 Server* take_asking(Context& context, uint64_t serial);
+// A new client connection; `descriptor` becomes the engine's. `fixed_mode` is that of the port, if the port has one,
+// `peer` the other end of a TCP connection.
+Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket,
+                      const net::ShortAddress& peer = {});
+// Of this worker's clients that have not logged in, the one that has kept us waiting longest is disconnected; with
+// `of`, the one among those from there. False: there is none.
+bool make_room(Context& context, const AddressKey* of);
 // A server came from another worker.
 void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* shared);
 // Another worker asks for a server of this pool.

@@ -16,11 +16,16 @@ static bool over(Micros since, Micros limit, Micros now) {
 }
 
 static void sweep_logins(Context& context) {
-  const Micros limit = context.options().client_login_timeout, now = context.now();
   for (pool::ClientNode* node = context.startup_clients.front(); node;) {
     auto* client = static_cast<Client*>(node);
     node = context.startup_clients.next(node);
-    if (over(client->connected_at, limit, now)) client->fatal(ClientEnd::kLoginTimeout, "57014");
+    client->newcomer_on_tick();
+  }
+  if (context.now() < context.refusals_told_at + kRefusalsToldEvery) return;
+  if (const uint64_t more = context.refusals.take_left_out()) {
+    context.refusals_told_at = context.now();
+    LOG_WARNING("{} more connections were refused before they had logged in: SHOW DISCONNECTS counts them by reason",
+                more);
   }
 }
 
@@ -162,7 +167,11 @@ void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
   const std::shared_ptr<const config::Config> old =
       context.config;  // entries point into it until the loop below is done
   context.config = std::move(next);
-  context.globals.clients.limit = context.options().max_client_conn;
+  const config::Options& options = context.options();
+  context.globals.clients.limit = options.max_client_conn;
+  context.globals.door.set_limits(options.max_unauthenticated_connections, options.max_unauthenticated_per_address,
+                                  options.max_client_conn_per_address);
+  context.globals.throttle.configure(options.failed_login_threshold, options.failed_login_delay_max);
   for (auto& [key, slice] : context.slices) {
     configure_slice(context, *slice);
     run_slice(context, *slice);

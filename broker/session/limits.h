@@ -21,6 +21,10 @@ inline constexpr Micros kCancelTime = 10 * kSecond;  // a cancel request's own c
 inline constexpr int kCancelsPerServer = 4;          // cancel requests under way for one server; more are dropped
 inline constexpr int kCancelsPerWorker = 256;        // and for one worker
 inline constexpr Micros kJanitorEvery = 100 * kMillisecond;
+inline constexpr int kRoomScanMax = 1024;  // clients that are looked at for the one that makes room for a newcomer
+inline constexpr int kRoomTries =
+    16;  // others may take the place that was made: so often, then the newcomer is refused
+inline constexpr Micros kRefusalsToldEvery = 10 * kSecond;
 inline constexpr size_t kNameMax = 63;       // NAMEDATALEN - 1: user and database names
 inline constexpr size_t kSpans = 32;         // pieces that one write gathers
 inline constexpr size_t kArena = 16 * 1024;  // rewritten heads of one write

@@ -17,6 +17,8 @@ namespace berth::worker {
 
 using session::Shutdown;
 
+constexpr int kRoomForAccept = 16;  // descriptors that are freed when accept(2) finds none
+
 // Every idle client costs this much, and what its statements take.
 static_assert(sizeof(session::Client) + sizeof(net::EpollConn) <= session::kIdleClientMax);
 
@@ -279,10 +281,13 @@ void Worker::on_accepted(int fd, int listener) {
 void Worker::take_client(int fd, size_t listener) {
   const Listener& from = fleet_.listeners[listener];
   if (!from.unix_socket) net::tune_tcp_socket(fd, session::tcp_options(context_));
-  session::accept_client(context_, fd, from.mode, from.unix_socket);
+  session::accept_client(context_, fd, from.mode, from.unix_socket,
+                         from.unix_socket ? net::ShortAddress{} : net::shorten(net::peer_address(fd)));
 }
 
 void Worker::on_accept_failed(int error, int) {
+  // Whoever only holds a descriptor without logging in gives it to those who wait.
+  for (int i = 0; i < kRoomForAccept && session::make_room(context_, nullptr); ++i) continue;
   if (context_.now() < accept_told_ + 10 * kSecond) return;  // it goes on every kAcceptPause: the log need not
   accept_told_ = context_.now();
   LOG_ERROR("accept failed: {}: new clients wait (raise the limit of open files, or lower max_client_conn)",

@@ -62,6 +62,8 @@ if not IS_PGBOUNCER:
                                   "application_name state server_pid connected_at transaction_started_at wait_us query_us "
                                   "xact_us transactions queries bytes_in bytes_out features")
     COLUMNS["ADVICE_FACTS"] = ("ssss", "name database user value")
+    COLUMNS["LIMITS"] = ("sqq", "name maximum current")
+    COLUMNS["THROTTLE"] = ("sssqqb", "kind address user failures delay_ms refused")
     COLUMNS["QUEUE"] = ("qssssqq", "client_id database user client_addr application_name waiting_us position")
 EXTENDED = pytest.param("extended", marks=pytest.mark.ours)
 
@@ -104,6 +106,9 @@ def test_columns_and_types(broker, what, protocol):
         b.console("pause e2e2")
         clients[1].send(wire.query("select 1"))
         eventually(lambda: b.pool("e2e2", "app2")["cl_waiting"] == 1)
+    if what == "THROTTLE":
+        with pytest.raises(Refused):
+            b.connect(user="nobody")
     types, names = COLUMNS[what]
     answer = ask(b.console, "SHOW " + what, protocol)
     head = wire.find(answer, "T")
@@ -490,6 +495,8 @@ def test_shutdown(broker, how):
 
 ADMIN_ONLY = ["reload", "pause", "pause e2e", "resume", "disable e2e", "enable e2e", "reconnect", "wait_close", "kill e2e",
               "kill_client 1", "set verbose = 1", "shutdown", "shutdown wait_for_clients"]
+if not IS_PGBOUNCER:
+    ADMIN_ONLY.append("reset_throttle")
 
 
 @pytest.mark.parametrize("sql", ADMIN_ONLY)

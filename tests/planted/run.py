@@ -92,6 +92,8 @@ FAULTS = {
     "reply_into_a_message": Simulation(2000),
     "dropped_bytes_sent": Simulation(20),
     "arena_overwritten": Unit("session_unit", "OutboxTest.EveryByteOnceAndInOrder"),
+    "newcomer_stays_counted": Simulation(100),
+    "failures_not_counted": Unit("session_unit", "ThrottleTest.AnswersWaitLongerAndLonger"),
     "client_place_kept": Simulation(20),
     "backpressure_for_ever": Simulation(200),
     "skipped_close_counted": Simulation(2000),

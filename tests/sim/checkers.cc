@@ -117,6 +117,47 @@ void World::check_paused(const std::string& database) {
 void World::check() {
   for (size_t i = 0; i < workers_.size(); ++i) check_lists(i);
   check_limits();
+  check_door();
+}
+
+// Whoever has not proved who it is has a place at the door, and nobody else has; and the counts are those of the
+// addresses.
+void World::check_door() {
+  std::map<std::pair<uint64_t, net::ShortAddress::Kind>, session::Door::Counts> of;
+  int64_t newcomers = 0;
+  for (size_t i = 0; i < workers_.size(); ++i) {
+    each_node(
+        i,
+        [&](const session::Client& client) {
+          const bool early = client.state == C::kStartup || client.state == C::kAuth;
+          if (client.newcomer != early)
+            violation(fmt::format("a client in {} is no newcomer", name_of(client.state)));
+          newcomers += client.newcomer;
+          const session::AddressKey who = session::key_of(client.peer);
+          if (!who.counts()) return;
+          session::Door::Counts& counts = of[{who.prefix, who.kind}];
+          counts.newcomers += client.newcomer;
+          counts.clients += client.counted_address;
+        },
+        [](const session::Server&) {});
+  }
+  const config::Options& options = running->options;
+  const int64_t most = options.max_unauthenticated_connections;
+  if (globals_.door.newcomers() != newcomers) return violation("the door's count is wrong");
+  if (most > 0 && newcomers > most) violation(fmt::format("{} newcomers, the limit is {} (I8)", newcomers, most));
+  size_t addresses = 0;
+  for (const auto& [address, counts] : of) {
+    session::AddressKey who;
+    who.prefix = address.first;
+    who.kind = address.second;
+    if (!(globals_.door.of(who) == counts)) violation("the door's count of an address is wrong");
+    const int64_t newcomers_most = options.max_unauthenticated_per_address;
+    const int64_t clients_most = options.max_client_conn_per_address;
+    if (newcomers_most > 0 && counts.newcomers > newcomers_most) violation("too many newcomers of an address (I8)");
+    if (clients_most > 0 && counts.clients > clients_most) violation("too many clients of an address (I8)");
+    addresses += !(counts == session::Door::Counts{});
+  }
+  if (globals_.door.addresses() != addresses) violation("the door knows somebody who is not there");
 }
 
 // Each client and server stands on the list of its state, and on no other.
@@ -280,6 +321,7 @@ void World::check_end() {
     if (user.servers.used != 0) violation("places of servers were not given back to the user");
     if (user.clients.used != 0) violation("places of clients were not given back to the user");
   });
+  check_door();
   if (globals_.clients.used != 0) violation("places of clients were not given back");
   for (size_t i = 0; i < workers_.size(); ++i) {
     if (globals_.worker_clients[i] != 0) violation("a worker's count of clients is wrong");

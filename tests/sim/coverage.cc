@@ -56,6 +56,7 @@ const Row kClientEvents[] = {
     {"client_closed_before_login", "Startup"},
     {"client_left_during_login", "Auth"},
     {"cancel_request", "Startup"},
+    {"client_startup_timeout", "Startup"},
     {"client_login_timeout", "Startup Auth LoginWait"},
     {"client_idle_timeout", "Idle Linked"},
     {"idle_transaction_timeout", "Linked"},
@@ -63,10 +64,16 @@ const Row kClientEvents[] = {
     {"query_timeout", "Linked"},
     {"query_wait_timeout", "LoginWait Waiting"},
     {"max_client_conn", "Auth"},
+    {"max_client_conn_per_address", "Auth"},
+    {"max_unauthenticated_connections", "Startup"},
+    {"max_unauthenticated_per_address", "Startup"},
+    {"made_room_before_login", "Startup Auth"},
     {"max_db_client_connections", "Auth"},
     {"max_user_client_connections", "Auth"},
     {"too_many_logins_wait", "Auth"},
     {"authentication_failed", "Auth"},
+    {"too_many_failed_logins", "Auth"},
+    {"auth_query_failed", "Auth"},
     {"not_allowed", "Auth"},
     {"refused_by_hba", "Auth"},
     {"no_such_database", "Auth"},
@@ -159,6 +166,7 @@ struct Exception {
   const char* why;
 };
 const Exception kExceptions[] = {
+    {"client Auth: too_many_failed_logins", "no world has kPairBurst failures at once"},
     {"client Startup: tls_handshake_failed", "no world has certificates"},
     {"client Startup: tls_required", "no world has certificates"},
     {"client Startup: unencrypted_after_ssl_request", "no world has certificates"},

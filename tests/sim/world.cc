@@ -25,7 +25,7 @@ std::string show(std::string_view bytes) {
   return out;
 }
 
-World::World(uint64_t seed) : seed_(seed), random_(seed), network_(random_.next()) {
+World::World(uint64_t seed) : seed_(seed), random_(seed), door_random_(~seed), network_(random_.next()) {
   tracing_ = getenv("SIM_TRACE") != nullptr;
   statements_before_ = pool::statements_known();
   draw_scenario();
@@ -97,6 +97,18 @@ LinkPtr World::dial(const net::Address& address, int& error) {
   return link;
 }
 
+// Few, so that they meet: two of IPv4, two of one network of IPv6, and the Unix socket.
+net::ShortAddress World::some_address() {
+  net::ShortAddress address;
+  if (!scenario_.guarded) return address;
+  const uint64_t number = door_random_.below(5);
+  if (number == 4) return address;
+  address.kind = number < 2 ? net::ShortAddress::Kind::kIpv4 : net::ShortAddress::Kind::kIpv6;
+  address.bytes[0] = 10;
+  address.bytes[number < 2 ? 3 : 15] = static_cast<unsigned char>(number);
+  return address;
+}
+
 LinkPtr World::come_in(std::optional<config::PoolMode> mode) {
   std::vector<size_t> open;
   for (size_t i = 0; i < workers_.size(); ++i) {
@@ -108,7 +120,9 @@ LinkPtr World::come_in(std::optional<config::PoolMode> mode) {
   link->window = chance(30) ? 32 + random_.below(500) : 65536;
   const int descriptor = network_.descriptor_of(link);
   globals_.worker_clients[index].fetch_add(1);
-  session::accept_client(*workers_[index].context, descriptor, mode, true);
+  const net::ShortAddress peer = some_address();
+  const bool unix_socket = peer.kind == net::ShortAddress::Kind::kNone;
+  session::accept_client(*workers_[index].context, descriptor, mode, unix_socket, peer);
   return link;
 }
 

@@ -42,6 +42,7 @@ struct Scenario {
   bool narrow = false;             // max_client_conn and its like are small
   bool statements = false;         // pool_mode is statement
   bool queried = false;            // users are not in auth_file: auth_query knows them
+  bool guarded = false;            // few may be there before their login, and failed logins wait: session/door.h
   bool absent = false;             // now and then a database leads to one that PostgreSQL does not have
   int operators = 0, strangers = 0;
   Powers powers;
@@ -100,6 +101,7 @@ class World final : public Observer {
   // PAUSE was answered: nobody has a server of that database (empty: of any).
   void check_paused(const std::string& database);
   void check_limits();
+  void check_door();
   uint64_t some_client(Random& random) const;
   // A command's first word, while a console client's message is being handled.
   std::string verb_under_way() const { return verb_; }
@@ -137,12 +139,14 @@ class World final : public Observer {
   void draw_scenario();
   void make_config();
   void draw_times(config::Options& options);
+  void draw_door(config::Options& options);
   void draw_databases(config::Config& config);
   void draw_logins(config::Config& config);
   std::string draw_secret(const std::string& user);
   std::shared_ptr<const config::Hba> draw_hba();
   LinkPtr dial(const net::Address& address, int& error);
   void admit();
+  net::ShortAddress some_address();
   LinkPtr come_in(std::optional<config::PoolMode> mode);
   void turn();
   void turn_worker(size_t index);
@@ -172,6 +176,7 @@ class World final : public Observer {
 
   const uint64_t seed_;
   Random random_;
+  Random door_random_;  // its own, so that the worlds without a guarded door are what they were
   Scenario scenario_;
   Network network_;
   Cluster postgres_;

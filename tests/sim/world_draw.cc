@@ -29,6 +29,8 @@ void World::draw_scenario() {
   s.session_percent = chance(60) ? 0 : (chance(50) ? 30 : 100);
   s.strangers = chance(75) ? 0 : 1 + static_cast<int>(random_.below(5));
   s.operators = chance(50) ? 0 : 1 + static_cast<int>(random_.below(3));
+  s.guarded = door_random_.below(5) == 0;
+  if (s.guarded) s.strangers += 2 + static_cast<int>(door_random_.below(8));
   Powers& p = s.powers;
   p.commands = 2 + static_cast<int>(random_.below(20));
   p.pauses = chance(70);
@@ -80,11 +82,16 @@ std::shared_ptr<const config::Hba> World::draw_hba() {
     return std::vector<const char*>{"trust", "password", "md5",
                                     "scram-sha-256"}[random_.below(static_cast<uint64_t>(kinds))];
   };
-  std::string text = "local all nobody reject\n";
-  if (chance(50)) text += "host all all all reject\n";
-  if (chance(50)) text += fmt::format("local pgbouncer admin {}\n", method());
-  if (chance(50)) text += fmt::format("local d0 u0 {}\n", method());
-  text += fmt::format("local all all {}\n", method());
+  std::string text;
+  const auto rule = [&](std::string_view who, std::string_view how) {
+    text += fmt::format("local {} {}\n", who, how);
+    if (scenario_.guarded) text += fmt::format("host {} all {}\n", who, how);  // there they come by addresses
+  };
+  rule("all nobody", "reject");
+  if (chance(50)) text += scenario_.guarded ? "\n" : "host all all all reject\n";
+  if (chance(50)) rule("pgbouncer admin", method());
+  if (chance(50)) rule("d0 u0", method());
+  rule("all all", method());
   config::ParsedHba parsed = config::parse_hba("hba", "", [&](const std::string&) { return text; });
   if (!parsed.mistakes.empty()) violation("a rule is wrong: " + parsed.mistakes.front().format());
   return std::make_shared<const config::Hba>(std::move(parsed.hba));
@@ -152,6 +159,18 @@ void World::draw_times(config::Options& options) {
   postgres_.sleep_most = 400 * kMillisecond;
 }
 
+// A door so narrow that everything happens at it.
+void World::draw_door(config::Options& options) {
+  if (!scenario_.guarded) return;
+  const auto some = [this](uint64_t most) { return static_cast<int64_t>(door_random_.below(most)); };
+  options.max_unauthenticated_connections = some(6);
+  options.max_unauthenticated_per_address = some(4);
+  options.max_client_conn_per_address = some(3) == 0 ? 1 + some(5) : 0;
+  options.failed_login_threshold = some(3);
+  options.failed_login_delay_max = (1 + some(5)) * 100 * kMillisecond;
+  if (some(2) == 0) options.client_startup_timeout = (1 + some(300)) * kMillisecond;
+}
+
 void World::draw_databases(config::Config& config) {
   for (int i = 0; i < scenario_.databases; ++i) {
     config::DatabaseEntry entry;
@@ -190,6 +209,7 @@ void World::make_config() {
   options.session_port = 5432;
   if (chance(30)) options.min_pool_size = 1 + static_cast<int64_t>(random_.below(3));
   draw_times(options);
+  draw_door(options);
   draw_databases(*config_);
   draw_logins(*config_);
   if (scenario_.crowded) postgres_.connections_max = 1 + random_.below(3);
@@ -240,10 +260,16 @@ bool World::may_lose(std::string_view text) const {
   if (s.faults && among({"too many logins wait"}, text)) return true;
   if (s.faults && s.queried && text.starts_with("auth_query failed")) return true;
   if (s.waits_end && text == "query_wait_timeout") return true;  // at its login
-  if (s.asks && text.starts_with("password authentication failed")) return true;
+  const bool asked_nowhere = s.queried && s.absent;              // without its database nobody knows the user
+  if ((s.asks || asked_nowhere) && text.starts_with("password authentication failed")) return true;
   if (s.impatient && among({"query_timeout", "idle_transaction_timeout", "transaction_timeout", "client_idle_timeout",
                             "client_login_timeout", "torn"},
                            text)) {
+    return true;
+  }
+  if (s.guarded && among({"no more connections allowed from this address", "too many connections",
+                          "not logged in yet, and another needed the place", "client_startup_timeout", "torn"},
+                         text)) {
     return true;
   }
   if (s.narrow && among({"no more connections allowed", "client connections exceeded"}, text)) return true;

@@ -39,8 +39,8 @@ class Raw:
     """One connection. `parameters`, `key` and `pid` are what the login brought."""
 
     def __init__(self, port: int, host: str = "127.0.0.1", timeout: float = DEFAULT_TIMEOUT,
-                 receive_buffer: Optional[int] = None):
-        """A host that begins with a slash is the directory of a Unix socket."""
+                 receive_buffer: Optional[int] = None, source: Optional[str] = None):
+        """A host that begins with a slash is the directory of a Unix socket. `source` is the client's own address."""
         self.timeout = timeout
         if host.startswith("/"):
             self.sock = socket.socket(socket.AF_UNIX)
@@ -50,6 +50,8 @@ class Raw:
             address = (host, port)
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        if source:
+            self.sock.bind((source, 0))
         self.sock.settimeout(timeout)
         self.sock.connect(address)
         if self.sock.family == socket.AF_INET:

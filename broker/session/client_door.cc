@@ -1,0 +1,106 @@
+// From accept to the proof: a client is a newcomer, and takes one of the places for those. When all are taken, the
+// newcomer that has kept us waiting longest makes room: whoever comes to log in does so in milliseconds, and whoever
+// only holds a place loses it. (To refuse those who come would let a few thousand silent connections shut everybody
+// out until client_login_timeout.) Failed logins are answered later and later (session/throttle.h).
+#include "base/fault.h"
+#include "session/client.h"
+
+namespace berth::session {
+
+void Client::enter_door() {
+  const AddressKey who = key_of(peer);
+  Door& door = context.globals.door;
+  Door::Answer answer = door.enter(who);
+  // Another worker may be faster to take the place that was made.
+  for (int i = 0; answer != Door::Answer::kIn && i < kRoomTries; ++i) {
+    if (!make_room(context, answer == Door::Answer::kAddressFull ? &who : nullptr)) break;
+    answer = door.enter(who);
+  }
+  switch (answer) {
+    case Door::Answer::kIn: newcomer = true; return;
+    case Door::Answer::kFull: return fatal(ClientEnd::kNewcomersMax, "53300");
+    case Door::Answer::kAddressFull: return fatal(ClientEnd::kNewcomersOfAddress, "53300");
+  }
+}
+
+// Who waits for us, for the answer of a lookup, say, does not make room. The list is in the order of what each did
+// last.
+bool make_room(Context& context, const AddressKey* of) {
+  int left = kRoomScanMax;
+  for (pool::ClientNode* node = context.startup_clients.front(); node && left > 0; --left) {
+    auto* client = static_cast<Client*>(node);
+    node = context.startup_clients.next(node);
+    if (!client->newcomer || (context.engine.paused(client->conn) & net::kPauseLogin)) continue;
+    if (of && !(key_of(client->peer) == *of)) continue;
+    client->fatal(ClientEnd::kMadeRoom, "53300");
+    return true;
+  }
+  return false;
+}
+
+void Client::made_progress() {
+  context.startup_clients.remove(this);
+  context.startup_clients.push_back(this);
+}
+
+// It has proved who it is, and is one of the clients now, if there is room for one more. The console's are not
+// counted.
+bool Client::pass_door() {
+  if (login->verifier && !login->extension) {
+    context.globals.throttle.succeeded(key_of(peer), login->user, context.now());
+  }
+  leave_door();
+  if (login->console && !FAULT(admin_room_missing)) return true;
+  if (!context.globals.clients.try_acquire()) {
+    fatal(ClientEnd::kMaxClientConn, "53300");
+    return false;
+  }
+  counted = true;
+  if (!context.globals.door.admit(key_of(peer))) {
+    fatal(ClientEnd::kMaxClientsOfAddress, "53300");
+    return false;
+  }
+  counted_address = true;
+  return true;
+}
+
+// What it holds of the counts, at its end too.
+void Client::leave_door() {
+  if (newcomer) context.globals.door.leave(key_of(peer));
+  newcomer = false;
+}
+
+// A proof that is beyond what its user or its address may try is not looked at. The extension's secret cannot be
+// guessed, and its views must not suffer from somebody who tries.
+bool Client::may_try() {
+  return login->extension || context.globals.throttle.may_try(key_of(peer), login->user, context.now());
+}
+
+// The answer may have to wait: then the login is held, in its place among the newcomers, until the janitor says it.
+void Client::auth_failed(std::string_view sqlstate, std::string text) {
+  const Micros delay =
+      login->extension ? 0 : context.globals.throttle.failed(key_of(peer), login->user, context.now());
+  if (delay == 0) return fatal(ClientEnd::kAuthFailed, sqlstate, text);
+  login->verifier.reset();
+  login->held_until = context.now() + delay;
+  login->refusal = std::move(text);
+  login->refusal_sqlstate = sqlstate;
+  made_progress();
+  context.engine.pause(conn, net::kPauseHeld);
+}
+
+// The janitor's: what time says of one that has not logged in.
+void Client::newcomer_on_tick() {
+  const config::Options& options = context.options();
+  const Micros age = context.now() - connected_at;
+  if (options.client_login_timeout > 0 && age >= options.client_login_timeout) {
+    fatal(ClientEnd::kLoginTimeout, "57014");
+  } else if (state == pool::ClientState::kStartup && options.client_startup_timeout > 0 &&
+             age >= options.client_startup_timeout) {
+    fatal(ClientEnd::kStartupTimeout, "57014");
+  } else if (login && login->held_until > 0 && context.now() >= login->held_until) {
+    fatal(ClientEnd::kAuthFailed, login->refusal_sqlstate, login->refusal);
+  }
+}
+
+}  // namespace berth::session
