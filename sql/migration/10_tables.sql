@@ -37,10 +37,12 @@ CREATE TABLE berth.migration (
   applied_at    pg_catalog.timestamptz NOT NULL,
   applied_by    pg_catalog.name NOT NULL,
   last_run      pg_catalog.int8,
+  duration      pg_catalog.interval,         -- that of last_run, so that migration_status() need not look at each run
   sort_key      pg_catalog.text COLLATE "C" NOT NULL GENERATED ALWAYS AS (berth.version_key(version)) STORED,
   PRIMARY KEY (scope, version)
 );
 CREATE INDEX migration_in_order ON berth.migration (scope, sort_key);
+CREATE INDEX migration_of_run ON berth.migration (last_run);
 CREATE INDEX migration_baselines ON berth.migration (scope, sort_key) WHERE kind = 'baseline' AND state = 'applied';
 CREATE INDEX migration_conflicting ON berth.migration (scope) WHERE conflicts <> '{}';
 CREATE INDEX migration_window ON berth.migration (scope) WHERE app_min IS NOT NULL OR app_max IS NOT NULL;

@@ -241,6 +241,31 @@ CREATE CONSTRAINT TRIGGER migration_run_close AFTER INSERT ON berth.migration_ru
   FOR EACH ROW WHEN (NEW.mode = 'tx' AND NEW.status = 'running') EXECUTE FUNCTION berth.close_run();
 ALTER TABLE berth.migration_run ENABLE ALWAYS TRIGGER migration_run_close;  -- also where a script sets session_replication_role
 
+-- What migration_status() shows of the run that applied a version stands with the version: another join with the runs would be a third
+-- of its time. One trigger takes it from the run, one follows the run's end. A restore brings it along, in any order of the tables.
+CREATE FUNCTION berth.take_duration() RETURNS pg_catalog.trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  NEW.duration := coalesce((SELECT r.duration FROM berth.migration_run r WHERE r.run_id = NEW.last_run),
+                           CASE WHEN TG_OP = 'INSERT' THEN NEW.duration END);
+  RETURN NEW;
+END $$;
+COMMENT ON FUNCTION berth.take_duration() IS 'Internal: how long the run of a version took';
+CREATE TRIGGER migration_duration BEFORE INSERT OR UPDATE OF last_run ON berth.migration
+  FOR EACH ROW EXECUTE FUNCTION berth.take_duration();
+ALTER TABLE berth.migration ENABLE ALWAYS TRIGGER migration_duration;
+
+CREATE FUNCTION berth.give_duration() RETURNS pg_catalog.trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+  UPDATE berth.migration m SET duration = NEW.duration WHERE m.last_run = NEW.run_id;
+  RETURN NULL;
+END $$;
+COMMENT ON FUNCTION berth.give_duration() IS 'Internal: a run has ended, and what it applied took as long';
+CREATE TRIGGER migration_run_duration AFTER UPDATE ON berth.migration_run
+  FOR EACH ROW WHEN (OLD.duration IS DISTINCT FROM NEW.duration) EXECUTE FUNCTION berth.give_duration();
+ALTER TABLE berth.migration_run ENABLE ALWAYS TRIGGER migration_run_duration;
+
 -- The run of this transaction, if it is one: what DDL, locks and results are attributed to.
 CREATE FUNCTION berth.current_run() RETURNS pg_catalog.int8
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$

@@ -36,14 +36,15 @@ LANGUAGE sql VOLATILE SECURITY DEFINER ROWS 10 SET search_path = pg_catalog, pg_
 $$;
 COMMENT ON FUNCTION berth.open_runs(pg_catalog.text) IS 'Internal: runs that did not end, and what is the matter with them';
 
--- All in one pass over the tables: no function is called for each row, which would take ten times the time of the rest. PL/pgSQL
--- keeps the plan for the session.
+-- All in one pass over the tables: no function is called for each row, which would take ten times the time of the rest, and what most
+-- rows are, applied and nothing more to say of it, is found out once. PL/pgSQL keeps the plan for the session. Nothing is compiled to
+-- machine code: the estimates would have it done at each call, which takes longer than the rest.
 CREATE FUNCTION berth.migration_status(INOUT scope pg_catalog.text DEFAULT 'default', OUT version pg_catalog.text,
                                        OUT state pg_catalog.text, OUT kind pg_catalog.text, OUT applied_at pg_catalog.timestamptz,
                                        OUT "by" pg_catalog.name, OUT duration pg_catalog.interval, OUT checksum_ok pg_catalog.bool,
                                        OUT problem pg_catalog.text)
 RETURNS SETOF pg_catalog.record
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER ROWS 1000 SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 #variable_conflict use_column
 BEGIN
   RETURN QUERY
@@ -68,8 +69,9 @@ BEGIN
      GROUP BY o.scope, o.version
   ), recorded AS (
     SELECT coalesce(m.scope, p.scope) AS scope, coalesce(m.version, p.version) AS version, coalesce(m.sort_key, p.sort_key) AS sort_key,
-           coalesce(m.kind, p.kind) AS kind, m.state AS had, m.applied_at, m.applied_by, m.last_run,
-           CASE WHEN p.checksum = m.checksum THEN m.state NOT IN ('reverted', 'skipped') OR NULL
+           coalesce(m.kind, p.kind) AS kind, m.state AS had, m.applied_at, m.applied_by, m.duration,
+           CASE WHEN p.checksum IS NULL THEN NULL
+                WHEN p.checksum = m.checksum THEN m.state NOT IN ('reverted', 'skipped') OR NULL
                 WHEN m.state NOT IN ('reverted', 'skipped') AND m.checksum_algo = berth.checksum_algo(p.checksum) THEN false END AS checksum_ok
       FROM (SELECT * FROM berth.migration m WHERE $1 IS NULL OR m.scope = $1) m
       FULL JOIN (SELECT * FROM berth.migration_plan p WHERE $1 IS NULL OR p.scope = $1) p ON p.scope = m.scope AND p.version = m.version
@@ -79,32 +81,31 @@ BEGIN
      WHERE t.sort_key IS NOT NULL AND NOT EXISTS (SELECT FROM berth.migration m WHERE m.scope = t.scope AND m.version = t.version)
        AND NOT EXISTS (SELECT FROM berth.migration_plan p WHERE p.scope = t.scope AND p.version = t.version)
   ), known AS (
-    SELECT k.*, r.duration, o.attempt, o.by_hand, o.undone, o.attempted, k.had IN ('applied', 'expanded', 'contracted') AS there,
-           CASE WHEN k.had IN ('applied', 'contracted') AND k.checksum_ok IS NOT FALSE AND o.attempted IS NULL AND o.by_hand IS NULL THEN 'well'
+    SELECT k.*, o.attempt, o.by_hand, o.undone, o.attempted,
+           CASE WHEN o.version IS NULL AND k.had = 'applied' AND k.checksum_ok IS NOT FALSE THEN NULL  -- applied, and no more to say
                 WHEN k.had IN ('applied', 'expanded', 'contracted') AND k.kind <> 'repeatable' AND o.direction IS DISTINCT FROM 'revert' THEN
                   CASE WHEN o.is_error OR (k.checksum_ok IS FALSE AND 'off' <> coalesce((SELECT w.action FROM rule w WHERE w.scope = k.scope),
                             (SELECT w.action FROM rule w WHERE w.scope = '*'), 'error')) THEN 'drifted' ELSE 'applied' END
-                WHEN k.had IS NULL AND k.kind = 'versioned' AND k.sort_key <= (SELECT b.sort_key FROM base b WHERE b.scope = k.scope) THEN 'well'
+                WHEN k.had IS NULL AND k.kind = 'versioned' AND k.sort_key <= (SELECT b.sort_key FROM base b WHERE b.scope = k.scope) THEN NULL
                 WHEN o.attempted IS NOT NULL THEN o.attempted
                 WHEN k.had = 'skipped' THEN 'skipped'
                 WHEN k.had = 'reverted' OR k.had IS NULL OR k.checksum_ok IS FALSE THEN 'pending'
                 ELSE 'applied' END AS state
       FROM recorded k
-      LEFT JOIN berth.migration_run r ON r.run_id = k.last_run
       LEFT JOIN odd o ON o.version = k.version AND o.scope = k.scope
     OFFSET 0
   )
-  SELECT k.scope, k.version, CASE k.state WHEN 'well' THEN 'applied' ELSE k.state END, k.kind, CASE WHEN k.there THEN k.applied_at END,
-         CASE WHEN k.there THEN k.applied_by END, CASE WHEN k.there THEN k.duration END, k.checksum_ok,
-         CASE WHEN k.state IN ('well', 'running') THEN NULL
+  SELECT k.scope, k.version, coalesce(k.state, 'applied'), k.kind, CASE WHEN k.state IS NULL OR t.here THEN k.applied_at END,
+         CASE WHEN k.state IS NULL OR t.here THEN k.applied_by END, CASE WHEN k.state IS NULL OR t.here THEN k.duration END, k.checksum_ok,
+         CASE WHEN k.state IS NULL OR k.state = 'running' THEN NULL
               WHEN k.state IN ('failed', 'interrupted') THEN k.attempt
-              WHEN k.state = 'pending' AND k.there THEN 'its script has changed since it was applied'
+              WHEN k.state = 'pending' AND t.here THEN 'its script has changed since it was applied'
               WHEN k.state = 'pending' AND (k.had = 'reverted' OR k.undone) THEN 'it was reverted'
               WHEN k.state IN ('applied', 'drifted') THEN
                 nullif(concat_ws('; ', CASE WHEN k.checksum_ok IS FALSE THEN 'the checksum of the plan is another one than that of what was applied' END,
                   k.by_hand, CASE WHEN k.had = 'expanded' THEN 'expanded, and not contracted yet' END,
                   CASE WHEN k.attempted IN ('failed', 'interrupted') THEN 'a later attempt ' || k.attempt END), '') END
-    FROM known k
+    FROM known k CROSS JOIN LATERAL (SELECT k.had IN ('applied', 'expanded', 'contracted')) t (here)
    ORDER BY (CASE WHEN $1 IS NULL THEN k.scope || E'\x01' || k.sort_key ELSE k.sort_key END) COLLATE "C";  -- one key sorts faster than two
 END $$;
 COMMENT ON FUNCTION berth.migration_status(pg_catalog.text) IS
@@ -112,9 +113,13 @@ COMMENT ON FUNCTION berth.migration_status(pg_catalog.text) IS
   'drifted, and the problem in words. A scope of NULL means all scopes';
 
 -- DDL outside of migrations on what a migration made or changed last: of the last one that touched it.
-CREATE FUNCTION berth.changed_by_hand(scope pg_catalog.text)
-RETURNS TABLE (scope pg_catalog.text, version pg_catalog.text, problem pg_catalog.text, is_error pg_catalog.bool)
-LANGUAGE sql STABLE SECURITY DEFINER ROWS 5 SET search_path = pg_catalog, pg_temp AS $$
+CREATE FUNCTION berth.changed_by_hand(INOUT scope pg_catalog.text, OUT version pg_catalog.text, OUT problem pg_catalog.text,
+                                      OUT is_error pg_catalog.bool)
+RETURNS SETOF pg_catalog.record
+LANGUAGE plpgsql STABLE SECURITY DEFINER ROWS 5 SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+BEGIN
+  RETURN QUERY
   WITH last AS MATERIALIZED (  -- what migrations have made is less than what others do, and is looked up one by one
     SELECT d.identity, max(d.id) AS id FROM berth.ddl_log d WHERE d.run_id IS NOT NULL AND d.identity IS NOT NULL GROUP BY d.identity
   ), touched AS (
@@ -127,8 +132,8 @@ LANGUAGE sql STABLE SECURITY DEFINER ROWS 5 SET search_path = pg_catalog, pg_tem
       FROM touched t JOIN berth.migration_run r USING (run_id) WHERE $1 IS NULL OR r.scope = $1 GROUP BY r.scope, r.version
   )
   SELECT f.scope, f.version, f.problem, p.action = 'error' FROM found f
-   CROSS JOIN LATERAL berth.policy(f.scope, 'unattributed_ddl') p (action) WHERE p.action IN ('warn', 'error')
-$$;
+   CROSS JOIN LATERAL berth.policy(f.scope, 'unattributed_ddl') p (action) WHERE p.action IN ('warn', 'error');
+END $$;
 COMMENT ON FUNCTION berth.changed_by_hand(pg_catalog.text) IS
   'Internal: versions whose objects were changed by DDL that belongs to no migration (unattributed_ddl: warn or error)';
 
