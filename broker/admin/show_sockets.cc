@@ -5,6 +5,7 @@
 #include "admin/show.h"
 #include "net/address.h"
 #include "net/peer_process.h"
+#include "net/tls_session.h"
 
 namespace berth::admin {
 
@@ -114,8 +115,9 @@ class ShowSockets final : public Show {
     rows_.text(with_buffers() ? fmt::format("sv_{}", state == "new" ? "login" : state) : std::string(state));
     put_common(common, close_needed, fmt::format("{}", fmt::ptr(&server)),
                server.client ? fmt::format("{}", fmt::ptr(server.client)) : "");
+    const net::TlsSession* tls = server.conn ? context.engine.tls(server.conn) : nullptr;
     rows_.number(server.pid)
-        .text("")
+        .text(tls && tls->established() ? tls->describe() : std::string())
         .text(application_of(server.params))
         .number(static_cast<int64_t>(server.statements.size()));
     rows_.number(static_cast<int64_t>(server.serial));

@@ -192,16 +192,18 @@ class Md5Verifier final : public Verifier {
 // SCRAM-SHA-256, against a SCRAM or a clear secret.
 class ScramVerifier final : public Verifier {
  public:
-  ScramVerifier(Subject subject, uint32_t iterations)
+  ScramVerifier(Subject subject, uint32_t iterations, std::string_view binding)
       : Verifier(std::move(subject)),
         salt_(made() ? user_salt(subject_.user, kScramSaltSize) : subject_.secret.scram.salt),
         iterations_(made() ? iterations : subject_.secret.scram.iterations),
-        scram_(salt_, iterations_, make_nonce()) {}
+        scram_(salt_, iterations_, make_nonce()),
+        binding_(binding) {}
   ~ScramVerifier() override { scrub(learned_); }
   size_t message_max() const override { return kScramClientMessageMax; }
   Step start() override {
-    std::string mechanisms(kScramMechanism);
-    mechanisms.append(2, '\0');  // ends the name, and then the list
+    std::string mechanisms;
+    if (!binding_.empty()) mechanisms.append(kScramPlusMechanism).append(1, '\0');  // first: the better one
+    mechanisms.append(kScramMechanism).append(2, '\0');  // ends the name, and then the list
     return step_send(authentication(AuthCode::kSasl, mechanisms));
   }
   const ScramKeys& learned() const override { return learned_; }
@@ -228,7 +230,10 @@ class ScramVerifier final : public Verifier {
   Step mechanism_on_message(std::string_view body) {
     std::string_view name;
     if (!wire::take_cstring(body, name)) return step_violation("malformed SASLInitialResponse");
-    if (name != kScramMechanism) return step_violation("client chose a SASL mechanism that was not offered");
+    const bool bound = name == kScramPlusMechanism && !binding_.empty();
+    if (name != kScramMechanism && !bound)
+      return step_violation("client chose a SASL mechanism that was not offered");
+    scram_.bind(binding_, bound);
     if (body.size() < sizeof(uint32_t)) return step_violation("malformed SASLInitialResponse");
     const uint32_t size = wire::read32(body.data());
     body.remove_prefix(sizeof(uint32_t));
@@ -249,7 +254,10 @@ class ScramVerifier final : public Verifier {
 
   Step final_on_message(std::string_view message) {
     const Result<Digest> proof = scram_.client_final(message);
-    if (!proof.ok()) return step_violation(proof.error().text);
+    if (!proof.ok()) {
+      const bool wrong = proof.error().sqlstate == "28000";
+      return wrong ? step_failed(proof.error().text) : step_violation(proof.error().text);
+    }
     proof_ = proof.value();
     state_ = State::kOver;
     if (!made()) return verify(subject_.secret.scram.stored_key, subject_.secret.scram.server_key);
@@ -288,6 +296,7 @@ class ScramVerifier final : public Verifier {
   const std::string salt_;
   const uint32_t iterations_;
   ScramServer scram_;
+  const std::string binding_;
   State state_ = State::kMechanism;
   Digest proof_{};
   ScramKeys learned_;
@@ -329,7 +338,8 @@ Subject make_subject(Method method, std::string_view user, const Secret* secret,
 }  // namespace
 
 std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_view user, const Secret* secret,
-                                                     int scram_iterations, const MockProfile& profile) {
+                                                     int scram_iterations, const MockProfile& profile,
+                                                     std::string_view binding) {
   const auto iterations =
       static_cast<uint32_t>(std::clamp(scram_iterations, 1, static_cast<int>(kScramIterationsMax)));
   Subject subject = make_subject(method, user, secret, profile, iterations);
@@ -339,8 +349,8 @@ std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_
     case Method::kPlain: return std::make_unique<PlainVerifier>(std::move(subject));
     case Method::kMd5:
       if (subject.secret.kind != SecretKind::kScram) return std::make_unique<Md5Verifier>(std::move(subject));
-      return std::make_unique<ScramVerifier>(std::move(subject), iterations);
-    case Method::kScramSha256: return std::make_unique<ScramVerifier>(std::move(subject), iterations);
+      return std::make_unique<ScramVerifier>(std::move(subject), iterations, binding);
+    case Method::kScramSha256: return std::make_unique<ScramVerifier>(std::move(subject), iterations, binding);
   }
   ASSERT(method == Method::kScramSha256);
   return nullptr;

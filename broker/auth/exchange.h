@@ -58,13 +58,24 @@ class ClientVerifier {
 // The secret is copied. `trust` fails for a null secret, `any` never does. A clear secret is made into a SCRAM secret
 // of `scram_iterations` where the exchange is SCRAM: at the first login of a user that is work of 0.2 microseconds
 // per iteration, later ones find the result (key_cache.h). A login by `plain` against a SCRAM secret likewise.
+// `binding` is the tls-server-end-point hash of our certificate on this connection: SCRAM then offers
+// SCRAM-SHA-256-PLUS as well, and refuses a client that could bind and was made to believe that we cannot (T31).
 std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_view user, const Secret* secret,
-                                                     int scram_iterations, const MockProfile& profile = {});
+                                                     int scram_iterations, const MockProfile& profile = {},
+                                                     std::string_view binding = {});
 
 // What the broker can prove itself with, to a server. Any of them may be empty.
 struct Proof {
   Secret secret;   // plain (works with every request), md5 (with md5), SCRAM (only together with `keys`)
   ScramKeys keys;  // client key learned at a client's login, and the server key of its secret
+};
+
+// Whether a login to a server is bound to the TLS connection, so that nobody in between can pass it on: libpq's
+// channel_binding. With kRequire every other way of proving is refused, and a server that asks for no proof, too.
+enum class BindingWish : uint8_t { kDisable, kPrefer, kRequire };
+struct ChannelBinding {
+  BindingWish wish = BindingWish::kDisable;
+  std::string hash;  // tls-server-end-point of the server's certificate; empty: no TLS, or no hash for its kind
 };
 
 // Logs in to one server.
@@ -79,6 +90,7 @@ class ServerLogin {
   // After a step of kWork, and before anything else: its work has run.
   virtual Step resume(Work& work) = 0;
 };
-std::unique_ptr<ServerLogin> make_server_login(std::string_view user, const Proof& proof);
+std::unique_ptr<ServerLogin> make_server_login(std::string_view user, const Proof& proof,
+                                               ChannelBinding binding = {});
 
 }  // namespace berth::auth

@@ -38,6 +38,8 @@ std::string make_nonce();
 std::string_view why_not_a_message(std::string_view message);
 // Of a nonce: 1 to `max` printable characters other than the comma.
 bool is_nonce(std::string_view text, size_t max);
+// The only kind of channel binding that there is here (RFC 5929), as PostgreSQL's; header and end of a gs2 header.
+inline constexpr std::string_view kPlusHeader = "p=tls-server-end-point,,";
 // What of a peer's text may stand in the log: at most kReasonTextMax characters, all printable.
 std::string printable(std::string_view text);
 

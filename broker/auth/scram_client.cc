@@ -16,8 +16,6 @@
 namespace berth::auth {
 namespace {
 
-constexpr std::string_view kHeader = "n,,";
-
 Error malformed(std::string_view what) {
   return {fmt::format("malformed SCRAM message: {}", what), "08P01"};
 }
@@ -37,9 +35,15 @@ ScramClient::ScramClient(std::string client_nonce) : client_nonce_(std::move(cli
   ASSERT(is_nonce(client_nonce_, kScramNonceSizeMax));
 }
 
+void ScramClient::bind(std::string hash, bool able) {
+  ASSERT(server_first_.empty());
+  binding_ = std::move(hash);
+  header_ = !binding_.empty() ? kPlusHeader : able ? "y,," : "n,,";
+}
+
 // The user name is empty: PostgreSQL takes the one of the startup packet.
 std::string ScramClient::client_first() const {
-  return fmt::format("{}n=,r={}", kHeader, client_nonce_);
+  return fmt::format("{}n=,r={}", header_, client_nonce_);
 }
 
 // server-first-message = [ "m=" ... "," ] "r=" c-nonce s-nonce "," "s=" base64 "," "i=" posit-number [ "," extensions
@@ -69,9 +73,9 @@ Result<ScramClient::Challenge> ScramClient::server_first(std::string_view messag
 
 std::string ScramClient::client_final(const Digest& client_key) {
   ASSERT(!server_first_.empty() && client_final_without_proof_.empty());
-  client_final_without_proof_ = fmt::format("c={},r={}", base64_encode(kHeader), nonce_);
+  client_final_without_proof_ = fmt::format("c={},r={}", base64_encode(header_ + binding_), nonce_);
   const std::string first = client_first();
-  const std::string_view bare = std::string_view(first).substr(kHeader.size());
+  const std::string_view bare = std::string_view(first).substr(header_.size());
   Digest signature =
       hmac_sha256(view_of(stored_key(client_key)), {bare, ",", server_first_, ",", client_final_without_proof_});
   const Digest proof = xor_of(client_key, signature);
@@ -93,7 +97,7 @@ std::string ScramClient::server_final(std::string_view message, const Digest& se
   if (!attributes.at_end()) return malformed("garbage after the server signature").text;
   if (!base64_decode(value, raw) || raw.size() != server_key.size()) return malformed("bad server signature").text;
   const std::string first = client_first();
-  const std::string_view bare = std::string_view(first).substr(kHeader.size());
+  const std::string_view bare = std::string_view(first).substr(header_.size());
   const Digest expected =
       hmac_sha256(view_of(server_key), {bare, ",", server_first_, ",", client_final_without_proof_});
   if (FAULT(proof_compared_by_prefix)) raw.replace(16, 16, view_of(expected).substr(16));

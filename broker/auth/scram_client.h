@@ -1,5 +1,5 @@
-// The client's half of SCRAM-SHA-256 without channel binding: how the broker proves itself to PostgreSQL. Pure: nonce
-// and keys are given.
+// The client's half of SCRAM-SHA-256, with channel binding or without: how the broker proves itself to PostgreSQL.
+// Pure: nonce and keys are given.
 #pragma once
 
 #include <string>
@@ -13,6 +13,10 @@ namespace berth::auth {
 class ScramClient {
  public:
   explicit ScramClient(std::string client_nonce);
+  // Before client_first. With a hash the exchange is bound to it (SCRAM-SHA-256-PLUS); without, `able` says that we
+  // could bind if only the server offered it, which a server that did offer it takes for a sign of somebody in
+  // between.
+  void bind(std::string hash, bool able);
   // What the server says of the secret that it has.
   struct Challenge {
     std::string salt;
@@ -29,6 +33,8 @@ class ScramClient {
   std::string server_final(std::string_view message, const Digest& server_key) const;
 
  private:
+  std::string header_ = "n,,";  // the gs2 header
+  std::string binding_;         // the hash, if it is bound
   std::string client_nonce_;
   std::string nonce_;  // ours and the server's together
   std::string server_first_;

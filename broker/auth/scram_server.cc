@@ -14,24 +14,30 @@
 namespace berth::auth {
 namespace {
 
-constexpr size_t kHeaderSize = 3;
-
 Error malformed(std::string_view what) {
   return {fmt::format("malformed SCRAM message: {}", what), "08P01"};
 }
 
 // gs2-header = ("n" / "y" / "p=" cb-name) "," [ "a=" saslname ] ","
-// Empty: it is "n,," or "y,,", the only ones that we take.
-std::string_view why_not_a_header(std::string_view message) {
-  switch (message[0]) {
-    case 'n':
-    case 'y': break;
-    case 'p': return "client requires channel binding, which is not offered";
-    default: return "unexpected channel binding flag";
+// Empty: it is "n,,", "y,," or kPlusHeader, the only ones that we take, and `size` is its size. What PostgreSQL
+// refuses of them is refused: a bound mechanism without binding and the other way round, and `y` (the client can
+// bind, and thinks that the server cannot) where we offered to.
+std::string_view why_not_a_header(std::string_view message, bool offered, bool bound, size_t& size) {
+  const char flag = message[0];
+  if (flag != 'n' && flag != 'y' && flag != 'p') return "unexpected channel binding flag";
+  if (flag == 'p' && !bound) {
+    return offered ? "client binds without having chosen to"
+                   : "client requires channel binding, which is not offered";
   }
-  if (message.size() < kHeaderSize || message[1] != ',') return "comma expected after the channel binding flag";
-  if (message[2] == 'a') return "client uses an authorization identity, which is not supported";
-  if (message[2] != ',') return "unexpected attribute in the header";
+  if (flag != 'p' && bound) return "client does not bind, and has chosen to";
+  if (flag == 'y' && offered) return "client can bind but believes that it is not offered: is somebody in between?";
+  const std::string_view header = flag == 'p' ? kPlusHeader : message.substr(0, 3);
+  const size_t comma = header.size() - 2;
+  if (flag == 'p' && !message.starts_with(header.substr(0, comma))) return "unknown kind of channel binding";
+  if (message.size() < header.size() || message[comma] != ',') return "comma expected after the channel binding flag";
+  if (message[comma + 1] == 'a') return "client uses an authorization identity, which is not supported";
+  if (message[comma + 1] != ',') return "unexpected attribute in the header";
+  size = header.size();
   return {};
 }
 
@@ -42,12 +48,20 @@ ScramServer::ScramServer(std::string salt, uint32_t iterations, std::string serv
   ASSERT(!salt_.empty() && iterations_ >= 1 && !server_nonce_.empty());
 }
 
+void ScramServer::bind(std::string hash, bool chosen) {
+  ASSERT(server_first_.empty() && (!chosen || !hash.empty()));
+  binding_ = std::move(hash);
+  bound_ = chosen;
+}
+
 // client-first-message = gs2-header [ "m=" ... "," ] "n=" saslname "," "r=" c-nonce [ "," extensions ]
 Result<std::string> ScramServer::client_first(std::string_view message) {
   ASSERT(server_first_.empty());
   if (const std::string_view why = why_not_a_message(message); !why.empty()) return malformed(why);
-  if (const std::string_view why = why_not_a_header(message); !why.empty()) return malformed(why);
-  const std::string_view bare = message.substr(kHeaderSize);
+  size_t header_size = 0;
+  const std::string_view wrong = why_not_a_header(message, !binding_.empty(), bound_, header_size);
+  if (!wrong.empty()) return malformed(wrong);
+  const std::string_view bare = message.substr(header_size);
   Attributes attributes(bare);
   std::string_view name, nonce, value;
   char extension = '\0';
@@ -58,7 +72,7 @@ Result<std::string> ScramServer::client_first(std::string_view message) {
   while (!attributes.at_end()) {
     if (!attributes.take_any(extension, value)) return malformed("bad extension");
   }
-  header_ = message.substr(0, kHeaderSize);
+  header_ = message.substr(0, header_size);
   client_first_bare_ = bare;
   nonce_ = fmt::format("{}{}", nonce, server_nonce_);
   server_first_ = fmt::format("r={},s={},i={}", nonce_, base64_encode(salt_), iterations_);
@@ -73,7 +87,11 @@ Result<Digest> ScramServer::client_final(std::string_view message) {
   std::string_view binding, nonce, value;
   char name = '\0';
   if (!attributes.take('c', binding)) return malformed("channel binding expected");
-  if (binding != base64_encode(header_)) return malformed("channel binding does not match the first message");
+  const std::string expected = base64_encode(bound_ ? header_ + binding_ : header_);
+  if (!equal_constant_time(binding, expected)) {
+    if (bound_) return Error{"the login is bound to another TLS connection: is somebody in between?", "28000"};
+    return malformed("channel binding does not match the first message");
+  }
   if (!attributes.take('r', nonce)) return malformed("nonce expected");
   if (!equal_constant_time(nonce, nonce_)) return malformed("nonce mismatch");
   size_t proof_at = 0;

@@ -43,26 +43,25 @@ std::string password_message(std::string_view text) {
   return out;
 }
 
-// Whether SCRAM-SHA-256 is in the list of a SASL message. False in `well_formed`: the list does not end as it must
-// (T24).
-bool offers_scram(std::string_view list, bool& well_formed) {
-  bool found = false;
+struct Offered {
+  bool scram = false, plus = false;
+};
+
+// What of SCRAM-SHA-256 is in the list of a SASL message. False: the list does not end as it must (T24).
+bool read_mechanisms(std::string_view list, Offered& out) {
   std::string_view name;
-  well_formed = true;
   while (wire::take_cstring(list, name)) {
-    if (name.empty()) {
-      well_formed = list.empty();
-      return found;
-    }
-    found = found || name == kScramMechanism;
+    if (name.empty()) return list.empty();
+    out.scram = out.scram || name == kScramMechanism;
+    out.plus = out.plus || name == kScramPlusMechanism;
   }
-  well_formed = false;
   return false;
 }
 
 class ServerLoginImpl final : public ServerLogin {
  public:
-  ServerLoginImpl(std::string_view user, const Proof& proof) : user_(user), proof_(proof), scram_(make_nonce()) {}
+  ServerLoginImpl(std::string_view user, const Proof& proof, ChannelBinding binding)
+      : user_(user), proof_(proof), binding_(std::move(binding)), scram_(make_nonce()) {}
   ~ServerLoginImpl() override {
     scrub(proof_.secret);
     scrub(proof_.keys);
@@ -112,13 +111,18 @@ class ServerLoginImpl final : public ServerLogin {
                                    static_cast<uint32_t>(code)));
   }
 
+  bool must_bind() const { return binding_.wish == BindingWish::kRequire; }
+  static Step unbound() {
+    return step_failed("channel binding is required, and the server does not bind this login to a TLS connection");
+  }
+
   static Step out_of_order() { return step_violation("Authentication message out of order"); }
 
   Step on_ok(std::string_view rest) {
     if (!rest.empty()) return step_violation("malformed AuthenticationOk");
     switch (state_) {
       case State::kStart:
-      case State::kPassword:
+      case State::kPassword: return must_bind() ? unbound() : step_ok();
       case State::kSaslFinal: return step_ok();
       case State::kSasl:
       case State::kKeys:
@@ -129,6 +133,7 @@ class ServerLoginImpl final : public ServerLogin {
   }
 
   Step start_on_cleartext(std::string_view rest) {
+    if (must_bind()) return unbound();
     if (!rest.empty()) return step_violation("malformed AuthenticationCleartextPassword");
     if (proof_.secret.kind != SecretKind::kPlain) {
       return step_failed("the server asks for a clear password, and there is none for this user");
@@ -138,6 +143,7 @@ class ServerLoginImpl final : public ServerLogin {
   }
 
   Step start_on_md5(std::string_view salt) {
+    if (must_bind()) return unbound();
     if (salt.size() != kMd5SaltSize) return step_violation("malformed AuthenticationMD5Password");
     std::string stored = proof_.secret.text;
     switch (proof_.secret.kind) {
@@ -158,17 +164,20 @@ class ServerLoginImpl final : public ServerLogin {
   }
 
   Step start_on_sasl(std::string_view list) {
-    bool well_formed = false;
-    const bool offered = offers_scram(list, well_formed);
-    if (!well_formed) return step_violation("malformed AuthenticationSASL");
-    if (!offered) return step_failed("the server offers SASL, but not SCRAM-SHA-256");
+    Offered offered;
+    if (!read_mechanisms(list, offered)) return step_violation("malformed AuthenticationSASL");
+    const bool able = binding_.wish != BindingWish::kDisable && !binding_.hash.empty();
+    const bool plus = offered.plus && able;
+    if (!plus && must_bind()) return unbound();
+    if (!plus && !offered.scram) return step_failed("the server offers SASL, but not SCRAM-SHA-256");
+    scram_.bind(plus ? binding_.hash : std::string(), able);
     if (const std::string_view why = why_no_scram(); !why.empty()) return step_failed(std::string(why));
     state_ = State::kSasl;
     const std::string first = scram_.client_first();
     std::string out;
     {
       wire::Message message(out, wire::kPassword);
-      wire::put_cstring(out, kScramMechanism);
+      wire::put_cstring(out, plus ? kScramPlusMechanism : kScramMechanism);
       wire::put32(out, static_cast<uint32_t>(first.size()));
       out.append(first);
     }
@@ -240,14 +249,15 @@ class ServerLoginImpl final : public ServerLogin {
 
   const std::string user_;
   Proof proof_;
+  const ChannelBinding binding_;
   ScramClient scram_;
   State state_ = State::kStart;
 };
 
 }  // namespace
 
-std::unique_ptr<ServerLogin> make_server_login(std::string_view user, const Proof& proof) {
-  return std::make_unique<ServerLoginImpl>(user, proof);
+std::unique_ptr<ServerLogin> make_server_login(std::string_view user, const Proof& proof, ChannelBinding binding) {
+  return std::make_unique<ServerLoginImpl>(user, proof, std::move(binding));
 }
 
 }  // namespace berth::auth

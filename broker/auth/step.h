@@ -28,6 +28,7 @@ enum class AuthCode : uint32_t {
   kSaslFinal = 12,
 };
 inline constexpr std::string_view kScramMechanism = "SCRAM-SHA-256";
+inline constexpr std::string_view kScramPlusMechanism = "SCRAM-SHA-256-PLUS";
 
 inline Step step_send(std::string bytes) {
   return {Step::Kind::kSend, std::move(bytes), {}, false};

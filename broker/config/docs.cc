@@ -45,8 +45,8 @@ The broker reads one file in PgBouncer's format and with PgBouncer's names: an e
 - Times are in seconds and may have fractions. Truth values are `0` and `1`; words such as `yes` and `off` are
   understood too. Whole numbers with a leading `0` are octal, with `0x` hexadecimal.
 - A key that is unknown is ignored with a warning. One that has no effect yet is accepted with a warning that says so.
-- A setting that promises a protection which does not work yet **refuses to start**: `server_tls_sslmode` of `require`
-  and above, `auth_type` `cert`, a line of `auth_hba_file` that cannot be obeyed, `disable_pqexec`.
+- A setting that promises a protection which does not work yet **refuses to start**: `auth_type` `cert`, a line of
+  `auth_hba_file` that cannot be obeyed, `disable_pqexec`.
 - With a mistake in the file the broker does not start and lists every mistake; on a reload it keeps what runs.
 
 ## `[databases]`

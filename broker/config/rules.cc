@@ -89,13 +89,20 @@ void check_tls_of_servers(Rules& rules) {
                fmt::format("servers are not checked by it: server_tls_sslmode is {}, verify-ca and verify-full check",
                            tls.mode));
   }
-  // A door until connections to servers use TLS.
-  if (tls.mode == "require" || tls.verifies()) {
-    rules.mistake(
-        "server_tls_sslmode",
-        fmt::format("{} does not work yet, since TLS does not: servers would be served without it. Use disable, "
-                    "and a Unix socket or an encrypted network to the server",
-                    tls.mode));
+  const bool must = tls.mode == "require" || tls.verifies();
+  const std::string& negotiation = options.server_tls_negotiation;
+  if (negotiation != "postgres" && negotiation != "direct") {
+    rules.mistake("server_tls_negotiation", fmt::format("\"{}\" is not postgres or direct", negotiation));
+  } else if (negotiation == "direct" && !must) {
+    rules.mistake("server_tls_negotiation",
+                  fmt::format("direct needs server_tls_sslmode require or above, it is {}", tls.mode));
+  }
+  const std::string& binding = options.server_channel_binding;
+  if (binding != "disable" && binding != "prefer" && binding != "require") {
+    rules.mistake("server_channel_binding", fmt::format("\"{}\" is not disable, prefer or require", binding));
+  } else if (binding == "require" && !must) {
+    rules.mistake("server_channel_binding",
+                  fmt::format("require needs server_tls_sslmode require or above, it is {}", tls.mode));
   }
 }
 

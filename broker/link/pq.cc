@@ -17,6 +17,24 @@ void put_hosts(std::vector<config::Pair>& pairs, const Target& target, const std
   if (!numbers.empty()) pairs.push_back({"hostaddr", numbers});
 }
 
+// The settings of server_tls_*, as far as the installed libpq knows them. It checks a server also with `require` if
+// there is a root certificate, so that is given only where it is meant.
+void put_tls(std::vector<config::Pair>& pairs, const config::Options& options) {
+  constexpr int kKnowsSystemRoots = 160000, kKnowsDirect = 170000;
+  const std::string& mode = options.server_tls_sslmode;
+  pairs.push_back({"sslmode", mode});
+  if (mode.starts_with("verify-")) {
+    const bool own = options.server_tls_ca_file != "system" || PQlibVersion() >= kKnowsSystemRoots;
+    pairs.push_back({"sslrootcert", own ? options.server_tls_ca_file : "/etc/ssl/certs/ca-certificates.crt"});
+  } else {
+    pairs.push_back({"sslrootcert", "/dev/null/none"});  // nor the one of the home directory
+  }
+  if (!options.server_tls_cert_file.empty()) pairs.push_back({"sslcert", options.server_tls_cert_file});
+  if (!options.server_tls_key_file.empty()) pairs.push_back({"sslkey", options.server_tls_key_file});
+  pairs.push_back({"channel_binding", options.server_channel_binding});
+  if (PQlibVersion() >= kKnowsDirect) pairs.push_back({"sslnegotiation", options.server_tls_negotiation});
+}
+
 std::vector<config::Pair> parameters(const Target& target, const char* application, const config::Options& options,
                                      const std::vector<net::Address>& addresses) {
   std::vector<config::Pair> pairs;
@@ -27,10 +45,7 @@ std::vector<config::Pair> parameters(const Target& target, const char* applicati
   if (!target.password.empty()) pairs.push_back({"password", target.password});
   pairs.push_back({"application_name", application});
   pairs.push_back({"gssencmode", "disable"});  // asking for tickets blocks
-  pairs.push_back({"sslmode", options.server_tls_sslmode});
-  if (!options.server_tls_ca_file.empty()) pairs.push_back({"sslrootcert", options.server_tls_ca_file});
-  if (!options.server_tls_cert_file.empty()) pairs.push_back({"sslcert", options.server_tls_cert_file});
-  if (!options.server_tls_key_file.empty()) pairs.push_back({"sslkey", options.server_tls_key_file});
+  put_tls(pairs, options);
   pairs.insert(pairs.end(), target.more.begin(), target.more.end());  // the last word counts
   return pairs;
 }

@@ -21,6 +21,7 @@ CancelConnection::CancelConnection(Context& context, Server* server)
   wire::put32(packet_, wire::kCancelRequestCode);
   wire::put32(packet_, server->pid);
   packet_ += server->key;
+  tls_wish_ = server->tls_wish;
   context_.cancels.push_back(this);
   conn_ = context_.engine.connect(server->address, this);
 }
@@ -28,6 +29,29 @@ CancelConnection::CancelConnection(Context& context, Server* server)
 void CancelConnection::on_connected(int error) {
   if (closing_) return;
   if (error) return finish();
+  if (!tls_wish_) return send();
+  // As the server's own connection, with the same checks (T25): a key that is sent in clear words is anybody's.
+  tls_start_ = std::make_unique<ServerTls>(tls_wish_, context_.globals.tls.servers.counts);
+  if (tls_start_->start(context_.engine, conn_) == ServerTls::Next::kFailed) finish();
+}
+
+net::Taken CancelConnection::on_bytes(std::string_view bytes) {
+  if (closing_ || !tls_start_ || !tls_start_->asked()) return {bytes.size(), 0};
+  // The server's own connection is inside of TLS, so there is no going on without.
+  if (tls_start_->on_bytes(context_.engine, conn_, bytes) == ServerTls::Next::kWait) return {1, 0};
+  LOG_WARNING("{} cancel request failed: {}", server_ ? server_->label() : "a server's", tls_start_->why());
+  finish();
+  return {bytes.size(), 0};
+}
+
+void CancelConnection::on_handshake(std::string_view error) {
+  if (closing_) return;
+  if (tls_start_->on_handshake(context_.engine, conn_, error) == ServerTls::Next::kSecured) return send();
+  LOG_WARNING("{} cancel request failed: {}", server_ ? server_->label() : "a server's", tls_start_->why());
+  finish();
+}
+
+void CancelConnection::send() {
   net::write(context_.engine, conn_, packet_);
 }
 
@@ -42,6 +66,8 @@ void CancelConnection::finish() {
   server_ = nullptr;
   context_.engine.close(conn_);
 }
+
+CancelConnection::~CancelConnection() = default;
 
 void CancelConnection::on_closed() {
   std::erase(context_.cancels, this);

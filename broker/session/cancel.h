@@ -8,12 +8,16 @@
 namespace berth::session {
 
 class Server;
+struct ServerTlsWish;
+class ServerTls;
 
 class CancelConnection final : public net::Handler {
  public:
   CancelConnection(Context& context, Server* server);
+  ~CancelConnection();
   void on_connected(int error) override;
-  net::Taken on_bytes(std::string_view bytes) override { return {bytes.size(), 0}; }
+  net::Taken on_bytes(std::string_view bytes) override;
+  void on_handshake(std::string_view error) override;
   void on_eof(int error) override;
   void on_drained() override {}
   void on_closed() override;
@@ -25,10 +29,14 @@ class CancelConnection final : public net::Handler {
   Server* server() const { return server_; }
 
  private:
+  void send();
+
   Context& context_;
   Server* server_;
   net::Conn* conn_ = nullptr;
   std::string packet_;
+  std::shared_ptr<const ServerTlsWish> tls_wish_;  // that of the server: null if it is spoken to in clear words
+  std::unique_ptr<ServerTls> tls_start_;
   Micros deadline_;
   bool closing_ = false;
 };

@@ -63,8 +63,9 @@ void Client::begin_auth() {
 
 void Client::start_exchange(const auth::Secret* secret, const auth::MockProfile& profile) {
   if (login->method == auth::Method::kTrust && !secret) return auth_failed("28P01", wrong_password(login->user));
-  login->verifier = auth::make_client_verifier(login->method, login->user, secret,
-                                               static_cast<int>(login->config->options.scram_iterations), profile);
+  login->verifier =
+      auth::make_client_verifier(login->method, login->user, secret,
+                                 static_cast<int>(login->config->options.scram_iterations), profile, binding());
   auth_on_step(login->verifier->start());
 }
 
@@ -73,9 +74,9 @@ void Client::start_exchange(const auth::Secret* secret, const auth::MockProfile&
 void Client::begin_extension_auth() {
   login->extension = true;
   const auth::Secret& secret = context.globals.identity.secret;
-  login->verifier =
-      auth::make_client_verifier(auth::Method::kScramSha256, login->user, secret.empty() ? nullptr : &secret,
-                                 static_cast<int>(context.options().scram_iterations), context.mock_profile);
+  login->verifier = auth::make_client_verifier(
+      auth::Method::kScramSha256, login->user, secret.empty() ? nullptr : &secret,
+      static_cast<int>(context.options().scram_iterations), context.mock_profile, binding());
   auth_on_step(login->verifier->start());
 }
 

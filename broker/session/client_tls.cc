@@ -70,6 +70,11 @@ const net::TlsSession* Client::tls() const {
   return encrypted && conn ? context.engine.tls(conn) : nullptr;
 }
 
+std::string Client::binding() const {
+  const net::TlsSession* session = tls();
+  return session ? session->end_point_hash() : std::string();
+}
+
 std::string Client::tls_text() const {
   const net::TlsSession* session = tls();
   return session ? session->describe() : std::string();

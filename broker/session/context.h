@@ -153,7 +153,8 @@ struct Slice {
   std::string last_error;   // of the last failed connect, for those who wait; empty: none
   std::string last_error_sqlstate;
   bool last_error_permanent = false;
-  std::array<Greeting, 4> greetings;  // applications log in again and again with the same startup packet
+  bool server_insists_on_tls = false;  // server_tls_sslmode allow: it has refused a login in clear words
+  std::array<Greeting, 4> greetings;   // applications log in again and again with the same startup packet
   size_t next_greeting = 0;
   bool running = false;  // run_slice is at work
 };

@@ -154,7 +154,9 @@ void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
   // Old servers of an entry that now leads elsewhere are not used again.
   // Nor are servers that were opened under other TLS settings (T32).
   const uint32_t tls = context.globals.tls.servers_changed.load(std::memory_order_acquire);
-  const bool other_tls = std::exchange(context.tls_servers_seen, tls) != tls;
+  const bool other_binding =
+      context.config && context.options().server_channel_binding != next->options.server_channel_binding;
+  const bool other_tls = std::exchange(context.tls_servers_seen, tls) != tls || other_binding;
   for (auto& [key, slice] : context.slices) {
     const config::DatabaseEntry* before = slice->entry;
     const config::DatabaseEntry* after = next->find_database(slice->database);

@@ -12,6 +12,7 @@
 #include "session/context.h"
 #include "session/owners.h"
 #include "session/requests.h"
+#include "session/server_tls.h"
 #include "wire/backend.h"
 
 namespace berth::session {
@@ -31,6 +32,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   void on_drained() override;
   void on_closed() override;
   void on_detached(int fd, std::string_view unread, std::unique_ptr<net::TlsSession> session) override;
+  void on_handshake(std::string_view error) override;
 
   // ---- life
   void open();
@@ -88,8 +90,10 @@ class Server final : public net::Handler, public pool::ServerNode {
   pool::Statement unnamed;
   net::Address address;
   std::unique_ptr<auth::ServerLogin> login;
-  std::unique_ptr<net::TlsSession> tls;  // while it travels; else the engine has it
-  std::string key;                       // its cancel key
+  std::shared_ptr<const ServerTlsWish> tls_wish;  // null: it is spoken to in clear words
+  std::unique_ptr<ServerTls> tls_start;           // until it is known whether TLS is spoken
+  std::unique_ptr<net::TlsSession> tls;           // while it travels; else the engine has it
+  std::string key;                                // its cancel key
   std::vector<CancelConnection*> cancels;
   uint64_t serial;
   uint64_t pass_left = 0;  // bytes of a message that are still to be passed on, or dropped
@@ -145,6 +149,9 @@ class Server final : public net::Handler, public pool::ServerNode {
   void begin_work(std::unique_ptr<auth::Work> work);
   void login_on_error(std::string_view body);
   void send_startup();
+  void wish_for_tls(const std::string& host);
+  void tls_on_next(ServerTls::Next next);
+  void begin_login();
   auth::Proof proof() const;
   void ready();
   void setup_done();

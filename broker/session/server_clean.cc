@@ -327,6 +327,7 @@ void Server::lost(int error) {
     case pool::ServerState::kConnecting:
     case pool::ServerState::kLogin:
     case pool::ServerState::kSetup:
+      tls_start.reset();  // a handshake that is cut off counts as failed
       return connect_failed("08006",
                             error ? fmt::format("server connection lost: {}", strerror(error))
                                   : "server closed the connection during login",

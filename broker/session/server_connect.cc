@@ -2,6 +2,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "net/tls_session.h"
 #include "pool/watch.h"
 #include "session/server.h"
 #include "wire/backend.h"
@@ -37,6 +38,7 @@ void Server::open() {
   std::string host = hosts.empty() ? std::string() : hosts[slice->next_address % hosts.size()];
   if (hosts.size() > 1) slice->next_address++;
   if (host.empty()) host = context->options().unix_socket_dir.empty() ? "/tmp" : context->options().unix_socket_dir;
+  wish_for_tls(host);
   context->asking[serial] = this;
   context->fleet.resolve(host, static_cast<int>(slice->entry->port),
                          [home = context, number = serial](Result<std::vector<net::Address>> found) {
@@ -74,7 +76,62 @@ void Server::on_connected(int error) {
   if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);  // a reload came
   if (!address.is_unix()) net::tune_tcp_socket(context->engine.descriptor(conn), tcp_options(*context));
   slice->pool.move(this, pool::ServerState::kLogin, context->now());
-  login = auth::make_server_login(slice->user, proof());
+  if (address.is_unix()) tls_wish.reset();  // nobody can listen there, and PostgreSQL knows no TLS on it
+  if (!tls_wish) return begin_login();
+  tls_start = std::make_unique<ServerTls>(tls_wish, context->globals.tls.servers.counts);
+  tls_on_next(tls_start->start(context->engine, conn));
+}
+
+// By the newest context: what a reload has changed counts for this server and its cancel requests.
+void Server::wish_for_tls(const std::string& host) {
+  const std::shared_ptr<const net::TlsContext> newest = context->globals.tls.servers.context();
+  if (!newest || (newest->mode() == net::TlsMode::kAllow && !slice->server_insists_on_tls)) return;
+  auto wish = std::make_shared<ServerTlsWish>();
+  wish->context = newest;
+  wish->host = host;
+  wish->must = newest->mode() >= net::TlsMode::kRequire;
+  wish->direct = wish->must && context->options().server_tls_negotiation == "direct";
+  tls_wish = std::move(wish);
+}
+
+void Server::tls_on_next(ServerTls::Next next) {
+  switch (next) {
+    case ServerTls::Next::kWait: return;
+    case ServerTls::Next::kClear:
+      tls_wish.reset();
+      tls_start.reset();
+      return begin_login();
+    case ServerTls::Next::kSecured: {
+      // A cancel request for what is spoken here inside of TLS must not go in clear words (T25).
+      auto wish = std::make_shared<ServerTlsWish>(*tls_wish);
+      wish->must = true;
+      tls_wish = std::move(wish);
+      tls_start.reset();
+      return begin_login();
+    }
+    case ServerTls::Next::kFailed: {
+      const std::string why = tls_start->why();
+      tls_start.reset();
+      return connect_failed("08001", why, true);
+    }
+  }
+}
+
+void Server::on_handshake(std::string_view error) {
+  if (closing()) return;
+  ASSERT(tls_start);
+  tls_on_next(tls_start->on_handshake(context->engine, conn, error));
+}
+
+void Server::begin_login() {
+  if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);  // a reload came
+  const std::string& wish = context->options().server_channel_binding;
+  auth::ChannelBinding binding;
+  binding.wish = wish == "require"   ? auth::BindingWish::kRequire
+                 : wish == "disable" ? auth::BindingWish::kDisable
+                                     : auth::BindingWish::kPrefer;
+  if (const net::TlsSession* session = context->engine.tls(conn)) binding.hash = session->end_point_hash();
+  login = auth::make_server_login(slice->user, proof(), std::move(binding));
   send_startup();
 }
 
@@ -128,7 +185,10 @@ void Server::send_startup() {
 
 net::Taken Server::on_bytes(std::string_view bytes) {
   switch (state) {
-    case pool::ServerState::kLogin: return login_on_bytes(bytes);
+    case pool::ServerState::kLogin:
+      if (!tls_start) return login_on_bytes(bytes);
+      tls_on_next(tls_start->on_bytes(context->engine, conn, bytes));
+      return {closing() ? bytes.size() : 1, 0};
     case pool::ServerState::kClosing: return {bytes.size(), 0};
     default: return relay_on_bytes(bytes);
   }
@@ -233,6 +293,13 @@ void Server::login_on_error(std::string_view body) {
     slice->last_error_permanent = false;
     LOG_WARNING("{} server is full: {}", label(), text);
     return close(ServerEnd::kFull);
+  }
+  // allow: a server that says so only when it is asked in clear words gets TLS from now on.
+  const std::shared_ptr<const net::TlsContext> newest = context->globals.tls.servers.context();
+  if (error.sqlstate == "28000" && !tls_wish && !address.is_unix() && newest &&
+      newest->mode() == net::TlsMode::kAllow && !slice->server_insists_on_tls) {
+    slice->server_insists_on_tls = true;
+    return connect_failed("28000", text, false);
   }
   // A wrong password, an unknown role or database: no retry heals it.
   const bool permanent = error.sqlstate.starts_with("28") || error.sqlstate == "3D000" || error.sqlstate == "42501";

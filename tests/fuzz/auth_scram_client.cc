@@ -27,8 +27,9 @@ void fuzz_messages(FuzzInput& input) {
   must(!why.empty() && why.size() < kReasonTextMax + 100);
 }
 
-void fuzz_login(FuzzInput& input) {
-  const auto login = make_server_login("ann", {parse_secret("md5e32916d65635923197a3214f70df664a"), kKeys});
+void fuzz_login(FuzzInput& input, BindingWish wish) {
+  const auto login = make_server_login("ann", {parse_secret("md5e32916d65635923197a3214f70df664a"), kKeys},
+                                       {wish, wish == BindingWish::kDisable ? "" : "hash of a certificate"});
   bool asked_for_scram = false, over = false;
   while (!input.empty()) {
     const std::string_view body = input.message();
@@ -46,10 +47,11 @@ void fuzz_login(FuzzInput& input) {
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   berth::auth::FuzzInput input(data, size);
-  if (input.byte() % 2 == 0) {
+  const uint8_t choice = input.byte();
+  if (choice % 2 == 0) {
     berth::auth::fuzz_messages(input);
   } else {
-    berth::auth::fuzz_login(input);
+    berth::auth::fuzz_login(input, static_cast<berth::auth::BindingWish>(choice / 2 % 3));
   }
   return 0;
 }

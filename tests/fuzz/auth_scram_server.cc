@@ -12,9 +12,10 @@ namespace {
 
 constexpr std::string_view kPassword = "a password that the fuzzer cannot know";
 
-void fuzz_messages(FuzzInput& input) {
+void fuzz_messages(FuzzInput& input, bool bound) {
   static const ScramSecret secret = make_scram_secret(kPassword, "0123456789abcdef", 1);
   ScramServer server(secret.salt, secret.iterations, "servernonce");
+  if (bound) server.bind("hash of a certificate", true);
   const std::string_view first = input.message();
   const Result<std::string> answer = server.client_first(first);
   if (!answer.ok()) return must(!answer.error().text.empty());
@@ -31,8 +32,10 @@ void fuzz_messages(FuzzInput& input) {
 void fuzz_verifier(FuzzInput& input, Method method) {
   static const Secret secrets[] = {parse_secret(kPassword), parse_secret("md5e32916d65635923197a3214f70df664a"),
                                    parse_secret(to_text(make_scram_secret(kPassword, "0123456789abcdef", 1)))};
-  const uint8_t kind = input.byte() % 4;
-  const auto verifier = make_client_verifier(method, "ann", kind == 3 ? nullptr : &secrets[kind], 1);
+  const uint8_t choice = input.byte();
+  const uint8_t kind = choice % 4;
+  const auto verifier = make_client_verifier(method, "ann", kind == 3 ? nullptr : &secrets[kind], 1, {},
+                                             choice & 4 ? "hash of a certificate" : "");
   must(verifier->start().kind == Step::Kind::kSend);
   bool over = false;
   while (!input.empty()) {
@@ -47,8 +50,9 @@ void fuzz_verifier(FuzzInput& input, Method method) {
 }
 
 void fuzz(FuzzInput input) {
-  switch (input.byte() % 4) {
-    case 0: return fuzz_messages(input);
+  const uint8_t choice = input.byte();
+  switch (choice % 4) {
+    case 0: return fuzz_messages(input, choice & 4);
     case 1: return fuzz_verifier(input, Method::kScramSha256);
     case 2: return fuzz_verifier(input, Method::kMd5);
     case 3: return fuzz_verifier(input, Method::kPlain);

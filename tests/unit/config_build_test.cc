@@ -72,11 +72,6 @@ TEST(Build, AFileWithoutTheBrokersSectionIsNotComplete) {
 }
 
 TEST(Doors, RefuseWhatPromisesAProtection) {
-  for (const char* mode : {"require", "verify-ca", "verify-full"}) {
-    const Lines found = mistakes(kTrust + "server_tls_sslmode = " + mode + "\nserver_tls_ca_file = a\n");
-    ASSERT_EQ(found.size(), 1u) << mode;
-    EXPECT_EQ(found[0].find(std::string("a.ini:3: server_tls_sslmode: ") + mode + " does not work yet"), 0u);
-  }
   for (const char* type : {"cert"}) {
     const Lines found = mistakes(std::string("[pgbouncer]\nauth_type = ") + type + "\n");
     ASSERT_EQ(found.size(), 1u) << type;
@@ -115,6 +110,25 @@ TEST(Tls, WhatIsMissingIsNamed) {
   EXPECT_EQ(mistakes(kTrust + kCert), Lines{}) << "with disable nothing of it is looked at";
   EXPECT_EQ(mistakes(kTrust + "server_tls_cert_file = c\n"),
             Lines{"a.ini:3: server_tls_cert_file: it needs its key: server_tls_key_file is not set"});
+}
+
+TEST(Tls, WhatRequiresTlsNeedsAModeThatDoes) {
+  for (const char* mode : {"disable", "allow", "prefer"}) {
+    const std::string text = kTrust + "server_tls_sslmode = " + mode + "\n";
+    EXPECT_EQ(mistakes(text + "server_tls_negotiation = direct\n"),
+              Lines{std::string(
+                        "a.ini:4: server_tls_negotiation: direct needs server_tls_sslmode require or above, it is ") +
+                    mode});
+    EXPECT_EQ(
+        mistakes(text + "server_channel_binding = require\n"),
+        Lines{std::string(
+                  "a.ini:4: server_channel_binding: require needs server_tls_sslmode require or above, it is ") +
+              mode});
+  }
+  EXPECT_EQ(mistakes(kTrust + "server_tls_sslmode = require\nserver_tls_negotiation = direct\n"
+                              "server_channel_binding = require\n"),
+            Lines{});
+  EXPECT_EQ(mistakes(kTrust + "server_tls_negotiation = quick\nserver_channel_binding = maybe\n").size(), 2u);
 }
 
 TEST(Tls, ServersAreCheckedWhereRootsAreNamed) {

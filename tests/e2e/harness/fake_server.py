@@ -96,11 +96,14 @@ class Session:
         return out
 
     def read_startup(self) -> bool:
-        """False for a cancel request. Encryption is declined as often as it is asked for."""
+        """False for a cancel request. Encryption is declined as often as it is asked for, unless the server has `encryption`."""
         while True:
             (size,) = struct.unpack("!I", self.read(4))
             body = self.read(size - 4)
             (code,) = struct.unpack_from("!I", body)
+            if code == wire.SSL_REQUEST and self.server.encryption:
+                self.server.encryption(self)
+                continue
             if code in (wire.SSL_REQUEST, wire.GSSENC_REQUEST):
                 self.send(b"N")
                 continue
@@ -176,9 +179,12 @@ class FakeServer:
     """Listens on loopback. `sessions` are all logins so far, `cancels` the bodies of the cancel requests."""
 
     def __init__(self, login: Optional[Callable[[Session], None]] = None,
-                 answer: Optional[Callable[[Session, Message], None]] = None):
+                 answer: Optional[Callable[[Session, Message], None]] = None,
+                 encryption: Optional[Callable[[Session], None]] = None, direct: bool = False):
         self.login = login or (lambda session: session.greet())
         self.answer = answer or (lambda session, message: session.answer_well(message))
+        self.encryption = encryption  # answers an SSLRequest, or (direct) begins before the first packet
+        self.direct = direct
         self.sessions: List[Session] = []
         self.cancels: List[bytes] = []
         self.failures: List[str] = []
@@ -205,6 +211,8 @@ class FakeServer:
     def _run(self, sock: socket.socket) -> None:
         session = Session(self, sock, len(self.sessions))
         try:
+            if self.direct:
+                self.encryption(session)
             if session.read_startup():
                 self.sessions.append(session)
                 session.number = len(self.sessions)

@@ -1,0 +1,55 @@
+// What a connection to a server does before its first packet: it asks for TLS, or begins it at once, and checks who
+// is there, as server_tls_* say. One machine for every connection to a server (its first, a retry, a cancel request:
+// T25), without a socket of its own: the engine's calls are its only acts.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "net/engine.h"
+#include "session/context.h"
+
+namespace berth::session {
+
+// How one server is to be spoken to. A cancel request copies that of the server that it is for.
+struct ServerTlsWish {
+  std::shared_ptr<const net::TlsContext> context;
+  std::string host;     // as the configuration names it
+  bool direct = false;  // no question first: the ClientHello is what the server hears first
+  bool must = false;    // a server that declines is not spoken to
+};
+
+class ServerTls {
+ public:
+  ServerTls(std::shared_ptr<const ServerTlsWish> wish, TlsCounts& counts);
+  ~ServerTls();
+  ServerTls(const ServerTls&) = delete;
+  ServerTls& operator=(const ServerTls&) = delete;
+
+  enum class Next : uint8_t {
+    kWait,     // for more: bytes (on_bytes) or the end of the handshake (on_handshake)
+    kClear,    // the server declines, and that is allowed: go on in clear words
+    kSecured,  // go on, inside of TLS
+    kFailed,   // why() says so, in our own words only (T23)
+  };
+  Next start(net::Engine& engine, net::Conn* conn);
+  // The server's answer to SSLRequest: one byte, and nothing may follow it before the handshake (T4).
+  Next on_bytes(net::Engine& engine, net::Conn* conn, std::string_view bytes);
+  Next on_handshake(net::Engine& engine, net::Conn* conn, std::string_view error);
+  const std::string& why() const { return why_; }
+  bool asked() const { return state_ == State::kAsked; }
+
+ private:
+  enum class State : uint8_t { kStart, kAsked, kShaking, kOver };
+  Next shake(net::Engine& engine, net::Conn* conn);
+  Next fail(std::string why);
+
+  std::shared_ptr<const ServerTlsWish> wish_;
+  TlsCounts& counts_;
+  State state_ = State::kStart;
+  std::string why_;
+};
+
+}  // namespace berth::session
