@@ -4,6 +4,7 @@
 
 #include "admin_support.h"
 #include "auth/exchange.h"
+#include "unit/auth_steps.h"
 
 namespace berth::admin {
 namespace {
@@ -18,8 +19,9 @@ std::string log_in(Bench& bench, Client* client, const std::string& password) {
     const std::vector<Answer> answers = Bench::answers(conn);
     if (answers.empty() || answers.back().tag == 'E' || answers.back().tag == 'Z') return tags(answers);
     std::string out;
-    for (const Answer& answer : answers) out += login->feed(answer.body).bytes;
+    for (const Answer& answer : answers) out += auth::feed_through(*login, answer.body).bytes;
     bench.engine.deliver(conn, out);
+    bench.fleet.run_aside();
   }
   return "endless";
 }

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "admin/console.h"
@@ -88,11 +89,21 @@ class TestFleet final : public session::Fleet {
   void route_cancel(uint32_t, std::string) override {}
   void resolve(const std::string&, int, Resolved done) override { asked.push_back(std::move(done)); }
   std::vector<net::Resolver::Known> known_names() override { return known; }
-  bool aside(std::unique_ptr<auth::Work>, WorkDone) override { return false; }
+  bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override {
+    asides.emplace_back(std::move(work), std::move(done));
+    return true;
+  }
+  void run_aside() {
+    for (auto& [work, done] : std::exchange(asides, {})) {
+      work->run();
+      done(*work);
+    }
+  }
   void find_secret(session::SecretQuestion, session::SecretFinder::Done) override {}
   void secret_refuted(const session::SecretQuestion&, uint64_t) override {}
   std::vector<net::Resolver::Known> known;
   std::vector<Resolved> asked;
+  std::vector<std::pair<std::unique_ptr<auth::Work>, WorkDone>> asides;  // what waits for run_aside()
 };
 
 // Visits wait in a queue until run(); with `at_once` they happen inside the call.
