@@ -117,6 +117,7 @@ check-tools: deps ## migration tools through both ports, their histories adopted
 bench: deps ## side by side with other brokers, as ratios
 	@$(MAKE) --no-print-directory all bench-bare
 	@$(PYTHON) tests/bench/bench.py
+	@$(PYTHON) -B tests/bench/security.py
 	@$(PYTHON) -B tests/bench/migrations.py
 
 bench-peers: ## fetch current peers into a folder of their own, for make bench (root)

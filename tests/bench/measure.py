@@ -131,7 +131,7 @@ def run_load(cluster, subject, row, options):
                       "--sampling-rate", str(SAMPLING)]
     opened = time.time()
     load = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            env=clean_environment(), cwd=cluster.dir)
+                            env={**clean_environment(), **dict(row.environment)}, cwd=cluster.dir)
     try:
         readings, rates, said = watch(load, subject, cluster.postmaster.pid, options.seconds)
     finally:

@@ -11,6 +11,7 @@ class Row:
     logins: bool = False  # a connection per transaction
     idle: int = 0  # silent clients beside the load
     memory: bool = False  # no load: what idle clients cost
+    environment: tuple = ()  # pairs that libpq reads
 
 
 def all_rows():

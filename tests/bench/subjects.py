@@ -253,14 +253,14 @@ def unpack_peers(cluster, peer):
     return [glob.glob(f"{libraries}/ld-linux*")[0], "--library-path", libraries, program]
 
 
-def compile_helper(name):
+def compile_helper(name, *libraries):
     """Builds tests/bench/NAME.cc into build/bench if it is newer; returns the program's path."""
     source = os.path.join(ROOT, "tests", "bench", f"{name}.cc")
     program = os.path.join(ROOT, "build", "bench", name)
     os.makedirs(os.path.dirname(program), exist_ok=True)
     if not os.path.exists(program) or os.path.getmtime(program) < os.path.getmtime(source):
         compiler = [os.environ.get("CXX", "g++"), "-std=c++20", "-O2", "-Wall", "-Wextra", "-Werror"]
-        done = subprocess.run([*compiler, source, "-o", program], capture_output=True, text=True, check=False)
+        done = subprocess.run([*compiler, source, "-o", program, *libraries], capture_output=True, text=True, check=False)
         if done.returncode != 0:
             raise BenchError(f"{source} does not compile:\n{done.stderr}")
     return program
