@@ -6,7 +6,7 @@ cd "$(dirname "$0")/../../.."
 place=$PWD/build/drivers
 mkdir -p "$place/node"
 
-packages=(default-jdk-headless libpostgresql-jdbc-java)
+packages=(default-jdk-headless libpostgresql-jdbc-java libhikaricp-java libslf4j-java)
 command -v node >/dev/null || packages+=(nodejs)
 command -v npm >/dev/null || packages+=(npm)
 missing=()
