@@ -139,7 +139,7 @@ def test_all_errors_of_a_file_at_once(broker):
 @pytest.mark.ours
 @pytest.mark.parametrize("key, value", [("client_tls_sslmode", "require"), ("client_tls_sslmode", "verify-full"),
                                         ("server_tls_sslmode", "verify-full"), ("server_tls_sslmode", "verify-ca"),
-                                        ("auth_type", "cert"), ("auth_type", "hba"), ("auth_type", "pam"),
+                                        ("auth_type", "cert"), ("auth_type", "hba"),
                                         ("disable_pqexec", "1")])
 def test_settings_whose_absence_would_open_a_door(broker, key, value):
     """T20, T25: what protects and does not work yet is refused, not ignored."""
