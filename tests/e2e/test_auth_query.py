@@ -1,6 +1,5 @@
 """auth_user, auth_query, auth_dbname: users who are not in auth_file, whose secrets PostgreSQL is asked for."""
 
-
 import pytest
 
 from harness import scram, wire
@@ -412,6 +411,7 @@ def finished(b, held, clients, users, waiting):
         c.close()
 
 
+@pytest.mark.short
 def test_logins_of_one_user_share_a_query(asking, server):
     """200 at once are two queries: the one under way when the others came may be older than they are."""
     b = asking(auth_query=LOOKUP)
@@ -423,6 +423,7 @@ def test_logins_of_one_user_share_a_query(asking, server):
     told(b, queries=3, connections=1)
 
 
+@pytest.mark.short
 def test_storm_of_users_has_few_connections(asking, server):
     users = [f"storm{n}" for n in range(60)]
     server.sql("; ".join(f"create role {u} login password '{scram.secret('pw', 1)}'" for u in users))
@@ -441,6 +442,7 @@ def test_storm_of_users_has_few_connections(asking, server):
         server.sql("; ".join(f"drop role {u}" for u in users))
 
 
+@pytest.mark.short
 def test_clients_that_leave_or_wait_too_long(asking, server):
     """Meanwhile a parked login may go, and ends after client_login_timeout."""
     b = asking(auth_query=LOOKUP, client_login_timeout=2)
@@ -460,6 +462,7 @@ def test_clients_that_leave_or_wait_too_long(asking, server):
 
 # What is remembered ---------------------------------------------------------------------------------------------------
 
+@pytest.mark.short
 def test_changed_passwords_count_at_once(asking, server):
     """With the extension: remembered while no role changes, and never longer."""
     server.sql(STAND_IN, "e2e")

@@ -191,7 +191,7 @@ class World final : public Observer {
   std::vector<std::unique_ptr<SimStranger>> strangers_;
   std::map<std::pair<int, int>, std::deque<Mail>> mail_;
   std::vector<Aside> asides_;
-  config::StringMap<std::string> looked_up_;  // what auth_query finds
+  decltype(config::Config::secrets) looked_up_;  // what auth_query finds
   std::map<uint64_t, int> client_states_, server_states_;
   std::string password_;
   std::string why_;

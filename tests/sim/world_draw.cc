@@ -274,6 +274,8 @@ bool World::may_lose(std::string_view text) const {
   }
   if (s.narrow && among({"no more connections allowed", "client connections exceeded"}, text)) return true;
   if (s.statements && text == "transaction blocks not allowed in statement pooling mode") return true;
+  // Nobody is asked about users of a database that is not there.
+  if (s.absent && s.queried && text.starts_with("password authentication failed")) return true;
   if (s.absent && (among({"no such database: d", "query_wait_timeout"}, text) || is_refusal(text))) return true;
   if (s.operators > 0 && s.powers.kills &&
       (among({"database removed", "admin forced disconnect", "torn"}, text) || text.ends_with("is disabled"))) {

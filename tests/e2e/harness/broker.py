@@ -31,7 +31,7 @@ IS_DIRECT = str(BINARY) == "direct"
 
 # Keys that PgBouncer does not know; it refuses to start with an unknown key.
 OURS_ONLY = {"workers", "transaction_port", "session_port", "transaction_reserve", "pool_idle_timeout", "link",
-             "link_user", "link_console"}
+             "link_user", "link_console", "auth_query_cache_ttl"}
 KNOWN_SINCE_1_18 = {"max_prepared_statements", "transaction_timeout", "query_wait_notify", "cancel_wait_timeout",
                     "track_extra_parameters", "max_db_client_connections", "max_user_client_connections",
                     "log_pooler_errors"}
