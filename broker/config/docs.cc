@@ -45,8 +45,8 @@ The broker reads one file in PgBouncer's format and with PgBouncer's names: an e
 - Times are in seconds and may have fractions. Truth values are `0` and `1`; words such as `yes` and `off` are
   understood too. Whole numbers with a leading `0` are octal, with `0x` hexadecimal.
 - A key that is unknown is ignored with a warning. One that has no effect yet is accepted with a warning that says so.
-- A setting that promises a protection which does not work yet **refuses to start**: `auth_type` `cert`, a line of
-  `auth_hba_file` that cannot be obeyed, `disable_pqexec`.
+- A setting that promises a protection which does not work yet **refuses to start**: a line of `auth_hba_file` that
+  cannot be obeyed, `disable_pqexec`.
 - With a mistake in the file the broker does not start and lists every mistake; on a reload it keeps what runs.
 
 ## `[databases]`
@@ -121,15 +121,18 @@ With `auth_type = hba` the first line that fits a connection decides how the cli
     host        replication     copy       10.1.2.3/32    md5
     host        all             all        all            reject
 
-- Records: `local` (the Unix socket), `host`, `hostnossl`, and `hostssl`, which fits no client as long as TLS does not
-  work.
+- Records: `local` (the Unix socket), `host`, and of these `hostssl` for clients that speak TLS, `hostnossl` for those
+  that do not.
 - Databases and users are lists with commas: names, names in double quotes (there a keyword is a name), `all`, `@file`
   (relative to the file that names it). Among databases `sameuser` is the one that is named as the user, and
   `replication` is physical replication, which nothing else fits, not even `all`. The console is the database
   `pgbouncer` by whichever name it is asked for.
 - Addresses: `all`, `10.0.0.0/8`, `fd00::/8`, or an address and its mask as two words.
-- Methods: `trust`, `reject`, `password` (or `plain`), `md5`, `scram-sha-256`, `pam`, `ldap`, and for `local` `peer`.
-  Whatever the method, the user is one of `auth_file` or known to `auth_query`, save with `pam` and `ldap`.
+- Methods: `trust`, `reject`, `password` (or `plain`), `md5`, `scram-sha-256`, `pam`, `ldap`, for `local` `peer`, for
+  `hostssl` `cert`. Whatever the method, the user is one of `auth_file` or known to `auth_query`, save with `pam` and
+  `ldap`.
+- `cert`, for `hostssl`, asks for a certificate that `client_tls_ca_file` proves. Its common name, or with
+  `clientname=DN` its whole name as RFC 2253 writes it, must be the user's, or `map=NAME` a line of `auth_ident_file`.
 - `peer` asks the kernel which user of the system the client's process belongs to. It must have the name of the user,
   or `map=NAME` a line of `auth_ident_file`: `NAME SYSTEM-USER USER`, where USER may be `all`.
 - `pam` asks the service `pgbouncer` of the system's PAM, or `pamservice=NAME`; `ldap` asks the directory that its
@@ -140,7 +143,7 @@ With `auth_type = hba` the first line that fits a connection decides how the cli
 
 PgBouncer skips a line that it does not understand. Here such a line refuses the file with its number and the reason,
 and a reload keeps the rules that run: `samerole`, `+role`, `samehost`, `samenet`, host names, regular expressions,
-the method `cert` and the like, options that do not belong to the method, and addresses with bits outside of their
+methods such as `gss` and `radius`, options that do not belong to the method, and addresses with bits outside of their
 mask. A file holds at most 4 MB, 10,000 rules and 64 KB in a line. `SET` does not read the files: after a change,
 `RELOAD`.
 

@@ -8,8 +8,10 @@
 //   DATABASES, USERS   a list with commas: names, "quoted names" (a keyword in quotes is a name), @file, all; among
 //                      databases also sameuser, and replication: it alone fits a connection for physical replication
 //   ADDRESS            all, 10.0.0.0/8, fd00::/8, or an address and its mask as two words
-//   METHOD             trust, reject, password (or plain), md5, scram-sha-256, peer (local only), pam, ldap
-//   NAME=VALUE         map= of peer, pamservice= of pam, ldapserver= and its like of ldap (ldap_options.h)
+//   METHOD             trust, reject, password (or plain), md5, scram-sha-256, peer (local only), cert (hostssl
+//                      only), pam, ldap
+//   NAME=VALUE         map= of peer and cert, clientname= of cert, pamservice= of pam, ldapserver= and its like of
+//   ldap (ldap_options.h)
 //
 // A line of auth_ident_file is: MAP SYSTEM-USER USER, where USER may be all. A comment starts with # anywhere outside
 // of quotes. What PgBouncer skips with a warning refuses the file here: a line that is not obeyed would let a later
@@ -39,7 +41,7 @@ inline constexpr size_t kHbaDepthMax = 10;         // @file in @file, as in Post
 inline constexpr size_t kHbaMistakesMax = 1000;    // then it is no such file
 
 enum class HbaRecord : uint8_t { kLocal, kHost, kHostSsl, kHostNoSsl };
-enum class HbaMethod : uint8_t { kTrust, kReject, kPassword, kMd5, kScramSha256, kPeer, kPam, kLdap };
+enum class HbaMethod : uint8_t { kTrust, kReject, kPassword, kMd5, kScramSha256, kPeer, kCert, kPam, kLdap };
 
 struct HbaNames {
   bool all = false;
@@ -64,7 +66,8 @@ struct HbaRule {
   HbaNames databases, users;
   HbaAddress address;  // kNone for kLocal
   HbaMethod method = HbaMethod::kReject;
-  std::string map;          // of kPeer; empty: the system's user must have the same name
+  std::string map;          // of kPeer and kCert; empty: what is known of the peer must be the user's name
+  bool whole_name = false;  // of kCert: by the distinguished name (clientname=DN), not by the common one
   std::string pam_service;  // of kPam; empty: the usual one
   LdapOptions ldap;         // of kLdap
   int line = 0;

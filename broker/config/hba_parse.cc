@@ -18,11 +18,11 @@ struct MethodWord {
   std::string_view text;
   HbaMethod method;
 };
-constexpr MethodWord kMethods[] = {
-    {"trust", HbaMethod::kTrust},    {"reject", HbaMethod::kReject}, {"password", HbaMethod::kPassword},
-    {"plain", HbaMethod::kPassword}, {"md5", HbaMethod::kMd5},       {"scram-sha-256", HbaMethod::kScramSha256},
-    {"peer", HbaMethod::kPeer},      {"pam", HbaMethod::kPam},       {"ldap", HbaMethod::kLdap}};
-constexpr std::string_view kNotYet[] = {"cert"};
+constexpr MethodWord kMethods[] = {{"trust", HbaMethod::kTrust},       {"reject", HbaMethod::kReject},
+                                   {"password", HbaMethod::kPassword}, {"plain", HbaMethod::kPassword},
+                                   {"md5", HbaMethod::kMd5},           {"scram-sha-256", HbaMethod::kScramSha256},
+                                   {"peer", HbaMethod::kPeer},         {"cert", HbaMethod::kCert},
+                                   {"pam", HbaMethod::kPam},           {"ldap", HbaMethod::kLdap}};
 constexpr std::string_view kMethodsOfPostgres[] = {"gss", "sspi", "ident", "radius", "bsd", "oauth", "any"};
 
 template <typename List>
@@ -80,6 +80,7 @@ class Parser {
   bool take_address(const Place& at, const std::vector<HbaField>& fields, size_t& next, HbaAddress& out);
   bool take_method(const Place& at, const HbaField& field, HbaRule& rule);
   bool take_option(const Place& at, const HbaField& field, HbaRule& rule);
+  bool take_client_name(const Place& at, std::string_view which, HbaRule& rule);
   bool take_map(const Place& at, std::string_view value, HbaRule& rule);
   bool take_pam_option(const Place& at, std::string_view name, std::string_view value, HbaRule& rule);
   void take_ident(const Place& at, const std::vector<HbaField>& fields);
@@ -220,9 +221,6 @@ void Parser::take_rule(const Place& at, const std::vector<HbaField>& fields) {
     mistake(at, fmt::format("more than {} rules", kHbaRulesMax));
     return;
   }
-  if (rule.record == HbaRecord::kHostSsl) {
-    out_.warnings.push_back({at.file, at.line, {}, "hostssl fits no client: TLS does not work yet"});
-  }
   out_.hba.rules.push_back(std::move(rule));
 }
 
@@ -321,9 +319,6 @@ bool Parser::take_address(const Place& at, const std::vector<HbaField>& fields, 
 bool Parser::take_method(const Place& at, const HbaField& field, HbaRule& rule) {
   const std::string& text = field[0].text;
   if (field.size() > 1) return mistake(at, "one method in each line, no list");
-  if (is_one_of(text, kNotYet)) {
-    return mistake(at, fmt::format("method {} does not work yet: use scram-sha-256, or remove the line", text));
-  }
   if (is_one_of(text, kMethodsOfPostgres)) return mistake(at, fmt::format("method {} is not supported", text));
   for (const MethodWord& known : kMethods) {
     if (!field[0].is(known.text)) continue;
@@ -331,10 +326,14 @@ bool Parser::take_method(const Place& at, const HbaField& field, HbaRule& rule) 
     if (rule.method == HbaMethod::kPeer && rule.record != HbaRecord::kLocal) {
       return mistake(at, "peer works for local only: over TCP nobody says whose process it is");
     }
+    if (rule.method == HbaMethod::kCert && rule.record != HbaRecord::kHostSsl) {
+      return mistake(at, "cert works for hostssl only: a certificate comes with TLS");
+    }
     return true;
   }
   return mistake(
-      at, fmt::format("\"{}\" is not one of trust, reject, password, md5, scram-sha-256, peer, pam, ldap", text));
+      at,
+      fmt::format("\"{}\" is not one of trust, reject, password, md5, scram-sha-256, peer, cert, pam, ldap", text));
 }
 
 // Nothing of a value is repeated in a mistake: it may be a secret that was misspelt into another option.
@@ -347,6 +346,7 @@ bool Parser::take_option(const Place& at, const HbaField& field, HbaRule& rule) 
   }
   const std::string_view value = text.substr(equals + 1);
   if (name == "map") return take_map(at, value, rule);
+  if (name == "clientname") return take_client_name(at, value, rule);
   if (name.starts_with("pam")) return take_pam_option(at, name, value, rule);
   if (!name.starts_with("ldap")) {
     return mistake(at, fmt::format("option \"{}\" is not supported", name));
@@ -372,8 +372,18 @@ bool Parser::take_pam_option(const Place& at, std::string_view name, std::string
   return mistake(at, fmt::format("option \"{}\" is not supported", name));
 }
 
+// By which of its names a certificate is meant.
+bool Parser::take_client_name(const Place& at, std::string_view which, HbaRule& rule) {
+  if (rule.method != HbaMethod::kCert) return mistake(at, "clientname= works with cert only");
+  if (which != "CN" && which != "DN") return mistake(at, "clientname= is CN or DN");
+  rule.whole_name = which == "DN";
+  return true;
+}
+
 bool Parser::take_map(const Place& at, std::string_view value, HbaRule& rule) {
-  if (rule.method != HbaMethod::kPeer) return mistake(at, "map= works with peer only");
+  if (rule.method != HbaMethod::kPeer && rule.method != HbaMethod::kCert) {
+    return mistake(at, "map= works with peer and cert only");
+  }
   if (!rule.map.empty()) return mistake(at, "map= comes twice");
   rule.map = value;
   if (rule.map.empty()) return mistake(at, "map= without a name");

@@ -102,6 +102,23 @@ void load_secrets(Built& built, const Finder& finder) {
   for (const DatabaseEntry& database : built.config.databases) warn_of_hash(built.config, database.auth_user);
 }
 
+// Rules that nobody can fit, because of settings elsewhere.
+void warn_of_tls(Built& built, const Hba& hba) {
+  const Options& options = built.config.options;
+  for (const HbaRule& rule : hba.rules) {
+    if (rule.record == HbaRecord::kHostSsl && options.client_tls_sslmode == "disable") {
+      built.config.warnings.push_back(
+          {hba.file, rule.line, {}, "hostssl fits no client: client_tls_sslmode is disable"});
+    } else if (rule.method == HbaMethod::kCert && options.client_tls_ca_file.empty()) {
+      built.config.warnings.push_back(
+          {hba.file,
+           rule.line,
+           {},
+           "cert lets nobody in: client_tls_ca_file is not set, so no certificate is asked for"});
+    }
+  }
+}
+
 // The rules are read only where they decide.
 void load_hba(Built& built, const Finder& finder) {
   const Options& options = built.config.options;
@@ -111,6 +128,7 @@ void load_hba(Built& built, const Finder& finder) {
   ParsedHba parsed = parse_hba(finder.find(options.auth_hba_file), ident, read);
   built.mistakes.insert(built.mistakes.end(), parsed.mistakes.begin(), parsed.mistakes.end());
   built.config.warnings.insert(built.config.warnings.end(), parsed.warnings.begin(), parsed.warnings.end());
+  warn_of_tls(built, parsed.hba);
   built.config.hba = std::make_shared<const Hba>(std::move(parsed.hba));
 }
 

@@ -148,8 +148,11 @@ void check_auth_type(Rules& rules) {
     case AuthType::kPam: return;
     case AuthType::kLdap: return check_ldap(rules);
     case AuthType::kCert:
-      return rules.mistake("auth_type", fmt::format("{} does not work yet. Use scram-sha-256 (or md5) with auth_file",
-                                                    to_string(type)));
+      // As PgBouncer: every client shows a certificate, or nobody would know what a login without one means.
+      if (rules.config.options.client_tls_sslmode != "verify-full") {
+        rules.mistake("auth_type", "cert needs client_tls_sslmode = verify-full");
+      }
+      return;
     case AuthType::kAny:
       for (const DatabaseEntry& database : rules.config.databases) {
         if (!database.user.empty()) continue;

@@ -338,7 +338,8 @@ std::string TlsSession::end_point_hash() const {
 }
 
 bool TlsSession::has_peer_certificate() const {
-  return SSL_get0_peer_certificate(ssl_) != nullptr;
+  return SSL_get0_peer_certificate(ssl_) && (SSL_get_verify_mode(ssl_) & SSL_VERIFY_PEER) &&
+         SSL_get_verify_result(ssl_) == X509_V_OK;
 }
 
 std::string TlsSession::peer_common_name() const {

@@ -80,7 +80,7 @@ class TlsSession {
   // signature names no hash (Ed25519), and there is no such binding.
   std::string end_point_hash() const;
   // Of the peer's certificate; empty without one. A name with a zero byte in it is no name.
-  bool has_peer_certificate() const;
+  bool has_peer_certificate() const;  // that the context's roots have proved
   std::string peer_common_name() const;
   std::string peer_distinguished_name() const;  // as RFC 2253 writes it: CN=anna,O=Shop
 

@@ -55,7 +55,8 @@ void Client::begin_auth() {
   if (config.options.auth_type == config::AuthType::kPam) return begin_pam_auth(auth::kPamService);
   if (config.options.auth_type == config::AuthType::kLdap) return begin_ldap_auth(*config.ldap);
   auth::Method method = method_of(config.options.auth_type);
-  if (config.options.auth_type == config::AuthType::kHba && !apply_hba(method)) return;
+  const bool by_rule = config.options.auth_type == config::AuthType::kHba;
+  if ((by_rule || config.options.auth_type == config::AuthType::kCert) && !apply_hba(method)) return;
   login->method = method;
   if (method == auth::Method::kAny) return start_exchange(nullptr, context.mock_profile);  // the name does not matter
   with_secret(&Client::start_exchange);

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "config/hba.h"
 #include "net/peer_process.h"
+#include "net/tls_session.h"
 #include "session/client.h"
 
 namespace berth::session {
@@ -32,8 +33,22 @@ static std::string refusal(const Login& login, const config::HbaRule* rule, cons
                      login.user, login.database, how);
 }
 
+// What auth_type cert means: for every user a certificate of that name.
+static const config::HbaRule kCertOfAll{.method = config::HbaMethod::kCert};
+
+// The name in the certificate that the handshake has proved; empty: there is none.
+static std::string certificate_name(const net::TlsSession* session, const config::HbaRule& rule) {
+  if (!session || !session->has_peer_certificate()) return {};
+  return rule.whole_name ? session->peer_distinguished_name() : session->peer_common_name();
+}
+
 // False: the login is over, or goes on without a verifier.
 bool Client::apply_hba(auth::Method& method) {
+  if (login->config->options.auth_type == config::AuthType::kCert) {
+    login->asked = "certificate";
+    peer_known(kCertOfAll, certificate_name(tls(), kCertOfAll));
+    return false;
+  }
   const config::Hba& hba = *login->config->hba;
   config::HbaClient who;
   who.local = unix_socket;
@@ -56,6 +71,10 @@ bool Client::apply_hba(auth::Method& method) {
     case config::HbaMethod::kMd5: method = auth::Method::kMd5; return true;
     case config::HbaMethod::kScramSha256: method = auth::Method::kScramSha256; return true;
     case config::HbaMethod::kPeer: begin_peer_auth(*rule); return false;
+    case config::HbaMethod::kCert:
+      login->asked = "certificate";
+      peer_known(*rule, certificate_name(tls(), *rule));
+      return false;
     case config::HbaMethod::kPam:
       begin_pam_auth(rule->pam_service.empty() ? auth::kPamService : std::string_view(rule->pam_service));
       return false;
@@ -89,18 +108,22 @@ void Client::begin_peer_auth(const config::HbaRule& rule) {
            [&rule](Client& client, auth::Work& done) { client.peer_known(rule, static_cast<UserName&>(done).name); });
 }
 
+// `system_user` is what is known of the peer: the owner of its process, or the name in its certificate.
 void Client::peer_known(const config::HbaRule& rule, const std::string& system_user) {
-  if (config::peer_may_be(*login->config->hba, rule, system_user, login->user)) {
+  const config::Hba no_maps;
+  const config::Hba& hba = login->config->hba ? *login->config->hba : no_maps;
+  if (config::peer_may_be(hba, rule, system_user, login->user)) {
     return with_secret(&Client::finish_peer);
   }
-  LOG_DEBUG("{} login failed: the system's user is \"{}\"", label(), system_user);
+  LOG_DEBUG("{} login failed: it is \"{}\" who is there", label(), system_user);
   finish_peer(nullptr, {});
 }
 
-// A user that nobody knows reads like a process that may not be it.
+// Also of cert. A user that nobody knows reads like a process, or a certificate, that may not be it.
 void Client::finish_peer(const auth::Secret* secret, const auth::MockProfile&) {
   if (secret) return auth_succeeded();
-  auth_failed("28000", fmt::format("Peer authentication failed for user \"{}\"", login->user));
+  const std::string_view how = login->asked.empty() ? "Peer" : std::string_view(login->asked);
+  auth_failed("28000", fmt::format("{} authentication failed for user \"{}\"", how, login->user));
 }
 
 }  // namespace berth::session

@@ -219,7 +219,7 @@ def test_a_user_must_be_in_auth_file_for_peer(broker):
 def test_a_file_with_mistakes_does_not_start(broker):
     """T20, T25: every line that cannot be obeyed, with file, line and reason; --check says the same."""
     made = prepared(broker, "# one\nhost all all all ldap\nlocal all all trust\nlocal all +dbas peer\n"
-                            "host all all samenet md5\nlocal all all peer map=x\nhostssl all all all cert\n",
+                            "host all all samenet md5\nlocal all all peer map=x\nhost all all all cert\n",
                     ident="x y\n")
     made.settings["listen_port"] = 6432
     made.write_files()
@@ -229,7 +229,7 @@ def test_a_file_with_mistakes_does_not_start(broker):
         assert status == 1
         for line, reason in ((2, "ldap needs ldapbasedn"), (4, "+dbas is not supported"),
                              (5, "samenet is not supported"), (6, "auth_ident_file has no such map"),
-                             (7, "method cert does not work yet")):
+                             (7, "cert works for hostssl only")):
             assert f"{made.hba}:{line}: " in text and reason in text, (line, text)
         assert f"{made.root}/ident.conf:1: expected three words" in text
     write(made.hba, "local all all trust\n")

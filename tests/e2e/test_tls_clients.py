@@ -469,3 +469,44 @@ def test_hostssl_and_hostnossl(tls_broker, certs):
         secured(b).login("app2", "e2e")
     assert failure.value.text == \
         'no pg_hba.conf entry for host "127.0.0.1", user "app2", database "e2e", SSL encryption'
+
+
+def refused(b, *args, **kwargs):
+    with pytest.raises(Refused) as failure:
+        secured(b, *args).login(**kwargs)
+    assert failure.value.sqlstate == "28000"
+    return failure.value.text
+
+
+def test_cert_rules(tls_broker, certs):
+    """The common name is the user, or its whole name by a map; everybody else is refused in PostgreSQL's words."""
+    rules = write(certs.root / "cert.conf", "hostssl e2e app all cert\nhostssl e2e app2 all cert map=ops\n"
+                                            "hostssl e2e app3 all cert map=whole clientname=DN\nlocal all all trust\n")
+    ident = write(certs.root / "ident.conf", 'ops anna app2\nwhole "CN=anna,O=Shop" app3\n')
+    b = tls_broker("prefer", ca=True, auth_type="hba", auth_hba_file=rules, auth_ident_file=ident)
+    anna = certs.authority.issue("/O=Shop/CN=anna")
+    for user, who in (("app", certs.app), ("app2", anna), ("app3", anna)):
+        with secured(b, context(client=who)).login(user, "e2e") as c:
+            assert c.value("select 1") == "1"
+    for user, who in (("app", anna), ("app2", certs.app), ("app3", certs.app), ("app", None)):
+        assert refused(b, context(client=who), user=user, database="e2e") == \
+            f'certificate authentication failed for user "{user}"'
+    with pytest.raises(Refused) as failure:
+        Raw(b.transaction_port).login("app", "e2e")
+    assert "no encryption" in failure.value.text
+
+
+def test_auth_type_cert(tls_broker, certs):
+    """As PgBouncer's: verify-full, and the common name is the user."""
+    b = tls_broker("verify-full", auth_type="cert")
+    with secured(b, context(client=certs.app)).login("app", "e2e") as c:
+        assert c.value("select 1") == "1"
+    assert "certificate authentication failed" in refused(b, context(client=certs.app), user="app2", database="e2e")
+    with pytest.raises(Refused):
+        Raw(b.transaction_port, str(b.root)).login("app", "e2e")  # no TLS there, so no certificate
+    resumed = secured(b, how := context(client=certs.app)).login("app", "e2e")
+    assert resumed.value("select 1") == "1"
+    again = secured(b, how, session=resumed.sock.session)
+    assert again.sock.session_reused
+    assert again.login("app", "e2e").value("select 1") == "1"
+    assert "certificate authentication failed" in refused(b, how, False, resumed.sock.session, user="app2", database="e2e")

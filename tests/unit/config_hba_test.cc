@@ -91,8 +91,6 @@ TEST(HbaParse, Records) {
   EXPECT_EQ(rule("host all all all trust").record, HbaRecord::kHost);
   EXPECT_EQ(rule("hostnossl all all all trust").record, HbaRecord::kHostNoSsl);
   EXPECT_EQ(rule("hostssl all all all trust").record, HbaRecord::kHostSsl);
-  EXPECT_EQ(formatted(parse("\nhostssl all all all trust").warnings),
-            Lines{"/etc/hba:2: hostssl fits no client: TLS does not work yet"});
   EXPECT_EQ(parse("hostnossl all all all trust").warnings.size(), 0u);
   for (const char* record : {"hostgssenc", "hostnogssenc", "include", "include_if_exists", "HOST", "\"host\"", "x"}) {
     EXPECT_NE(why(std::string(record) + " all all all trust").find("is not one of local, host, hostssl, hostnossl"),
@@ -115,10 +113,7 @@ TEST(HbaParse, Methods) {
   }
   EXPECT_EQ(why("host all all all peer"), "peer works for local only: over TCP nobody says whose process it is");
   // T25: what asks for more than works is refused, not skipped.
-  for (const char* text : {"cert"}) {
-    EXPECT_EQ(why(fmt::format("hostssl all all all {}", text)),
-              fmt::format("method {} does not work yet: use scram-sha-256, or remove the line", text));
-  }
+  EXPECT_EQ(why("host all all all cert"), "cert works for hostssl only: a certificate comes with TLS");
   for (const char* text : {"gss", "sspi", "ident", "radius", "bsd", "oauth", "any"}) {
     EXPECT_EQ(why(fmt::format("local all all {}", text)), fmt::format("method {} is not supported", text));
   }
@@ -226,9 +221,27 @@ TEST(HbaParse, OptionsAndMaps) {
   EXPECT_EQ(why("local all all peer map=x", more), "map x: auth_ident_file has no such map");
   EXPECT_EQ(why("local all all peer map=", more), "map= without a name");
   EXPECT_EQ(why("local all all peer map=ops map=ops", more), "map= comes twice");
-  EXPECT_EQ(why("local all all md5 map=ops", more), "map= works with peer only");
+  EXPECT_EQ(why("local all all md5 map=ops", more), "map= works with peer and cert only");
   EXPECT_EQ(why("host all all all md5 clientcert=verify-full"), "option \"clientcert\" is not supported");
   EXPECT_EQ(why("local all all trust \\"), "option \"\\\" is not NAME=VALUE (a value with a comma stands in quotes)");
+}
+
+TEST(HbaParse, Certificates) {
+  EXPECT_EQ(rule("hostssl all all all cert").method, HbaMethod::kCert);
+  EXPECT_FALSE(rule("hostssl all all all cert").whole_name);
+  EXPECT_FALSE(rule("hostssl all all all cert clientname=CN").whole_name);
+  EXPECT_TRUE(rule("hostssl all all all cert clientname=DN").whole_name);
+  for (const char* record : {"local all all", "host all all all", "hostnossl all all all"}) {
+    EXPECT_EQ(why(fmt::format("{} cert", record)), "cert works for hostssl only: a certificate comes with TLS");
+  }
+  EXPECT_EQ(why("hostssl all all all cert clientname=cn"), "clientname= is CN or DN");
+  EXPECT_EQ(why("hostssl all all all md5 clientname=CN"), "clientname= works with cert only");
+  const std::map<std::string, std::string> more = {{"/etc/ident", "ops \"CN=anna,O=Shop\" app\n"}};
+  const Hba hba = rules("hostssl all all all cert clientname=DN map=ops", more);
+  ASSERT_EQ(hba.rules.size(), 1u);
+  EXPECT_TRUE(peer_may_be(hba, hba.rules[0], "CN=anna,O=Shop", "app"));
+  EXPECT_FALSE(peer_may_be(hba, hba.rules[0], "CN=anna", "app"));
+  EXPECT_FALSE(peer_may_be(hba, hba.rules[0], "", "app")) << "no certificate";
 }
 
 TEST(HbaParse, IdentFile) {

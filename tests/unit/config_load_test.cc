@@ -103,15 +103,18 @@ TEST_F(LoadTest, RulesAndMaps) {
   const std::string users = write("userlist.txt", "\"anna\" \"secret\"\n");
   const std::string names = write("names", "anna\n");
   const std::string ident = write("ident", "ops root anna\n");
-  const std::string good = write("hba", "local all @names peer map=ops\nhostssl all all all md5\n");
+  const std::string good =
+      write("hba", "local all @names peer map=ops\nhostssl all all all md5\nhostssl all all all cert\n");
   const std::string text = "[pgbouncer]\nauth_type = hba\nauth_file = userlist.txt\nauth_hba_file = hba\n";
   const auto config = load_config(write("berth.ini", text + "auth_ident_file = ident\n"));
   ASSERT_TRUE(config.ok()) << config.error().text;
   ASSERT_NE(config.value()->hba, nullptr);
-  EXPECT_EQ(config.value()->hba->rules.size(), 2u);
+  EXPECT_EQ(config.value()->hba->rules.size(), 3u);
   EXPECT_EQ(config.value()->hba->rules[0].users.names, std::vector<std::string>{"anna"});
-  ASSERT_EQ(config.value()->warnings.size(), 1u);
-  EXPECT_EQ(config.value()->warnings[0].format(), good + ":2: hostssl fits no client: TLS does not work yet");
+  ASSERT_EQ(config.value()->warnings.size(), 2u);
+  const std::string why = "hostssl fits no client: client_tls_sslmode is disable";
+  EXPECT_EQ(config.value()->warnings[0].format(), good + ":2: " + why);
+  EXPECT_EQ(config.value()->warnings[1].format(), good + ":3: " + why);
 
   // Mistakes of all files at once; the map is gone with the file.
   const auto broken = load_config(write("berth.ini", text + "listen_port = x\n"));
