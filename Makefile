@@ -60,6 +60,9 @@ extension:
 deps: ## install what building and testing needs (Debian 12; apt as root or by sudo)
 	@bash tests/deps.sh
 
+# The user of the service may read its files, others may not. (Below DESTDIR the packager decides.)
+owner = $(if $(DESTDIR),,$(shell getent group postgres >/dev/null && echo -g postgres))
+
 .PHONY: install
 install: all ## install to PREFIX (default /usr/local), below DESTDIR
 	install -D -m 0755 build/release/pgberth $(DESTDIR)$(PREFIX)/bin/pgberth
@@ -69,11 +72,11 @@ install: all ## install to PREFIX (default /usr/local), below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pgberth $(DESTDIR)$(SYSCONFDIR)/pgberth
 	install -m 0644 LICENSE README.md CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgberth
 	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini ]; then \
-	  install -m 0644 etc/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
+	  sed 's|^unix_socket_dir = .*|unix_socket_dir = /run/pgberth|; s|^logfile = .*|logfile = /var/log/pgberth/pgberth.log|; \
+	    s|^pidfile = .*|pidfile = /run/pgberth/pgberth.pid|' etc/pgberth.ini >build/pgberth.ini; \
+	  install -m 0640 $(owner) build/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
 	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt ]; then \
-	  install -m 0640 etc/userlist.txt $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt; \
-	  if [ -z "$(DESTDIR)" ] && getent group postgres >/dev/null; then \
-	    chgrp postgres $(SYSCONFDIR)/pgberth/userlist.txt; fi; fi
+	  install -m 0640 $(owner) etc/userlist.txt $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt; fi
 	$(MAKE) -C extension install DESTDIR=$(DESTDIR)
 
 .PHONY: demo demo-up demo-down
@@ -146,6 +149,10 @@ lint: build-release ## clang-tidy over the broker (slow)
 .PHONY: docs
 docs: build/pgberth ## write the generated pages of docs/ anew from the lists in the sources
 	@$(PYTHON) tests/docs.py
+
+.PHONY: sbom
+sbom: build/pgberth ## the libraries that the broker is made of, as CycloneDX JSON, for a scanner of advisories
+	@$(PYTHON) -B tests/sbom.py
 
 .PHONY: clean
 clean: demo-down ## remove build/

@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <pwd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -156,6 +159,18 @@ Result<bool> drop_privileges(const std::string& name) {
   ASSERT(getuid() == user.pw_uid && geteuid() == user.pw_uid && getegid() == user.pw_gid);
   ASSERT(setuid(0) != 0);  // there must be no way back
   return true;
+}
+
+void drop_capabilities() {
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+  __user_cap_header_struct of_this_process{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct held[_LINUX_CAPABILITY_U32S_3] = {};
+  const __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
+  const bool has_none = syscall(SYS_capget, &of_this_process, held) == 0 && std::memcmp(held, none, sizeof none) == 0;
+  if (!has_none && syscall(SYS_capset, &of_this_process, none) != 0) {
+    LOG_WARNING("cannot drop capabilities: {}", std::strerror(errno));
+  }
 }
 
 namespace {

@@ -1,4 +1,5 @@
 // The process: reads the configuration, starts the workers, then waits for signals until the end.
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <sys/resource.h>
 
@@ -8,6 +9,7 @@
 #include "admin/docs.h"
 #include "admin/version.h"
 #include "base/log.h"
+#include "base/secret_memory.h"
 #include "boot.h"
 #include "config/diff.h"
 #include "config/docs.h"
@@ -24,6 +26,10 @@ using session::Shutdown;
 
 constexpr int kWakeSignal = SIGURG;             // other threads ring main with it
 constexpr Micros kWatchdogAfter = 1 * kSecond;  // a worker's loop that has not turned for so long is reported
+
+// OpenSSL keeps the numbers of private keys in memory like that of base/secret_memory.h, if there is any.
+constexpr size_t kPrivateKeyMemory = 256 * 1024;
+constexpr size_t kPrivateKeyMemoryLeast = 32;
 
 class Process {
  public:
@@ -74,7 +80,9 @@ void log_warnings(const config::Config& config) {
 }
 
 Result<bool> Process::start() {
+  CRYPTO_secure_malloc_init(kPrivateKeyMemory, kPrivateKeyMemoryLeast);  // before the first key; for OpenSSL's own
   Result<std::shared_ptr<const config::Config>> loaded = config::load_config(command_.config);
+  wipe_stack();
   if (!loaded) return loaded.error();
   config_ = loaded.value();
   if (command_.daemon && config_->options.pidfile.empty()) return Error{"daemon needs pidfile configured", {}};
@@ -85,6 +93,7 @@ Result<bool> Process::start() {
   if (command_.daemon) {
     if (Result<bool> forked = daemon_.start(); !forked) return forked;
   }
+  settle_secret_memory();
   if (const std::string error = log_configure(log_target(*config_)); !error.empty()) return Error{error, {}};
   log_warnings(*config_);
   if (!files.empty()) LOG_WARNING("{}", files);
@@ -100,6 +109,7 @@ Result<bool> Process::start() {
   Result<std::vector<worker::Listener>> listeners = open_listeners(*config_);
   if (!listeners) return listeners.error();
   fleet_->listeners = std::move(listeners.value());
+  drop_capabilities();
   for (const worker::Listener& listener : fleet_->listeners) {
     LOG_INFO("listening on {}", net::local_address(listener.descriptor).text());
   }
@@ -162,6 +172,7 @@ std::string Process::take(const config::Config& loaded) {
 std::string Process::reload() {
   notify_systemd("RELOADING=1");
   Result<std::shared_ptr<const config::Config>> loaded = config::load_config(config_->options.conffile);
+  wipe_stack();
   std::string error;
   if (!loaded) {
     error = loaded.error().text;

@@ -185,6 +185,7 @@ def tidy(step):
     step.one([PYTHON, "-B", "tests/tidy_selftest.py"])
     step.one([PYTHON, "-B", "tests/check_selftest.py"])
     step.one([PYTHON, "-B", "tests/tidy.py"])
+    step.one([PYTHON, "-B", "tests/threats.py"])
 
 
 def format_check(step):

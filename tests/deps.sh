@@ -11,6 +11,7 @@ packages=(
   # tests: the frameworks, PostgreSQL (with pgbench and psql), and the drivers that talk through the broker
   libgtest-dev postgresql-15 postgresql-client-15
   slapd libpam-wrapper
+  systemd  # for systemd-analyze
   python3 python3-pytest python3-psycopg python3-psycopg2 python3-asyncpg openssl
   # the extension: PGXS, and pgTAP with its runner
   postgresql-server-dev-15 postgresql-15-pgtap libtap-parser-sourcehandler-pgtap-perl

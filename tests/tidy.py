@@ -155,6 +155,9 @@ no_using_std = forbidden(r"^\s*using namespace std\s*;", "names of the library k
 no_missing_library = forbidden(r"#\s*include\s*<(?:format|expected|print|generator)>",
                                "clang 14 with Debian 12's library does not have it")
 
+no_memcmp = forbidden(r"(?<![\w])(?:std::|::)?(?:mem|strn?)cmp\s*\(|\bstd::equal\s*\(",
+                      "secrets are compared in constant time: equal_constant_time (T17)")
+
 # Rules for every text file -------------------------------------------------------------------------------------------
 
 
@@ -241,6 +244,7 @@ RULES = (
     (r"\.h$", (pragma_once,)),
     (r"^broker/.*\.(cc|h)$", (include_to_the_left, no_exceptions)),
     (r"^broker/.+/.*\.(cc|h)$", (no_streams,)),
+    (r"^broker/auth/.*\.(cc|h)$|^broker/session/(client_auth|cancel)\.cc$", (no_memcmp,)),
     (r"\.py$", (python_parses, columns)),
     (r"\.sh$|^\.ci/run$", (shell_is_strict,)),
     (r"^tests/.*\.(cc|py)$", (no_skipped_test,)),

@@ -37,6 +37,8 @@ CASES = (
     (tidy.no_random, "tests/sim/a.cc", "  std::mt19937 source;\n", "  Random random(seed);\n"),
     (tidy.no_streams, "broker/wire/a.cc", '  printf("x");\n', '  snprintf(to, 4, "x");\n'),
     (tidy.no_streams, "broker/wire/a.cc", "  std::cout << 1;\n", "  LOG_INFO(text);\n"),
+    (tidy.no_memcmp, "broker/auth/a.cc", "  if (memcmp(a, b, 32) == 0)\n", "  if (CRYPTO_memcmp(a, b, 32) == 0)\n"),
+    (tidy.no_memcmp, "broker/auth/a.cc", "  std::equal(a.begin(), a.end(), b.begin());\n", "  equal_constant_time(a, b);\n"),
     (tidy.no_missing_library, "broker/wire/a.cc", "#include <format>\n", "#include <fmt/format.h>\n"),
     (tidy.no_using_std, "broker/wire/a.cc", "using namespace std;\n", "using std::string;\n"),
     (tidy.no_tabs, "docs/a.md", "a\tb\n", "a b\n"),

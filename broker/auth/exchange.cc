@@ -92,12 +92,11 @@ class NoVerifier final : public Verifier {
 class PlainVerifier final : public Verifier {
  public:
   using Verifier::Verifier;
-  ~PlainVerifier() override { scrub(claimed_); }
   Step start() override {
     if (FAULT(unknown_user_told_early) && !subject_.refusal.empty()) return verdict(false);
     return step_send(authentication(AuthCode::kCleartextPassword));
   }
-  std::string_view password() const override { return proved_ ? std::string_view(claimed_) : std::string_view(); }
+  std::string_view password() const override { return proved_ ? claimed_.view() : std::string_view(); }
 
  protected:
   Step on_message(std::string_view body) override {
@@ -118,7 +117,7 @@ class PlainVerifier final : public Verifier {
     const Digest& salted = static_cast<KeyWork&>(work).salted;
     const ScramSecret& secret = subject_.secret.scram;
     const bool fits = fits_scram(salted);
-    if (fits && subject_.refusal.empty()) client_keys().keep(claimed_, secret.salt, secret.iterations, salted);
+    if (fits && subject_.refusal.empty()) client_keys().keep(claimed_.view(), secret.salt, secret.iterations, salted);
     return proved(fits);
   }
 
@@ -132,8 +131,9 @@ class PlainVerifier final : public Verifier {
     const ScramSecret& secret = subject_.secret.scram;
     if (secret.iterations > kScramIterationsMax) return proved(false);
     Digest salted;
-    if (!client_keys().find(claimed_, secret.salt, secret.iterations, salted)) {
-      return step_work(std::make_unique<KeyWork>(Lane::kClientKeys, claimed_, secret.salt, secret.iterations, false));
+    if (!client_keys().find(claimed_.view(), secret.salt, secret.iterations, salted)) {
+      return step_work(
+          std::make_unique<KeyWork>(Lane::kClientKeys, claimed_.view(), secret.salt, secret.iterations, false));
     }
     const bool fits = fits_scram(salted);
     scrub(salted);
@@ -142,12 +142,12 @@ class PlainVerifier final : public Verifier {
   // Digests are compared, so that the time says nothing of the size either.
   bool fits_plain(std::string_view password) const {
     const std::string_view key = view_of(process_secret());
-    return equal_constant_time(hmac_sha256(key, {password}), hmac_sha256(key, {subject_.secret.text}));
+    return equal_constant_time(hmac_sha256(key, {password}), hmac_sha256(key, {subject_.secret.text.view()}));
   }
   bool fits_md5(std::string_view password) const {
     std::string claimed;
     const bool fits =
-        md5_secret(password, subject_.user, claimed) && equal_constant_time(claimed, subject_.secret.text);
+        md5_secret(password, subject_.user, claimed) && equal_constant_time(claimed, subject_.secret.text.view());
     scrub(claimed);
     return fits;
   }
@@ -158,7 +158,7 @@ class PlainVerifier final : public Verifier {
     return fits;
   }
 
-  std::string claimed_;
+  SecretString claimed_;
   bool proved_ = false;
 };
 
@@ -174,10 +174,11 @@ class Md5Verifier final : public Verifier {
     std::string_view answer;
     if (!parse_password(body, answer)) return step_violation("malformed password message");
     const Secret& secret = subject_.secret;
-    std::string stored = secret.text;
+    std::string stored(secret.text.view());
     std::string expected;
-    const bool available = (secret.kind == SecretKind::kMd5 || md5_secret(secret.text, subject_.user, stored)) &&
-                           md5_response(stored, {salt_, sizeof salt_}, expected);
+    const bool available =
+        (secret.kind == SecretKind::kMd5 || md5_secret(secret.text.view(), subject_.user, stored)) &&
+        md5_response(stored, {salt_, sizeof salt_}, expected);
     scrub(stored);
     if (!available) return step_failed("this OpenSSL refuses MD5");
     Step step = verdict(equal_constant_time(expected, answer));
@@ -262,8 +263,9 @@ class ScramVerifier final : public Verifier {
     state_ = State::kOver;
     if (!made()) return verify(subject_.secret.scram.stored_key, subject_.secret.scram.server_key);
     Digest salted;
-    if (!client_keys().find(subject_.secret.text, salt_, iterations_, salted)) {
-      return step_work(std::make_unique<KeyWork>(Lane::kClientKeys, subject_.secret.text, salt_, iterations_, true));
+    if (!client_keys().find(subject_.secret.text.view(), salt_, iterations_, salted)) {
+      return step_work(
+          std::make_unique<KeyWork>(Lane::kClientKeys, subject_.secret.text.view(), salt_, iterations_, true));
     }
     Step step = verify(salted);
     scrub(salted);

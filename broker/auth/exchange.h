@@ -38,7 +38,7 @@ MockProfile most_common_profile(const std::vector<const Secret*>& secrets);
 // Verifies one client. `secret` is what auth_file says of the user, null for a user that is not there: the exchange
 // then takes the same steps and the same time as for a wrong password, and fails (failure class T3). `md5` accepts a
 // plain or md5 secret, and takes SCRAM when the secret is one, as PgBouncer does; `plain` accepts any kind of secret.
-class ClientVerifier {
+class ClientVerifier : public SecretObject {
  public:
   virtual ~ClientVerifier() = default;
   // What to send first: an Authentication request, or kOk (trust, any).
@@ -79,7 +79,7 @@ struct ChannelBinding {
 };
 
 // Logs in to one server.
-class ServerLogin {
+class ServerLogin : public SecretObject {
  public:
   virtual ~ServerLogin() = default;
   // Feeds the body of one Authentication message ('R'), AuthenticationOk included. kSend: send and go on (SASLFinal

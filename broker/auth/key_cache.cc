@@ -119,13 +119,13 @@ KeyWork::KeyWork(Lane lane_, std::string_view password, std::string_view salt, u
 }
 
 KeyWork::~KeyWork() {
-  scrub(password_);
   scrub(salted);
 }
 
 void KeyWork::run() {
   KeyCache& cache = lane == Lane::kClientKeys ? client_keys() : server_keys();
-  salted = kept_ ? cache.salted(password_, salt_, iterations_) : cache.salted_unkept(password_, salt_, iterations_);
+  salted = kept_ ? cache.salted(password_.view(), salt_, iterations_)
+                 : cache.salted_unkept(password_.view(), salt_, iterations_);
 }
 
 }  // namespace berth::auth

@@ -58,8 +58,8 @@ class KeyCache {
 
   const size_t max_;
   mutable std::mutex mutex_;
-  std::list<Entry> entries_;  // used last at the front
-  std::unordered_map<Digest, std::list<Entry>::iterator, Hash> index_;
+  std::list<Entry, SecretAllocator<Entry>> entries_;  // used last at the front
+  std::unordered_map<Digest, std::list<Entry, SecretAllocator<Entry>>::iterator, Hash> index_;
   uint64_t derivations_ = 0;
   std::vector<Digest> under_way_;  // names that salted() derives just now: not more than there are threads
   std::condition_variable derived_;
@@ -80,7 +80,7 @@ class KeyWork final : public Work {
   Digest salted{};
 
  private:
-  std::string password_;
+  SecretString password_;
   const std::string salt_;
   const uint32_t iterations_;
   const bool kept_;

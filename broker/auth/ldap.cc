@@ -86,8 +86,8 @@ Handle connect(const config::LdapOptions& options, std::string& why) {
   return handle;
 }
 
-int bind_as(LDAP* handle, const std::string& name, const std::string& password) {
-  berval secret{static_cast<ber_len_t>(password.size()), const_cast<char*>(password.c_str())};
+int bind_as(LDAP* handle, const std::string& name, std::string_view password) {
+  berval secret{static_cast<ber_len_t>(password.size()), const_cast<char*>(password.data())};
   return ldap_sasl_bind_s(handle, name.c_str(), LDAP_SASL_SIMPLE, &secret, nullptr, nullptr, nullptr);
 }
 
@@ -154,7 +154,7 @@ void LdapCheck::run() {
     broken = true;
     return;
   }
-  const int code = bind_as(handle.get(), name, password());
+  const int code = bind_as(handle.get(), name, password().view());
   right = code == LDAP_SUCCESS;
   if (right) return;
   why = failed(fmt::format("cannot bind as \"{}\"", name), code);

@@ -20,9 +20,9 @@ Digest derive(std::string_view purpose, std::string_view user) {
 }  // namespace
 
 const Digest& process_secret() {
-  static const Digest secret = [] {
-    Digest random;
-    fill_secure(random.data(), random.size());
+  static const Digest& secret = *[] {
+    auto* const random = new (secret_allocate(sizeof(Digest))) Digest;
+    fill_secure(random->data(), random->size());
     return random;
   }();
   return secret;
@@ -41,9 +41,12 @@ Secret mock_secret(std::string_view user, const MockProfile& profile) {
   switch (profile.kind) {
     case SecretKind::kNone: ASSERT(profile.kind != SecretKind::kNone); break;
     case SecretKind::kPlain: secret.text = view_of(text); break;
-    case SecretKind::kMd5:
-      if (!md5_secret(view_of(text), user, secret.text)) secret.text.assign("md5").append(32, '0');
+    case SecretKind::kMd5: {
+      std::string hash;
+      if (!md5_secret(view_of(text), user, hash)) hash.assign("md5").append(32, '0');
+      secret.text = hash;
       break;
+    }
     case SecretKind::kScram:
       secret.scram.iterations = profile.iterations;
       secret.scram.salt = user_salt(user, kScramSaltSize);

@@ -15,17 +15,12 @@ namespace berth::auth {
 PasswordCheck::PasswordCheck(Lane lane_, std::string_view user, std::string_view password)
     : Work(lane_), user_(user), password_(password) {}
 
-PasswordCheck::~PasswordCheck() {
-  scrub(password_);
-}
-
 namespace {
 
 class CheckingVerifier final : public ClientVerifier {
  public:
   explicit CheckingVerifier(std::function<std::unique_ptr<PasswordCheck>(std::string_view password)> make_check)
       : make_check_(std::move(make_check)) {}
-  ~CheckingVerifier() override { scrub(claimed_); }
 
   Step start() override { return step_send(authentication(AuthCode::kCleartextPassword)); }
 
@@ -56,13 +51,13 @@ class CheckingVerifier final : public ClientVerifier {
     static const ScramKeys kNothing;
     return kNothing;
   }
-  std::string_view password() const override { return proved_ ? std::string_view(claimed_) : std::string_view(); }
+  std::string_view password() const override { return proved_ ? claimed_.view() : std::string_view(); }
 
  private:
   enum class State { kAsked, kChecking, kOver };
 
   const std::function<std::unique_ptr<PasswordCheck>(std::string_view password)> make_check_;
-  std::string claimed_;
+  SecretString claimed_;
   State state_ = State::kAsked;
   bool proved_ = false;
 };

@@ -16,7 +16,6 @@ namespace berth::auth {
 class PasswordCheck : public Work {
  public:
   PasswordCheck(Lane lane, std::string_view user, std::string_view password);
-  ~PasswordCheck() override;
 
   bool right = false;
   std::string why;
@@ -24,11 +23,11 @@ class PasswordCheck : public Work {
 
  protected:
   const std::string& user() const { return user_; }
-  const std::string& password() const { return password_; }
+  const SecretString& password() const { return password_; }
 
  private:
   const std::string user_;
-  std::string password_;
+  SecretString password_;
 };
 
 // Asks for a clear password, never passes an empty one on (a directory takes it for a bind without a name), and makes

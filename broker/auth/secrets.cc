@@ -106,7 +106,7 @@ void scrub(Digest& digest) {
 }
 
 void scrub(Secret& secret) {
-  scrub(secret.text);
+  secret.text.clear();
   scrub(secret.scram.salt);
   scrub(secret.scram.stored_key);
   scrub(secret.scram.server_key);

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "base/secret_memory.h"
 
 namespace berth::auth {
 
@@ -26,7 +27,7 @@ struct ScramSecret {
 struct Secret {
   ~Secret();
   SecretKind kind = SecretKind::kNone;
-  std::string text;   // as written in the file
+  SecretString text;  // as written in the file
   ScramSecret scram;  // of kScram
   bool empty() const { return kind == SecretKind::kNone; }
 };

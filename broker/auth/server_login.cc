@@ -139,17 +139,17 @@ class ServerLoginImpl final : public ServerLogin {
       return step_failed("the server asks for a clear password, and there is none for this user");
     }
     state_ = State::kPassword;
-    return step_send(password_message(proof_.secret.text));
+    return step_send(password_message(proof_.secret.text.view()));
   }
 
   Step start_on_md5(std::string_view salt) {
     if (must_bind()) return unbound();
     if (salt.size() != kMd5SaltSize) return step_violation("malformed AuthenticationMD5Password");
-    std::string stored = proof_.secret.text;
+    std::string stored(proof_.secret.text.view());
     switch (proof_.secret.kind) {
       case SecretKind::kMd5: break;
       case SecretKind::kPlain:
-        if (md5_secret(proof_.secret.text, user_, stored)) break;
+        if (md5_secret(proof_.secret.text.view(), user_, stored)) break;
         return step_failed("this OpenSSL refuses MD5");
       case SecretKind::kNone:
       case SecretKind::kScram:
@@ -213,9 +213,9 @@ class ServerLoginImpl final : public ServerLogin {
 
   Step ask_for_keys(const ScramClient::Challenge& challenge) {
     Digest salted;
-    if (!server_keys().find(proof_.secret.text, challenge.salt, challenge.iterations, salted)) {
+    if (!server_keys().find(proof_.secret.text.view(), challenge.salt, challenge.iterations, salted)) {
       state_ = State::kKeys;
-      return step_work(std::make_unique<KeyWork>(Lane::kServerKeys, proof_.secret.text, challenge.salt,
+      return step_work(std::make_unique<KeyWork>(Lane::kServerKeys, proof_.secret.text.view(), challenge.salt,
                                                  challenge.iterations, true));
     }
     take_keys(salted);

@@ -5,6 +5,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "base/secret_memory.h"
+
 namespace berth::auth {
 
 // Which helper threads do it. Each kind has threads and a queue of its own, so that one which hangs, or which
@@ -20,7 +22,7 @@ inline constexpr size_t kLanes = 5;
 
 // Owns all that it touches, because whoever asked may be gone when it runs. What is secret in it is overwritten by
 // its destructor.
-class Work {
+class Work : public SecretObject {
  public:
   explicit Work(Lane lane_) : lane(lane_) {}
   virtual ~Work() = default;

@@ -170,7 +170,7 @@ Log& the_log() {
 std::atomic<int> least_level{static_cast<int>(LogLevel::kLog)};
 
 int open_file(const std::string& path) {
-  return open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+  return open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
 }
 
 }  // namespace

@@ -89,7 +89,7 @@ const UserEntry* Config::find_user(std::string_view name) const {
   return found == user_index_.end() ? nullptr : &users[found->second];
 }
 
-const std::string* Config::find_secret(std::string_view user) const {
+const SecretString* Config::find_secret(std::string_view user) const {
   const auto found = secrets.find(user);
   return found == secrets.end() ? nullptr : &found->second;
 }

@@ -10,6 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/secret_memory.h"
 #include "base/time.h"
 
 namespace berth::config {
@@ -49,7 +50,7 @@ struct DatabaseEntry {
   std::vector<std::string> hosts;  // names, addresses, socket directories; empty: a Unix socket in unix_socket_dir
   int port = 5432;
   std::string user;  // forced: every client is served as this user; empty: as itself
-  std::string password;
+  SecretString password;
   int64_t pool_size = -1;
   int64_t min_pool_size = -1;
   int64_t reserve_pool_size = -1;
@@ -113,7 +114,7 @@ struct Config {
   Options options;
   std::vector<DatabaseEntry> databases;  // in the file's order; the fallback among them
   std::vector<UserEntry> users;
-  StringMap<std::string> secrets;           // auth_file: user -> secret as written
+  StringMap<SecretString> secrets;          // auth_file: user -> secret as written
   std::shared_ptr<const Hba> hba;           // auth_hba_file and its maps; never null with auth_type hba, null without
   std::shared_ptr<const LdapOptions> ldap;  // auth_ldap_options as index() has read them; null: there are none
   std::string path;                         // the file that was read
@@ -127,7 +128,7 @@ struct Config {
   const DatabaseEntry* find_own_database(std::string_view name) const;
   const UserEntry* find_user(std::string_view name) const;
   // Null when auth_file does not name the user.
-  const std::string* find_secret(std::string_view user) const;
+  const SecretString* find_secret(std::string_view user) const;
   // Everybody is an admin when auth_type is any, as in PgBouncer.
   bool is_admin(std::string_view user) const;
   // Named in stats_users. An admin need not be.

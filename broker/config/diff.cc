@@ -71,9 +71,9 @@ void diff_users(const Config& running, const Config& loaded, Diff& out) {
 void diff_secrets(const Config& running, const Config& loaded, Diff& out) {
   size_t added = 0, removed = 0, changed = 0;
   for (const auto& [user, secret] : running.secrets) {
-    const std::string* after = loaded.find_secret(user);
+    const SecretString* after = loaded.find_secret(user);
     if (!after) ++removed;
-    if (after && *after != secret) ++changed;
+    if (after && !(*after == secret)) ++changed;
   }
   for (const auto& [user, secret] : loaded.secrets) {
     if (!running.find_secret(user)) ++added;

@@ -105,7 +105,7 @@ constexpr Parameter<Db> kDatabaseParameters[] = {
     {"host", [](Db& e, const std::string& v) { return e.hosts = split_list(v), Why(); }},
     {"port", [](Db& e, const std::string& v) { return store_port(v, e.port); }},
     {"user", [](Db& e, const std::string& v) { return store_text(v, e.user); }},
-    {"password", [](Db& e, const std::string& v) { return store_text(v, e.password); }},
+    {"password", [](Db& e, const std::string& v) { return e.password = v, Why(); }},
     {"pool_size", [](Db& e, const std::string& v) { return store_size(v, kMaxServers, e.pool_size); }},
     {"min_pool_size", [](Db& e, const std::string& v) { return store_size(v, kMaxServers, e.min_pool_size); }},
     {"reserve_pool_size",

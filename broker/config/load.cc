@@ -8,9 +8,12 @@
 
 #include <cerrno>
 #include <cstring>
+#include <map>
+#include <set>
 
 #include "base/fault.h"
 #include "config/build.h"
+#include "config/entries.h"
 #include "config/hba.h"
 #include "config/userlist.h"
 
@@ -41,7 +44,35 @@ Result<std::string> read_file(const std::string& path, size_t most = kMaxFileSiz
     }
   }
   close(fd);
+  wipe(chunk, sizeof chunk);
   return text;
+}
+
+// What others on this machine may do with a file that decides who comes in, or that holds secrets. Only a warning:
+// the directory may keep them out, and PgBouncer starts with such files.
+void look_at_rights(const std::string& path, bool secrets, Config& config) {
+  struct stat facts;
+  if (stat(path.c_str(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;
+  if (facts.st_mode & S_IWOTH) {
+    config.warnings.push_back({path, 0, {}, fmt::format("everybody may change it: chmod o-rwx {}", path)});
+  } else if (secrets && (facts.st_mode & S_IROTH)) {
+    config.warnings.push_back(
+        {path, 0, {}, fmt::format("it holds secrets and everybody may read it: chmod o-rwx {}", path)});
+  }
+}
+
+// The files among `read` whose [databases] have passwords.
+std::set<std::string> files_with_passwords(const Ini& ini) {
+  std::set<std::string> out;
+  for (const Setting& setting : ini.settings) {
+    if (setting.section != "databases") continue;
+    const Result<std::vector<Pair>> pairs = parse_pairs(setting.value);
+    if (!pairs) continue;
+    for (const Pair& pair : pairs.value()) {
+      if (pair.key == "password" && !pair.value.empty()) out.insert(setting.file);
+    }
+  }
+  return out;
 }
 
 // A relative name starts at the working directory, as in PgBouncer. What is not there may stand beside the main file.
@@ -69,7 +100,7 @@ bool looks_at_users(AuthType type) {
 void warn_of_hash(Config& config, const std::string& auth_user) {
   const auto* secret = auth_user.empty() ? nullptr : config.find_secret(auth_user);
   if (!secret) return;
-  const std::string_view text = *secret;
+  const std::string_view text = secret->view();
   const bool hash = text.starts_with("SCRAM-SHA-256$") || (text.starts_with("md5") && text.size() == 35);
   if (!hash) return;
   config.warnings.push_back(
@@ -97,6 +128,7 @@ void load_secrets(Built& built, const Finder& finder) {
   if (list.secrets.empty() && list.mistakes.empty() && looks_at_users(built.config.options.auth_type) && !asks) {
     built.config.warnings.push_back({path, 0, {}, "it names no user: nobody can log in"});
   }
+  look_at_rights(path, !list.secrets.empty(), built.config);
   built.config.secrets = std::move(list.secrets);
   warn_of_hash(built.config, built.config.options.auth_user);
   for (const DatabaseEntry& database : built.config.databases) warn_of_hash(built.config, database.auth_user);
@@ -129,6 +161,8 @@ void load_hba(Built& built, const Finder& finder) {
   built.mistakes.insert(built.mistakes.end(), parsed.mistakes.begin(), parsed.mistakes.end());
   built.config.warnings.insert(built.config.warnings.end(), parsed.warnings.begin(), parsed.warnings.end());
   warn_of_tls(built, parsed.hba);
+  look_at_rights(finder.find(options.auth_hba_file), false, built.config);
+  if (!ident.empty()) look_at_rights(ident, false, built.config);
   built.config.hba = std::make_shared<const Hba>(std::move(parsed.hba));
 }
 
@@ -136,11 +170,15 @@ void load_hba(Built& built, const Finder& finder) {
 
 Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
   const Finder finder(path);
+  std::map<std::string, std::string> places;  // of the main file and what it includes: as named, as found
   const ReadFile read = [&](const std::string& name) {
     // The main file itself is only where the caller says.
-    return read_file(name == path ? name : finder.find(name));
+    return read_file(places[name] = name == path ? name : finder.find(name));
   };
-  Built built = build_config(parse_ini(path, read), path);
+  Ini ini = parse_ini(path, read);
+  const std::set<std::string> with_passwords = files_with_passwords(ini);
+  Built built = build_config(std::move(ini), path);
+  for (const auto& [name, place] : places) look_at_rights(place, with_passwords.contains(name), built.config);
   load_secrets(built, finder);
   load_hba(built, finder);
   // What a reload reads, as SHOW CONFIG says it: SET conffile stays until another SET, or a file that names one.

@@ -15,7 +15,7 @@ inline constexpr size_t kMaxSecretSize = 65535;       // PgBouncer 1.26's limit 
 inline constexpr size_t kMaxUserlistMistakes = 1000;  // then it is no user list
 
 struct Userlist {
-  StringMap<std::string> secrets;  // the last line of a user counts
+  StringMap<SecretString> secrets;  // the last line of a user counts
   std::vector<Remark> mistakes;
   std::vector<Remark> warnings;
 };

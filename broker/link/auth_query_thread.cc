@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "base/log.h"
+#include "base/secret_memory.h"
 
 namespace berth::link {
 
@@ -94,6 +95,7 @@ void AuthQueryThread::refuted(const session::SecretQuestion& question, uint64_t 
 // ---- the thread
 
 void AuthQueryThread::run() {
+  keep_heap_out_of_dumps();  // libpq keeps passwords and answers in ordinary memory
   now_ = monotonic_now();
   while (take_inbox()) {
     for (Managed& managed : managed_) {

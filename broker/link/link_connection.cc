@@ -76,8 +76,12 @@ void LinkConnection::ask() {
 }
 
 void LinkConnection::register_broker(const session::Identity& identity, const std::string& console) {
-  registration_ = {identity.id, identity.name,     identity.version,
-                   console,     identity.password, iso_time(identity.started_at)};
+  registration_ = {identity.id,
+                   identity.name,
+                   identity.version,
+                   console,
+                   std::string(identity.password.view()),
+                   iso_time(identity.started_at)};
   send(Asked::kListenFirst, kListenSql);
 }
 

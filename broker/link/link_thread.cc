@@ -12,6 +12,7 @@
 #include <set>
 
 #include "base/log.h"
+#include "base/secret_memory.h"
 #include "link/console_address.h"
 
 namespace berth::link {
@@ -105,6 +106,7 @@ void LinkThread::join() {
 // ---- the thread
 
 void LinkThread::run() {
+  keep_heap_out_of_dumps();  // libpq keeps passwords in ordinary memory, and frees copies as they are
   now_ = monotonic_now();
   while (!ended()) {
     take_inbox();

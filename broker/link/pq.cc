@@ -42,7 +42,7 @@ std::vector<config::Pair> parameters(const Target& target, const char* applicati
   pairs.push_back({"port", std::to_string(target.port)});
   pairs.push_back({"dbname", target.dbname});
   pairs.push_back({"user", target.user});
-  if (!target.password.empty()) pairs.push_back({"password", target.password});
+  if (!target.password.empty()) pairs.push_back({"password", std::string(target.password.view())});
   pairs.push_back({"application_name", application});
   pairs.push_back({"gssencmode", "disable"});  // asking for tickets blocks
   put_tls(pairs, options);

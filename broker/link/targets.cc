@@ -20,9 +20,9 @@ namespace {
 constexpr std::string_view kConsoleNames[] = {"pgbouncer", "pgberth"};
 
 // Only a clear password can be used: libpq cannot log in with a hash.
-std::string clear_password(const config::Config& config, const std::string& user) {
-  const std::string* text = config.find_secret(user);
-  if (!text || auth::parse_secret(*text).kind != auth::SecretKind::kPlain) return {};
+SecretString clear_password(const config::Config& config, const std::string& user) {
+  const SecretString* text = config.find_secret(user);
+  if (!text || auth::parse_secret(text->view()).kind != auth::SecretKind::kPlain) return {};
   return *text;
 }
 

@@ -18,7 +18,7 @@ struct Target {
   int64_t port = 5432;
   std::string dbname;
   std::string user;                // empty: there is nobody to log in as
-  std::string password;            // empty: none is known
+  SecretString password;           // empty: none is known
   std::vector<config::Pair> more;  // of `link` = connection string: what it says beyond these
 
   bool operator==(const Target& other) const;

@@ -19,6 +19,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/secret_memory.h"
 #include "base/time.h"
 #include "net/tls_session.h"
 
@@ -150,6 +151,12 @@ class Engine {
 inline size_t write(Engine& engine, Conn* conn, std::string_view bytes) {
   const iovec span{const_cast<char*>(bytes.data()), bytes.size()};
   return engine.write(conn, {&span, 1});
+}
+
+// Overwrites lent bytes that held a password: only inside on_bytes, and only what is consumed. The engine's buffers
+// are used by all connections, and nobody is to find it there. (What an engine itself had to copy, it overwrites.)
+inline void scrub_lent(std::string_view bytes) {
+  wipe(const_cast<char*>(bytes.data()), bytes.size());
 }
 
 inline constexpr Micros kAcceptPause = 100 * kMillisecond;

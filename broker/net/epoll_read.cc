@@ -5,6 +5,9 @@
 //
 //     few kept bytes (kTailCopyMax):   receive buffer  | copy of the tail | new bytes ...      |
 //     many kept bytes:                 tail block      | the tail         | new bytes ... room |
+//
+// Kept bytes may be half a password, and whoever has read the whole of it overwrites only what was lent: so wherever
+// bytes of half a message are copied, the place that they leave is overwritten. Whole messages are never copied.
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -56,9 +59,13 @@ void EpollEngine::read_on(EpollConn* conn) {
   } else if (kept + got < conn->need) {
     make_room(conn, got);
     conn->tail->append({receive_.get() + (FAULT(stale_receive_buffer) ? 0 : kept), got});
+    wipe(receive_.get(), kept + got);
   } else {
     const std::string_view rest = lend(conn, {receive_.get(), kept + got});
-    drop_tail(conn);
+    if (conn->tail) [[unlikely]] {
+      wipe(conn->tail->data(), conn->tail->end);
+      drop_tail(conn);
+    }
     keep(conn, rest);
   }
   // Fairness: what more there is to read waits for the next turn.
@@ -144,6 +151,7 @@ void EpollEngine::keep(EpollConn* conn, std::string_view bytes) {
   if (bytes.empty()) return;
   conn->tail = blocks_.take(bytes.size());
   conn->tail->append(bytes);
+  scrub_lent(bytes);
 }
 
 // Makes room for `more` bytes behind the kept ones. The block grows by what has come, never at once to what was
@@ -161,6 +169,7 @@ void EpollEngine::make_room(EpollConn* conn, size_t more) {
   const size_t size = std::max(least, conn->need > 0 ? std::min<size_t>(doubled, conn->need) : doubled);
   conn->tail = blocks_.take(size);
   conn->tail->append(old->bytes());
+  wipe(old->data(), old->end);
   blocks_.give(old);
 }
 

@@ -82,6 +82,7 @@ static void prepare_both(SSL_CTX* context) {
 
 void TlsSession::prepare_accepting(SSL_CTX* context) {
   prepare_both(context);
+  SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);  // until stop_cleansing()
   // Data that a resumed handshake carries early can be replayed by whoever has seen it.
   SSL_CTX_set_max_early_data(context, 0);
   SSL_CTX_set_recv_max_early_data(context, 0);
@@ -96,6 +97,10 @@ void TlsSession::prepare_connecting(SSL_CTX* context) {
   // 0 is success here, alone among its siblings.
   ASSERT(SSL_CTX_set_alpn_protos(context, reinterpret_cast<const unsigned char*>(protocol.data()),
                                  static_cast<unsigned int>(protocol.size())) == 0);
+}
+
+void TlsSession::stop_cleansing() const {
+  SSL_clear_options(ssl_, SSL_OP_CLEANSE_PLAINTEXT);
 }
 
 int TlsSession::on_client_hello(SSL* ssl, int* alert, void*) {

@@ -84,6 +84,10 @@ class TlsSession {
   std::string peer_common_name() const;
   std::string peer_distinguished_name() const;  // as RFC 2253 writes it: CN=anna,O=Shop
 
+  // The accepting side's OpenSSL overwrites what it has decrypted, because a login's password is in it. This ends it:
+  // the login is over, and queries do not pay for it.
+  void stop_cleansing() const;
+
   ssl_st* ssl() { return ssl_; }
 
  private:

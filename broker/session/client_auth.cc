@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/siphash.h"
+#include "net/tls_session.h"
 #include "pool/watch.h"
 #include "session/client.h"
 #include "wire/encode.h"
@@ -149,16 +150,22 @@ net::Taken Client::auth_on_bytes(std::string_view bytes) {
     return {bytes.size(), 0};
   }
   if (bytes.size() < head.size) return {0, head.size};
+  const std::string_view message = bytes.substr(0, head.size);
   if (!may_try()) {
+    net::scrub_lent(message);
     fatal(ClientEnd::kThrottled, "28000");
     return {bytes.size(), 0};
   }
-  auth_on_step(login->verifier->feed(bytes.substr(wire::kHeaderSize, head.size - wire::kHeaderSize)));
+  auth::Step step = login->verifier->feed(message.substr(wire::kHeaderSize));
+  net::scrub_lent(message);
+  wipe_stack();
+  auth_on_step(std::move(step));
   return {head.size, 0};
 }
 
 void Client::auth_succeeded() {
   if (!pass_door()) return;
+  if (const net::TlsSession* session = tls()) session->stop_cleansing();
   if (login->console) return enter_console();
   if (login->database_missing)
     return fatal(ClientEnd::kNoDatabase, "3D000", fmt::format("no such database: {}", login->database));

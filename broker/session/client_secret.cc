@@ -10,7 +10,7 @@ namespace berth::session {
 void Client::with_secret(WithSecret go_on) {
   const config::Config& config = *login->config;
   if (const auto* text = config.find_secret(login->user)) {
-    const auth::Secret secret = auth::parse_secret(*text);
+    const auth::Secret secret = auth::parse_secret(text->view());
     return (this->*go_on)(&secret, context.mock_profile);
   }
   const config::DatabaseEntry* entry = login->entry;  // null at the console, too
@@ -71,10 +71,7 @@ void Client::learn() {
   }
   if (!proved) return;
   if (login->verifier->learned().known) learned.keys = login->verifier->learned();
-  if (!login->verifier->password().empty() && learned.password != login->verifier->password()) {
-    auth::scrub(learned.password);  // a longer one gets memory of its own
-    learned.password = login->verifier->password();
-  }
+  if (!login->verifier->password().empty()) learned.password = login->verifier->password();
 }
 
 }  // namespace berth::session

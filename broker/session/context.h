@@ -86,12 +86,14 @@ class Console {
 
 // What a client's login taught that servers may be logged in to with.
 struct Learned {
-  ~Learned() { auth::scrub(password); }
   auth::Secret secret;  // of auth_query
   uint64_t stamp = 0;   // of `secret`
   auth::ScramKeys keys;
-  std::string password;
+  SecretString password;
 };
+
+using LearnedByUser = std::unordered_map<std::string, Learned, std::hash<std::string>, std::equal_to<>,
+                                         SecretAllocator<std::pair<const std::string, Learned>>>;
 
 enum class Shutdown : int { kNo, kWaitForServers, kWaitForClients, kNow };
 
@@ -113,7 +115,7 @@ struct Globals {
   TlsContexts tls;
   SecretBoard secrets;
   std::mutex mutex;
-  std::unordered_map<std::string, Learned> learned;  // by user name, or learned_name(); guarded by mutex
+  LearnedByUser learned;  // by user name, or learned_name(); guarded by mutex
 };
 
 // What a user whose secret auth_query has found is remembered by.

@@ -144,7 +144,7 @@ static void make_slices(Context& context) {
 
 static auth::MockProfile profile_of(const config::Config& config) {
   std::vector<auth::Secret> secrets;
-  for (const auto& [user, text] : config.secrets) secrets.push_back(auth::parse_secret(text));
+  for (const auto& [user, text] : config.secrets) secrets.push_back(auth::parse_secret(text.view()));
   std::vector<const auth::Secret*> pointers;
   for (const auth::Secret& secret : secrets) pointers.push_back(&secret);
   return auth::most_common_profile(pointers);

@@ -42,7 +42,7 @@ void make_identity(Identity& identity, std::string_view version, int64_t port) {
   std::string salt(kSaltBytes, '\0');
   fill_secure(salt.data(), salt.size());
   identity.secret.kind = auth::SecretKind::kScram;
-  identity.secret.scram = auth::make_scram_secret(identity.password, salt, kIterations);
+  identity.secret.scram = auth::make_scram_secret(identity.password.view(), salt, kIterations);
   identity.secret.text = auth::to_text(identity.secret.scram);
 }
 

@@ -14,13 +14,12 @@ namespace berth::session {
 
 // Who this process is. Filled by make_identity() before the workers start, and constant from then on.
 struct Identity {
-  ~Identity() { auth::scrub(password); }
   std::string id;  // of this process, not of the configuration: another one at each start
   std::string name;
   std::string version;
   Micros started_at = 0;  // wall clock
   // What pgberth_link proves itself with at the console: the text goes to the databases, the secret to the verifier.
-  std::string password;
+  SecretString password;
   auth::Secret secret;
 };
 

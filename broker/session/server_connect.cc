@@ -138,12 +138,12 @@ void Server::begin_login() {
 auth::Proof Server::proof() const {
   auth::Proof proof;
   const config::Config& config = *context->config;
-  const std::string* text = config.find_secret(slice->user);
+  const SecretString* text = config.find_secret(slice->user);
   if (slice->entry && !slice->entry->password.empty()) {
     proof.secret.kind = auth::SecretKind::kPlain;
     proof.secret.text = slice->entry->password;
   } else if (text) {
-    proof.secret = auth::parse_secret(*text);
+    proof.secret = auth::parse_secret(text->view());
   }
   const std::lock_guard<std::mutex> guard(context->globals.mutex);
   const auto& all = context->globals.learned;
@@ -257,7 +257,9 @@ bool Server::login_on_message(char tag, std::string_view body) {
   switch (tag) {
     case wire::kAuthentication: {
       if (!login) break;
-      return login_on_step(login->feed(body));
+      const bool goes_on = login_on_step(login->feed(body));
+      wipe_stack();
+      return goes_on;
     }
     case wire::kParameterStatus: {
       std::string_view name, value;

@@ -70,6 +70,7 @@ bool Helpers::take(std::unique_ptr<auth::Work> work, Done done) {
 // A helper thread. Done functions run under the lock: so stop(), which takes it, knows that none runs after it, and
 // whatever they point to may go.
 void Helpers::State::run(OfLane& lane) {
+  keep_heap_out_of_dumps();  // the system's libraries are told passwords
   std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
     ++lane.idle;
@@ -81,6 +82,7 @@ void Helpers::State::run(OfLane& lane) {
     ++lane.load.running;
     lock.unlock();
     item.work->run();
+    wipe_stack();
     lock.lock();
     --lane.load.running;
     ++lane.load.done;

@@ -9,7 +9,7 @@ from harness import scram, wire
 from harness.broker import IS_PGBOUNCER
 from harness.postgres import LONG_NAME
 from harness.raw import Closed, Raw, Refused
-from harness.system import random_seed
+from harness.system import random_seed, write
 
 PASSWORD = "correct horse"
 TYPES = ["plain", "md5", "scram-sha-256"]
@@ -199,13 +199,16 @@ def test_name_of_63_bytes_works(broker):
 
 # The console ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("auth_type", TYPES)
+@pytest.mark.parametrize("auth_type", [*TYPES, pytest.param("hba", marks=pytest.mark.ours)])
 def test_console_asks_for_the_password_too(broker, auth_type):
-    """T16: the admin database is no way around authentication."""
-    b = broker(auth_type=auth_type, userlist=userlist(PASSWORD))
+    """T16: the admin database is no way around authentication, whichever way the others come in."""
+    b = broker(auth_type=auth_type, userlist=userlist(PASSWORD), launch=False)
+    if auth_type == "hba":
+        b.settings["auth_hba_file"] = write(b.root / "hba.conf", "host all app all trust\nhost all all all scram-sha-256\n")
+    b.start()
     wrong_password(b, "admin", "wrong", "pgbouncer", b.listen_port)
     wrong_password(b, "nobody_here", "wrong", "pgbouncer", b.listen_port)
-    refusal(b, "app", PASSWORD, "pgbouncer", b.listen_port)
+    assert refusal(b, "app", PASSWORD, "pgbouncer", b.listen_port)
     with b.connect(b.listen_port, "admin", "pgbouncer", "admin secret") as c:
         assert wire.rows(c.query("show version"))
 

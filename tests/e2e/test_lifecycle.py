@@ -142,7 +142,7 @@ def test_all_errors_of_a_file_at_once(broker):
                                         ("auth_type", "cert"), ("auth_type", "hba"),
                                         ("disable_pqexec", "1")])
 def test_settings_whose_absence_would_open_a_door(broker, key, value):
-    """T20, T25: what protects and does not work yet is refused, not ignored."""
+    """T20, T25, T32: what protects and does not work yet is refused, not ignored."""
     made = prepared(broker, **{key: value})
     status, text = run(made, made.ini)
     assert status == 1 and key in text

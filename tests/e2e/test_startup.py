@@ -52,7 +52,7 @@ def test_encryption_is_declined_once_each(b, requests):
                                       [wire.gssenc_request(), wire.ssl_request(), wire.gssenc_request()]],
                          ids=["ssl-ssl", "gss-gss", "ssl-gss-ssl", "gss-ssl-gss"])
 def test_second_request_of_a_kind_is_an_error(b, requests):
-    """T26: no endless alternation."""
+    """T26, T27: no endless alternation, and no second encryption."""
     c = Raw(b.transaction_port)
     for request in requests[:-1]:
         assert c.send(request).read_byte() == b"N"

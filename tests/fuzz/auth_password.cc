@@ -13,7 +13,7 @@ namespace {
 
 void fuzz_secret(std::string_view text) {
   const Secret secret = parse_secret(text);
-  must(secret.text == text && secret.empty() == text.empty());
+  must(secret.text.view() == text && secret.empty() == text.empty());
   if (secret.kind != SecretKind::kScram) return;
   must(secret.scram.iterations >= 1 && !secret.scram.salt.empty() && secret.scram.salt.size() <= kScramSaltSizeMax);
   const Secret again = parse_secret(to_text(secret.scram));

@@ -1,5 +1,5 @@
-// Goal: no messages of a client get in without the password, crash, or leave a step half done. Method: the pure half
-// of SCRAM with a fixed nonce, so that inputs reach the last message, and a whole verifier of every method.
+// Goal (T13): no messages of a client get in without the password, crash, or leave a step half done. Method: the pure
+// half of SCRAM with a fixed nonce, so that inputs reach the last message, and a whole verifier of every method.
 #include "auth/scram_server.h"
 
 #include "auth/exchange.h"

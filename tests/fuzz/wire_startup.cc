@@ -1,5 +1,5 @@
-// Fuzzes the first packet of a connection and the parameter `options` in it. The input is the packet's bytes. Laws:
-// see startup_law and options_law.
+// Fuzzes the first packet of a connection and the parameter `options` in it (T1, T7, T14). The input is the packet's
+// bytes. Laws: see startup_law and options_law.
 #include "fuzz/wire_input.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -48,6 +48,7 @@ static uint64_t number_of(const char* name, uint64_t preset) {
   return text ? std::strtoull(text, nullptr, 10) : preset;
 }
 
+// Timeouts, hang-ups and kills come in every state, also while a connection closes (T28).
 TEST(Simulation, Worlds) {
   std::signal(SIGABRT, say_seed);
   std::signal(SIGSEGV, say_seed);

@@ -264,7 +264,7 @@ void World::find_secret(int worker, const std::string& user, session::SecretFind
   answer.kind = session::SecretAnswer::Kind::kUnknown;
   if (found != looked_up_.end()) {
     answer.kind = session::SecretAnswer::Kind::kFound;
-    answer.secret = auth::parse_secret(found->second);
+    answer.secret = auth::parse_secret(found->second.view());
   }
   answer.stamp = steps_;
   answer.cached = chance(30);

@@ -28,7 +28,7 @@ std::string log_in(Bench& bench, Client* client, const std::string& password) {
 
 struct Extension : testing::Test {
   Extension() { session::make_identity(bench.globals.identity, "0.2.0", 6432); }
-  const std::string& password() const { return bench.globals.identity.password; }
+  std::string password() const { return std::string(bench.globals.identity.password.view()); }
   Bench bench;
 };
 
@@ -101,7 +101,7 @@ TEST_F(Extension, TwoProcessesHaveNothingInCommon) {
   session::Identity other;
   session::make_identity(other, "0.2.0", 6432);
   EXPECT_NE(other.id, bench.globals.identity.id);
-  EXPECT_NE(other.password, password());
+  EXPECT_NE(other.password.view(), password());
   EXPECT_EQ(other.name, bench.globals.identity.name);
   EXPECT_TRUE(other.name.ends_with(":6432"));
 }

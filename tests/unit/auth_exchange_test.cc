@@ -207,7 +207,7 @@ TEST(Exchange, ReasonsHoldNoSecret) {
       for (const std::string& reason : {outcome.client_side.reason, outcome.server_side.reason}) {
         EXPECT_EQ(reason.find("graphite"), std::string::npos);
         EXPECT_EQ(reason.find("pencil"), std::string::npos);
-        EXPECT_EQ(reason.find(secret.text), std::string::npos);
+        EXPECT_EQ(reason.find(secret.text.view()), std::string::npos);
       }
     }
   }

@@ -318,7 +318,7 @@ TEST(Mock, TheSameForTheSameNameAndNoOther) {
   EXPECT_EQ(mock_secret("ann", scram).scram.salt, user_salt("ann", kScramSaltSize));
   EXPECT_NE(mock_secret("ann", scram).scram.salt, mock_secret("bob", scram).scram.salt);
   EXPECT_NE(mock_secret("ann", scram).scram.stored_key, mock_secret("bob", scram).scram.stored_key);
-  EXPECT_EQ(parse_secret(mock_secret("ann", {SecretKind::kMd5, 0}).text).kind, SecretKind::kMd5);
+  EXPECT_EQ(parse_secret(mock_secret("ann", {SecretKind::kMd5, 0}).text.view()).kind, SecretKind::kMd5);
 }
 
 TEST(Mock, ProfileOfTheMajority) {

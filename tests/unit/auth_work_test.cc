@@ -32,7 +32,7 @@ TEST(AuthWork, AClearSecretIsDerivedOnceAndAsideForScram) {
   const Secret secret = parse_secret("a clear secret of its own");
   const uint64_t before = client_keys().derivations();
   const auto verifier = make_client_verifier(Method::kScramSha256, "ann", &secret, kIterations);
-  const Step step = scram_to_the_end(*verifier, secret.text);
+  const Step step = scram_to_the_end(*verifier, secret.text.view());
   ASSERT_EQ(Kind::kWork, step.kind);
   EXPECT_EQ(Lane::kClientKeys, step.work->lane);
   EXPECT_EQ(before, client_keys().derivations()) << "nothing is derived inside the step";
@@ -41,7 +41,7 @@ TEST(AuthWork, AClearSecretIsDerivedOnceAndAsideForScram) {
   EXPECT_EQ(Kind::kOk, end.kind);
   EXPECT_FALSE(end.bytes.empty()) << "the broker proves itself, too";
   EXPECT_TRUE(verifier->feed("x").protocol_violation);
-  for (const std::string_view password : {std::string_view(secret.text), std::string_view("wrong")}) {
+  for (const std::string_view password : {secret.text.view(), std::string_view("wrong")}) {
     const auto next = make_client_verifier(Method::kScramSha256, "ann", &secret, kIterations);
     EXPECT_EQ(password == "wrong" ? Kind::kFailed : Kind::kOk, scram_to_the_end(*next, password).kind);
   }
@@ -124,12 +124,12 @@ TEST(AuthWork, AServersKeyIsKeptForTheNextLogin) {
 TEST(AuthWork, WorkOutlivesItsLogin) {
   const Secret secret = parse_secret("a clear secret of somebody who leaves");
   auto verifier = make_client_verifier(Method::kScramSha256, "ann", &secret, kIterations);
-  const Step step = scram_to_the_end(*verifier, secret.text);
+  const Step step = scram_to_the_end(*verifier, secret.text.view());
   verifier.reset();
   ASSERT_EQ(Kind::kWork, step.kind);
   step.work->run();
   const auto next = make_client_verifier(Method::kScramSha256, "ann", &secret, kIterations);
-  EXPECT_EQ(Kind::kOk, scram_to_the_end(*next, secret.text).kind) << "and what it found is of use";
+  EXPECT_EQ(Kind::kOk, scram_to_the_end(*next, secret.text.view()).kind) << "and what it found is of use";
 }
 
 TEST(AuthWork, ThreadsThatWantOneKeyDeriveItOnce) {

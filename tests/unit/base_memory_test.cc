@@ -129,7 +129,7 @@ TEST(BlockPoolTest, SizesAndWhatIsKept) {
   EXPECT_EQ(pool.allocations(), before) << "a steady state allocates nothing";
 }
 
-// Class 3: what one user left in a block is never shown to the next.
+// Class 3, T30: what one user left in a block is never shown to the next.
 TEST(BlockPoolTest, OldBytesAreNotShown) {
   BlockPool pool;
   Block* block = pool.take(100);

@@ -2,6 +2,7 @@
 #include "config/load.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -26,6 +27,7 @@ class LoadTest : public testing::Test {
   std::string write(const std::string& name, const std::string& text) {
     const std::string path = directory_ + "/" + name;
     std::ofstream(path) << text;
+    chmod(path.c_str(), 0600);
     written_.push_back(path);
     return path;
   }
@@ -62,6 +64,35 @@ TEST_F(LoadTest, AUserListWithoutUsersIsWorthAWarning) {
   ASSERT_TRUE(config.ok()) << config.error().text;
   ASSERT_EQ(config.value()->warnings.size(), 1u);
   EXPECT_EQ(config.value()->warnings[0].format(), users + ": it names no user: nobody can log in");
+}
+
+// Whoever may read secrets or change who comes in is named, with what to do about it.
+TEST_F(LoadTest, RightsOfFiles) {
+  const std::string users = write("userlist.txt", "\"anna\" \"secret\"\n");
+  const std::string more = write("more.ini", "[databases]\nshop = host=h user=u password=pw\n");
+  const std::string hba = write("hba", "local all all md5\n");
+  const std::string path =
+      write("berth.ini", "%include " + more + "\n[pgbouncer]\nauth_type = hba\nauth_file = " + users +
+                             "\nauth_hba_file = " + hba + "\n");
+  const auto warnings = [&] {
+    std::string out;
+    const auto config = load_config(path);
+    if (!config) return config.error().text;
+    for (const Remark& warning : config.value()->warnings) out += warning.format() + "\n";
+    return out;
+  };
+  const auto secret = [](const std::string& file) {
+    return file + ": it holds secrets and everybody may read it: chmod o-rwx " + file + "\n";
+  };
+  const auto open = [](const std::string& file) {
+    return file + ": everybody may change it: chmod o-rwx " + file + "\n";
+  };
+  for (const std::string& file : {users, more, hba, path}) chmod(file.c_str(), 0660);
+  EXPECT_EQ(warnings(), "");
+  for (const std::string& file : {users, more, hba, path}) chmod(file.c_str(), 0644);
+  EXPECT_EQ(warnings(), secret(more) + secret(users));  // not the others: they hold none
+  for (const std::string& file : {users, more, hba, path}) chmod(file.c_str(), 0666);
+  EXPECT_EQ(warnings(), open(path) + open(more) + open(users) + open(hba));
 }
 
 // The files that are shipped are right, and the warnings are only those that a file without users deserves.

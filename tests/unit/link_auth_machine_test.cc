@@ -92,7 +92,8 @@ struct Desk {
     const auto at = answers.find(ticket);
     if (at == answers.end()) return "nothing";
     switch (at->second.kind) {
-      case AnswerKind::kFound: return std::string(at->second.secret.text) + (at->second.cached ? " cached" : "");
+      case AnswerKind::kFound:
+        return std::string(at->second.secret.text.view()) + (at->second.cached ? " cached" : "");
       case AnswerKind::kUnknown: return "unknown";
       case AnswerKind::kFailed: return "failed: " + at->second.error;
       case AnswerKind::kBusy: return "busy";
@@ -618,8 +619,8 @@ class Dice {
       const auto login = asked_.find(ticket);
       ASSERT_TRUE(login != asked_.end());
       if (answer.kind == AnswerKind::kFound) {
-        EXPECT_TRUE(login->second.allowed.contains(std::string(answer.secret.text)))
-            << answer.secret.text << " for a login that came when it was no longer so";
+        EXPECT_TRUE(login->second.allowed.contains(std::string(answer.secret.text.view())))
+            << answer.secret.text.view() << " for a login that came when it was no longer so";
       }
       EXPECT_NE(answer.kind, AnswerKind::kUnknown);
       asked_.erase(login);

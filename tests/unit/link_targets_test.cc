@@ -34,8 +34,8 @@ TEST(LinkTargets, EachEntryWithItsUserAndPassword) {
   config.secrets["asker"] = "clear";
   std::vector<Target> targets = targets_of(config, {});
   ASSERT_EQ(targets.size(), 3u);
-  EXPECT_EQ(targets[0].user + ":" + targets[0].password, "app:entry's");
-  EXPECT_EQ(targets[1].user + ":" + targets[1].password, "asker:clear");
+  EXPECT_EQ(targets[0].user + ":" + std::string(targets[0].password.view()), "app:entry's");
+  EXPECT_EQ(targets[1].user + ":" + std::string(targets[1].password.view()), "asker:clear");
   EXPECT_EQ(targets[2].user, "");
   config.options.auth_user = "everywhere";
   EXPECT_EQ(targets_of(config, {})[2].user, "everywhere");
@@ -45,7 +45,7 @@ TEST(LinkTargets, EachEntryWithItsUserAndPassword) {
       "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
   targets = targets_of(config, {});
   for (const Target& target : targets)
-    EXPECT_EQ(target.user + ":" + target.password, "linker:");  // no hash, no other's
+    EXPECT_EQ(target.user + ":" + std::string(target.password.view()), "linker:");  // no hash, no other's
 }
 
 TEST(LinkConsole, ANameIsLookedUp) {
@@ -87,7 +87,7 @@ TEST(LinkTargets, OffAndExplicit) {
   const std::vector<Target> targets = targets_of(config, {"shop"});
   ASSERT_EQ(targets.size(), 1u);
   EXPECT_EQ(targets[0].host + " " + std::to_string(targets[0].port) + " " + targets[0].dbname, "db 5433 ops");
-  EXPECT_EQ(targets[0].user + ":" + targets[0].password, "watch:pw");
+  EXPECT_EQ(targets[0].user + ":" + std::string(targets[0].password.view()), "watch:pw");
   ASSERT_EQ(targets[0].more.size(), 1u);
   EXPECT_EQ(targets[0].more[0].value, "/etc/pg pass");
   config.options.link = "host=db";

@@ -67,7 +67,7 @@ TEST_P(ReadTest, EveryTwoCutsOfThreeFrames) {
 }
 
 // A span never comes before `need` bytes are there, at each boundary of the engine's ways to keep bytes: the small
-// block, the large one, the receive buffer, and beyond.
+// block, the large one, the receive buffer, and beyond; nor bytes that stood there before (T30).
 TEST_P(ReadTest, NeedIsHonouredAtEveryBoundary) {
   for (size_t boundary : {size_t{2}, BlockPool::kSmall, EpollEngine::kReceiveSize, 3 * BlockPool::kLarge}) {
     for (size_t need : {boundary - 1, boundary, boundary + 1}) {
@@ -134,7 +134,7 @@ TEST_P(ReadTest, TailsOfEverySizeStayInOrder) {
   }
 }
 
-// Failure class 60: what is announced costs nothing, and what was large once is not held for a small rest.
+// Failure class 60, T11: what is announced costs nothing, and what was large once is not held for a small rest.
 TEST_P(ReadTest, AnnouncedBytesCostNothingUntilTheyCome) {
   EpollEngine engine;
   const Pair sockets = pair();

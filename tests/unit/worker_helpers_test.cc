@@ -114,6 +114,7 @@ TEST(Helpers, AFullQueueRefusesAndCounts) {
   EXPECT_EQ(0u, inbox.numbers.count(5));
 }
 
+// T12: what a hostile server costs, others do not pay.
 TEST(Helpers, ALaneThatHangsHoldsUpNoOther) {
   const auto gate = std::make_shared<Gate>();
   Inbox hung, others;

@@ -137,6 +137,8 @@ class Broker:
         write(self.ini, "\n".join(lines) + "\n" + self.extra)
         quoted = lambda text: '"' + text.replace('"', '""') + '"'
         write(self.auth_file, "".join(f"{quoted(k)} {quoted(v)}\n" for k, v in self.userlist.items()))
+        for path in (self.ini, self.auth_file):
+            path.chmod(0o600)  # else the broker warns
 
     # Life -------------------------------------------------------------------------------------------------------------
 

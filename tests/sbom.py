@@ -1,0 +1,57 @@
+"""Prints what build/pgberth is made of, as CycloneDX JSON: the Debian packages of the libraries that it loads, and of those that
+are only headers. A scanner of advisories reads it: `make sbom >pgberth.cdx.json`.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+HEADERS_ONLY = ("libboost1.81-dev", "libcli11-dev")
+
+
+def output_of(*command):
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
+def libraries(program):
+    """The files that the loader finds for it, its own libraries' libraries among them."""
+    return sorted({os.path.realpath(path) for path in re.findall(r"(/\S+\.so\S*)", output_of("ldd", program))})
+
+
+def package_of(path):
+    for name in (path, path.removeprefix("/usr")):
+        done = subprocess.run(["dpkg-query", "-S", name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+        if done.returncode == 0:
+            return done.stdout.split(": ")[0].split(",")[0]
+    sys.exit(f"sbom: no package has {path}")
+
+
+def component(package):
+    shown = output_of("dpkg-query", "-W", "-f", "${Package}\t${Version}\t${Architecture}\t${source:Package}\t${Homepage}", package)
+    name, version, architecture, source, homepage = shown.split("\t")
+    made = {"type": "library", "name": name, "version": version,
+            "purl": f"pkg:deb/debian/{name}@{version}?arch={architecture}&distro=debian-12",
+            "properties": [{"name": "debian:source", "value": source}]}
+    if homepage:
+        made["externalReferences"] = [{"type": "website", "url": homepage}]
+    return made
+
+
+def main():
+    program = os.path.join(ROOT, "build", "pgberth")
+    if not os.path.exists(program):
+        sys.exit("sbom: build/pgberth is not built")
+    packages = sorted({package_of(path) for path in libraries(program)} | set(HEADERS_ONLY))
+    version = output_of(program, "-V").split()[1]
+    print(json.dumps({
+        "bomFormat": "CycloneDX", "specVersion": "1.4", "version": 1,
+        "metadata": {"component": {"type": "application", "name": "pgberth", "version": version}},
+        "components": [component(package) for package in packages],
+    }, indent=1))
+
+
+if __name__ == "__main__":
+    main()
