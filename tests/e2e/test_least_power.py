@@ -77,12 +77,12 @@ def test_shipped_configuration_denies(broker):
     b.launch()
     assert b.wait_ready()
     assert set(listens_on(b.pid)) == {"0100007F"}, "127.0.0.1"
-    for user in ("postgres", "admin", "pgbouncer", "pgberth", "app"):
-        for database in ("postgres", "e2e", "pgbouncer", "pgberth"):
-            for password in ("", user, "admin", "postgres"):
-                with pytest.raises(Refused) as refused, Raw(taken["listen_port"]) as client:
-                    client.login(user, database, password)
-                assert refused.value.sqlstate == "28P01", (user, database)
+    # Few of them: failed logins are answered later and later.
+    for user, database, password in (("postgres", "postgres", "postgres"), ("postgres", "pgbouncer", "postgres"),
+                                     ("admin", "pgberth", "admin"), ("pgbouncer", "pgbouncer", "pgbouncer")):
+        with pytest.raises(Refused) as refused, Raw(taken["listen_port"]) as client:
+            client.login(user, database, password)
+        assert refused.value.sqlstate == "28P01", (user, database)
 
 
 def test_built_in_defaults_deny(broker):
@@ -97,11 +97,10 @@ def test_built_in_defaults_deny(broker):
     b.launch()
     eventually((b.root / f".s.PGSQL.{port}").exists)
     assert listens_on(b.pid) == []
-    for user in ("postgres", "app", "admin"):
-        for database in ("e2e", "pgbouncer"):
-            with pytest.raises(Refused) as refused, Raw(port, str(b.root)) as client:
-                client.login(user, database, user)
-            assert refused.value.sqlstate == "28P01"
+    for user, database in (("postgres", "e2e"), ("postgres", "pgbouncer"), ("admin", "pgbouncer")):
+        with pytest.raises(Refused) as refused, Raw(port, str(b.root)) as client:
+            client.login(user, database, user)
+        assert refused.value.sqlstate == "28P01"
 
 
 # The systemd unit ----------------------------------------------------------------------------------------------------------
