@@ -127,7 +127,7 @@ bench-peers: ## fetch current peers into a folder of their own, for make bench (
 	@bash tests/bench/peers.sh
 
 .PHONY: fuzz
-fuzz: build-fuzz ## fuzz every target for FUZZ_SECONDS (default 600) each
+fuzz: build-fuzz ## fuzz every target for FUZZ_SECONDS (default 600) of CPU time each
 	@$(PYTHON) tests/fuzz/run.py --seconds $(FUZZ_SECONDS)
 
 sources = $(shell git ls-files --cached --others --exclude-standard '*.cc' '*.h' '*.cpp')

@@ -27,7 +27,7 @@ TAIL_LINES = 40
 SIM_SEEDS_ASAN, SIM_SEEDS_TSAN = 1500, 500
 E2E_SEED = "20261126"  # of the tests that throw dice: fixed here, so that a change is judged by the same dice
 SECOND_CHANCES = 5      # end-to-end tests that may fail once
-FUZZ_SECONDS = 10
+FUZZ_SECONDS = 5
 
 
 @dataclasses.dataclass

@@ -19,6 +19,8 @@ packages=(
   sqitch libdbd-pg-perl
   # the second compiler with its fuzzer, and the checks of style
   clang-14 libclang-rt-14-dev clang-format-14 clang-tidy-14
+  # PostgreSQL's own parser, for the fuzzer of what the broker reads in SQL
+  libpg-query-dev
 )
 
 if [ "${1:-}" = --list ]; then

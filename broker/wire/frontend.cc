@@ -138,11 +138,13 @@ class CommandParser {
   StatementCommand run() {
     StatementCommand out;
     if (take("deallocate")) {
-      take("prepare");
+      const bool prepare = take("prepare");
       if (take("all")) {
         out.kind = Kind::kDeallocateAll;
       } else if (take_name(out.name)) {
         out.kind = Kind::kDeallocate;
+      } else if (prepare) {  // the word alone is a name
+        out = {Kind::kDeallocate, "prepare"};
       }
     } else if (take("discard")) {
       if (take("all")) out.kind = Kind::kDiscardAll;
@@ -210,11 +212,12 @@ StatementCommand parse_statement_command(std::string_view sql) {
   return CommandParser(sql).run();
 }
 
-// The next word of `sql`, which is taken off: up to white space, `=` or a semicolon; double quotes are taken off too.
+// The next word of `sql`, which is taken off: up to white space, `=`, a semicolon or a string; double quotes are
+// taken off too.
 static std::string_view take_word(std::string_view& sql) {
   const size_t start = sql.find_first_not_of(" \t\n\r\f\v");
   sql.remove_prefix(std::min(start, sql.size()));
-  std::string_view word = sql.substr(0, sql.find_first_of(" \t\n\r\f\v=;"));
+  std::string_view word = sql.substr(0, sql.find_first_of(" \t\n\r\f\v=;'"));
   sql.remove_prefix(word.size());
   if (word.size() > 2 && word.front() == '"' && word.back() == '"') word = word.substr(1, word.size() - 2);
   return word;

@@ -74,7 +74,8 @@ TEST(StatementCommandTest, Examples) {
            {"deallocate " + std::string(100, 'a'), Kind::kDeallocate, std::string(63, 'a')},
            {"deallocate", Kind::kNone},
            {"deallocate ;", Kind::kNone},
-           {"deallocate prepare", Kind::kNone},
+           {"deallocate prepare;", Kind::kDeallocate, "prepare"},
+           {"deallocate prepare =", Kind::kNone},
            {"deallocate a b", Kind::kNone},
            {"deallocate a; select 1", Kind::kNone},
            {"select 1; deallocate a", Kind::kNone},
@@ -143,6 +144,7 @@ TEST(SetParameter, WhatOutlivesTheTransaction) {
   EXPECT_EQ(name("set time zone utc"), "TimeZone");
   EXPECT_EQ(name("set names 'utf8'"), "client_encoding");
   EXPECT_EQ(name("set schema 'a'"), "search_path");
+  EXPECT_EQ(name("set schema'a'"), "search_path");
   EXPECT_EQ(name("set session authorization bob"), "session_authorization");
   EXPECT_EQ(name("set role bob"), "role");
   for (const char* sql : {"set local work_mem = 1", "set transaction read only", "set constraints all deferred",

@@ -267,7 +267,9 @@ inline const char* command_law(std::string_view any) {
     LAW(second.kind == command.kind && second.name == command.name);
     LAW(may_be_statement_command(same));
   }
-  LAW(parse_statement_command(sql + "\nx").kind == Kind::kNone || sql.find("/*") != std::string::npos);
+  // In "deallocate prepare x" the second word is no name any more.
+  LAW(parse_statement_command(sql + "\nx").kind == Kind::kNone || sql.find("/*") != std::string::npos ||
+      command.name == "prepare");
   return nullptr;
 }
 
