@@ -23,6 +23,7 @@ Error malformed(std::string_view what) {
 // refuses of them is refused: a bound mechanism without binding and the other way round, and `y` (the client can
 // bind, and thinks that the server cannot) where we offered to.
 std::string_view why_not_a_header(std::string_view message, bool offered, bool bound, size_t& size) {
+  if (message.size() < 3) return "too short for a header";
   const char flag = message[0];
   if (flag != 'n' && flag != 'y' && flag != 'p') return "unexpected channel binding flag";
   if (flag == 'p' && !bound) {

@@ -42,9 +42,14 @@ void EpollEngine::start_tls(Conn* handle, std::unique_ptr<TlsSession> tls) {
   if (!cipher_in_) cipher_in_.reset(new char[kReceiveSize]);
   conn->tls = std::move(tls);
   conn->need = 0;
-  if (conn->tls->state() != TlsSession::State::kHandshake) {
-    ASSERT(conn->tls->established() && !conn->tail);
-    return;
+  const TlsSession::State state = conn->tls->state();
+  if (state != TlsSession::State::kHandshake) {
+    ASSERT(!conn->tail);
+    if (state == TlsSession::State::kOpen) return;
+    // It came to its end where it was before, and whoever has it now is to be told.
+    conn->half_closed = 1;
+    if (state == TlsSession::State::kFailed) conn->error = EPROTO;
+    return post(conn, kWorkRead);
   }
   // This may be a call from within on_bytes: what it leaves is looked at afterwards, by shake().
   conn->resumed = 1;

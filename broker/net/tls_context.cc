@@ -129,8 +129,11 @@ class TlsContextBuilder {
     return true;
   }
 
+  // Never those without a certificate or without encryption, whatever the list says: with an anonymous one OpenSSL
+  // checks nothing, not even in verify-full.
   bool set_ciphers() {
-    const std::string list = tls_cipher_list(settings_.ciphers);
+    std::string list = tls_cipher_list(settings_.ciphers);
+    if (!list.empty()) list += ":!aNULL:!eNULL";
     if (!list.empty() && SSL_CTX_set_cipher_list(ctx_, list.c_str()) != 1) {
       return fail("ciphers", fmt::format("no cipher of \"{}\" is known: {}", settings_.ciphers, tls_error()));
     }

@@ -61,7 +61,7 @@ std::string tls_cipher_list(std::string_view text) {
   for (const std::string_view own : {"", "default", "secure", "normal", "fast"}) {
     if (word == own) return {};
   }
-  if (word == "all") return "ALL:!aNULL:!eNULL";
+  if (word == "all") return "ALL";
   return std::string(text);
 }
 

@@ -368,9 +368,10 @@ void Server::travel(int to) {
 
 void Server::on_detached(int fd, std::string_view unread, std::unique_ptr<net::TlsSession> session) {
   conn = nullptr;
+  // An idle server that speaks mostly says farewell; half a message would be lost. And inside of TLS nothing can be
+  // said any more once it has come to its end.
+  if (!unread.empty() || (session && session->state() != net::TlsSession::State::kOpen)) close_after = true;
   tls = std::move(session);
-  if (!unread.empty())
-    close_after = true;  // an idle server that speaks mostly says farewell; half a message would be lost
   pool::SharedPool* shared = slice->pool.shared();
   slice->pool.depart(this);
   slice = nullptr;

@@ -76,6 +76,11 @@ ServerTls::Next ServerTls::on_handshake(net::Engine& engine, net::Conn* conn, st
     counts_.failures.fetch_add(1, std::memory_order_relaxed);
     return fail("TLS handshake failed: the server did not agree on the protocol postgresql (ALPN)");
   }
+  // Every handshake without one should have failed; this does not depend on ciphers.
+  if (wish_->context->mode() >= net::TlsMode::kVerifyCa && !session->has_peer_certificate()) {
+    counts_.failures.fetch_add(1, std::memory_order_relaxed);
+    return fail("TLS handshake failed: the server has shown no certificate");
+  }
   counts_.handshakes.fetch_add(1, std::memory_order_relaxed);
   if (session->resumed()) counts_.resumptions.fetch_add(1, std::memory_order_relaxed);
   state_ = State::kOver;

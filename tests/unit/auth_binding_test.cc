@@ -2,6 +2,7 @@
 // our server's machine against each other with every wish, and messages written by hand.
 #include <gtest/gtest.h>
 
+#include "auth/scram_server.h"
 #include "unit/auth_support.h"
 
 namespace berth::auth {
@@ -99,6 +100,16 @@ TEST(ChannelBinding, HeadersOfClients) {
     const Step step = server->feed(initial_response(std::string(one.header) + "n=,r=nonce", one.mechanism));
     EXPECT_EQ(step.kind == Kind::kSend, one.good) << one.mechanism << " " << one.header << " " << step.reason;
     EXPECT_EQ(step.protocol_violation, !one.good);
+  }
+}
+
+// What stands in front of the message is none of it.
+TEST(ChannelBinding, AHeaderOfOneByte) {
+  for (const std::string_view text : {",n,,", ",y,,"}) {
+    ScramServer server("salt", 1, "nonce");
+    const Result<std::string> answer = server.client_first(text.substr(1, 1));
+    ASSERT_FALSE(answer);
+    EXPECT_EQ(answer.error().text, "malformed SCRAM message: too short for a header");
   }
 }
 

@@ -60,9 +60,9 @@ struct Handshake {
 };
 
 // Both ends on one pair of memory pipes; what the client's end saw, and whether both are through.
-Handshake shake(const TlsContext& clients, const TlsContext& servers, const std::string& host,
-                SSL_SESSION* resume = nullptr, const std::string& alpn = {}) {
-  const std::shared_ptr<SSL> ours(SSL_new(clients.native()), SSL_free);
+Handshake shake(SSL_CTX* accepting, const TlsContext& servers, const std::string& host, SSL_SESSION* resume = nullptr,
+                const std::string& alpn = {}) {
+  const std::shared_ptr<SSL> ours(SSL_new(accepting), SSL_free);
   const std::shared_ptr<SSL> theirs(SSL_new(servers.native()), SSL_free);
   BIO *left = nullptr, *right = nullptr;
   BIO_new_bio_pair(&left, 0, &right, 0);
@@ -97,6 +97,11 @@ Handshake shake(const TlsContext& clients, const TlsContext& servers, const std:
   out.session = std::shared_ptr<SSL_SESSION>(SSL_get1_session(theirs.get()), SSL_SESSION_free);
   ERR_clear_error();
   return out;
+}
+
+Handshake shake(const TlsContext& clients, const TlsContext& servers, const std::string& host,
+                SSL_SESSION* resume = nullptr, const std::string& alpn = {}) {
+  return shake(clients.native(), servers, host, resume, alpn);
 }
 
 TEST_F(TlsContextTest, TheCertificateIsDescribed) {
@@ -217,6 +222,24 @@ TEST_F(TlsContextTest, ARevokedCertificateIsRefused) {
   EXPECT_TRUE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
   directory.write("ca.pem", certificate_pem(authority) + test::crl_pem(authority, server));
   EXPECT_FALSE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
+}
+
+// With an anonymous cipher nobody shows a certificate, and OpenSSL finds nothing to check.
+TEST_F(TlsContextTest, AnonymousCiphersAreNeverSpoken) {
+  const std::shared_ptr<SSL_CTX> nobody(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
+  SSL_CTX_set_max_proto_version(nobody.get(), TLS1_2_VERSION);
+  ASSERT_EQ(1, SSL_CTX_set_cipher_list(nobody.get(), "aNULL:@SECLEVEL=0"));
+  SSL_CTX_set_dh_auto(nobody.get(), 1);
+  of_servers.ca_file = roots;
+  of_servers.ciphers = "ALL:@SECLEVEL=0";
+  for (const TlsMode mode : {TlsMode::kRequire, TlsMode::kVerifyCa, TlsMode::kVerifyFull}) {
+    of_servers.mode = mode;
+    const auto theirs = TlsContext::for_servers(of_servers);
+    ASSERT_TRUE(theirs) << theirs.error().text;
+    EXPECT_FALSE(shake(nobody.get(), *theirs.value(), "localhost").done) << to_string(mode);
+  }
+  of_clients.ciphers = "aNULL:@SECLEVEL=0";
+  expect_refused(of_clients, "client_tls_ciphers", "no cipher of \"aNULL:@SECLEVEL=0\"");
 }
 
 TEST_F(TlsContextTest, ClientsMayOrMustHaveACertificate) {

@@ -262,6 +262,37 @@ TEST_F(TlsEngine, TravelsWithItsSession) {
   expect_empty(other);
 }
 
+// A session that came to its end before it travelled: the next engine tells so, once.
+TEST_F(TlsEngine, TravelsAfterItsEnd) {
+  for (const bool failed : {false, true}) {
+    RawPeer peer(client_.get());
+    auto session = TlsSession::accepting(server_.get(), false);
+    std::string plain, out;
+    peer.hear({});
+    while (session->state() == TlsSession::State::kHandshake) {
+      feed(*session, peer.say(), plain, out);
+      peer.hear(std::exchange(out, {}));
+    }
+    if (failed) {
+      feed(*session, "no record at all", plain, out);
+    } else {
+      SSL_shutdown(peer.ssl);
+      feed(*session, peer.say(), plain, out);
+    }
+    ASSERT_EQ(failed ? TlsSession::State::kFailed : TlsSession::State::kEnded, session->state());
+    const Pair sockets = unix_pair();
+    Recorder next;
+    Conn* conn = engine_.attach(sockets.ours, &next);
+    engine_.start_tls(conn, std::move(session));
+    ASSERT_TRUE(turn_until(engine_, [&] { return next.seen("eof"); }));
+    turn_some(engine_);
+    EXPECT_EQ(std::vector<std::string>{"eof " + std::to_string(failed ? EPROTO : 0)}, next.events);
+    close_and_wait(engine_, conn, next);
+    ::close(sockets.theirs);
+  }
+  ::close(sockets_.ours);  // of the fixture, that nobody took
+}
+
 // The side that connects, against a peer that accepts.
 TEST_F(TlsEngine, Connecting) {
   Ctx accepting(SSL_CTX_new(TLS_server_method()));
