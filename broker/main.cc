@@ -189,7 +189,7 @@ std::string Process::reload() {
 std::string Process::set(const std::string& key, const std::string& value) {
   Result<std::shared_ptr<const config::Config>> next = config::set_option(*config_, key, value);
   if (!next) return next.error().text;
-  Result<session::TlsContexts::Next> tls = fleet_->globals.tls.prepare(*next.value());
+  Result<session::TlsContexts::Next> tls = fleet_->globals.tls.prepare(*next.value(), session::TlsFiles::kKeep);
   if (!tls) return tls.error().text;
   const LogTarget target = log_target(*next.value());
   if (target != log_target(*config_)) {
@@ -262,7 +262,7 @@ void Process::on_signal(int number) {
 // Certificates are renewed by programs that know nothing of us.
 void Process::look_at_tls_files() {
   session::TlsContexts& tls = fleet_->globals.tls;
-  if (tls.refresh(*config_)) dispatcher_->spread(config_);
+  if (tls.refresh(*config_)) put_in_place(config_);
   tls.warn_of_expiry(monotonic_now());
 }
 

@@ -62,13 +62,13 @@ bool AuthConnection::broken() const {
   return !connection_ || PQstatus(connection_.get()) == CONNECTION_BAD;
 }
 
-void AuthConnection::connect(const Target& target, const config::Options& options,
+void AuthConnection::connect(const Target& target, const config::Config& config,
                              const std::vector<net::Address>& addresses) {
   close();
   Target as_we = target;
   as_we.more.push_back({"options", kOptions});
   as_we.more.push_back({"client_encoding", "UTF8"});
-  connection_ = start_connecting(as_we, "pgberth auth_query", options, addresses);
+  connection_ = start_connecting(as_we, "pgberth auth_query", config, addresses);
   // libpq keeps the SQLSTATE of a refused login to itself, and tells it in its text only.
   if (connection_) PQsetErrorVerbosity(connection_.get(), PQERRORS_VERBOSE);
   waits_to_read_ = false;

@@ -30,7 +30,7 @@ struct AuthHappened {
 class AuthConnection {
  public:
   // `addresses` are those of the target's host if that is a name.
-  void connect(const Target& target, const config::Options& options, const std::vector<net::Address>& addresses);
+  void connect(const Target& target, const config::Config& config, const std::vector<net::Address>& addresses);
   // Each sends one query; its answer is an AuthHappened. A failure to send is one, too.
   void probe();
   void check();

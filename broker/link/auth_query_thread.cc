@@ -265,7 +265,7 @@ void AuthQueryThread::open(Managed& managed, size_t index, const std::vector<net
     if (learned != globals_.learned.end()) target.password = learned->second.password;
   }
   AuthConnection& connection = managed.slots[index].connection;
-  connection.connect(target, config_->options, addresses);
+  connection.connect(target, *config_, addresses);
   if (connection.broken()) serve(managed, index);  // there is nothing to poll
 }
 

@@ -48,10 +48,10 @@ bool LinkConnection::broken() const {
   return !connection_ || PQstatus(connection_.get()) == CONNECTION_BAD;
 }
 
-void LinkConnection::connect(const Target& target, const config::Options& options,
+void LinkConnection::connect(const Target& target, const config::Config& config,
                              const std::vector<net::Address>& addresses) {
   close();
-  connection_ = start_connecting(target, "pgberth link", options, addresses);
+  connection_ = start_connecting(target, "pgberth link", config, addresses);
   waits_to_read_ = false;
 }
 

@@ -35,7 +35,7 @@ struct Happened {
 class LinkConnection {
  public:
   // `addresses` are those of the target's host if that is a name: libpq would block to look it up.
-  void connect(const Target& target, const config::Options& options, const std::vector<net::Address>& addresses);
+  void connect(const Target& target, const config::Config& config, const std::vector<net::Address>& addresses);
   // Each sends one query; its answer is a Happened. A failure to send is one, too.
   void ask();
   void listen();

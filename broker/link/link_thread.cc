@@ -79,6 +79,7 @@ LinkThread::~LinkThread() {
 
 void LinkThread::start(std::shared_ptr<const config::Config> config) {
   config_ = std::move(config);
+  tls_seen_ = globals_.tls.servers_changed.load(std::memory_order_acquire);
   thread_ = std::thread([this] { run(); });
 }
 
@@ -137,18 +138,29 @@ void LinkThread::take_inbox() {
     leave = inbox_->leave;
     at_once = inbox_->at_once;
   }
-  if (config) {
-    config_ = std::move(config);
-    look_at_ = now_;
-    unreachable_told_ = false;
-    for (Managed& link : links_) link.machine.hurry(now_);
-  }
+  if (config) take_config(std::move(config));
   for (const Answer& answer : answers) on_resolved(answer);
   if (leave && !leaving_) {
     leaving_ = true;
     for (Managed& link : links_) perform(link, link.machine.leave(now_));
   }
   if (leave && at_once) links_.clear();  // who hangs up is gone for the database, too
+}
+
+// A link says the console's secret at each registration, so one that was opened under other TLS settings, or proved
+// by other roots, is made anew, like a worker's servers.
+void LinkThread::take_config(std::shared_ptr<const config::Config> config) {
+  const uint32_t tls = globals_.tls.servers_changed.load(std::memory_order_acquire);
+  const bool outdated =
+      tls != tls_seen_ || config->options.server_channel_binding != config_->options.server_channel_binding;
+  tls_seen_ = tls;
+  config_ = std::move(config);
+  look_at_ = now_;
+  unreachable_told_ = false;
+  for (Managed& link : links_) {
+    if (outdated) perform(link, link.machine.on_failed("the TLS settings have changed", now_));
+    link.machine.hurry(now_);
+  }
 }
 
 // Databases with open servers; one that has a link keeps it for as long as it has clients. (Clients alone prove
@@ -254,7 +266,7 @@ void LinkThread::look_up(uint64_t attempt, const std::string& name, int port) {
 }
 
 void LinkThread::open(Managed& link, const std::vector<net::Address>& addresses) {
-  link.connection.connect(link.target, config_->options, addresses);
+  link.connection.connect(link.target, *config_, addresses);
   if (link.connection.broken()) serve(link);  // there is nothing to poll
 }
 

@@ -58,6 +58,7 @@ class LinkThread {
   // ---- the thread
   void run();
   void take_inbox();
+  void take_config(std::shared_ptr<const config::Config> config);
   void look_at_targets();
   void perform(Managed& link, Step step);
   void connect(Managed& link);
@@ -89,6 +90,7 @@ class LinkThread {
   Micros now_ = 0;
   Micros look_at_ = 0;
   uint64_t attempts_ = 0;
+  uint32_t tls_seen_ = 0;  // of TlsContexts::servers_changed: older links have been given up
   bool leaving_ = false;
   bool unreachable_told_ = false;
   std::vector<Target> nobody_;  // databases without a user to log in as

@@ -2,6 +2,12 @@
 
 #include <libpq-fe.h>
 
+#include <fstream>
+#include <iterator>
+
+#include "net/tls_words.h"
+#include "session/tls_contexts.h"
+
 namespace berth::link {
 
 namespace {
@@ -17,26 +23,59 @@ void put_hosts(std::vector<config::Pair>& pairs, const Target& target, const std
   if (!numbers.empty()) pairs.push_back({"hostaddr", numbers});
 }
 
+// Not there: libpq takes no file instead of the one of the home directory.
+constexpr const char* kNoFile = "/dev/null/none";
+
+// libpq takes a range of versions only. Where the settings leave a gap it is the part above it.
+void put_protocols(std::vector<config::Pair>& pairs, const std::string& text) {
+  constexpr const char* kNames[] = {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"};
+  const Result<unsigned> parsed = net::parse_tls_protocols(text);
+  const unsigned versions =
+      parsed ? parsed.value() : net::kTls12 | net::kTls13;  // rules have refused what is no list
+  size_t last = std::size(kNames) - 1;
+  while (!(versions >> last & 1)) --last;
+  size_t first = last;
+  while (first > 0 && versions >> (first - 1) & 1) --first;
+  pairs.push_back({"ssl_min_protocol_version", kNames[first]});
+  pairs.push_back({"ssl_max_protocol_version", kNames[last]});
+}
+
+bool has_revoked(const std::string& file) {
+  std::ifstream in(file);
+  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
+  return text.find("-----BEGIN X509 CRL-----") != std::string::npos;
+}
+
 // The settings of server_tls_*, as far as the installed libpq knows them. It checks a server also with `require` if
-// there is a root certificate, so that is given only where it is meant.
-void put_tls(std::vector<config::Pair>& pairs, const config::Options& options) {
+// there is a root certificate, so that is given only where it is meant; and it looks for lists of revoked
+// certificates nowhere but in sslcrl.
+void put_tls(std::vector<config::Pair>& pairs, const config::Config& config) {
   constexpr int kKnowsSystemRoots = 160000, kKnowsDirect = 170000;
+  const config::Options& options = config.options;
+  const net::TlsSettings settings = session::server_tls_settings(config);
   const std::string& mode = options.server_tls_sslmode;
   pairs.push_back({"sslmode", mode});
+  std::string roots = kNoFile, revoked = kNoFile;
   if (mode.starts_with("verify-")) {
-    const bool own = options.server_tls_ca_file != "system" || PQlibVersion() >= kKnowsSystemRoots;
-    pairs.push_back({"sslrootcert", own ? options.server_tls_ca_file : "/etc/ssl/certs/ca-certificates.crt"});
-  } else {
-    pairs.push_back({"sslrootcert", "/dev/null/none"});  // nor the one of the home directory
+    const bool system = settings.ca_file == net::kSystemRoots;
+    roots = system && PQlibVersion() < kKnowsSystemRoots ? "/etc/ssl/certs/ca-certificates.crt" : settings.ca_file;
+    if (roots.empty()) roots = kNoFile;
+    if (!system && has_revoked(roots)) revoked = roots;
   }
-  if (!options.server_tls_cert_file.empty()) pairs.push_back({"sslcert", options.server_tls_cert_file});
-  if (!options.server_tls_key_file.empty()) pairs.push_back({"sslkey", options.server_tls_key_file});
+  pairs.push_back({"sslrootcert", roots});
+  pairs.push_back({"sslcrl", revoked});
+  pairs.push_back({"sslcert", settings.cert_file.empty() ? kNoFile : settings.cert_file});
+  pairs.push_back({"sslkey", settings.key_file.empty() ? kNoFile : settings.key_file});
+  put_protocols(pairs, settings.protocols);
   pairs.push_back({"channel_binding", options.server_channel_binding});
   if (PQlibVersion() >= kKnowsDirect) pairs.push_back({"sslnegotiation", options.server_tls_negotiation});
 }
 
-std::vector<config::Pair> parameters(const Target& target, const char* application, const config::Options& options,
-                                     const std::vector<net::Address>& addresses) {
+}  // namespace
+
+std::vector<config::Pair> connect_parameters(const Target& target, const char* application,
+                                             const config::Config& config,
+                                             const std::vector<net::Address>& addresses) {
   std::vector<config::Pair> pairs;
   put_hosts(pairs, target, addresses);
   pairs.push_back({"port", std::to_string(target.port)});
@@ -45,12 +84,10 @@ std::vector<config::Pair> parameters(const Target& target, const char* applicati
   if (!target.password.empty()) pairs.push_back({"password", std::string(target.password.view())});
   pairs.push_back({"application_name", application});
   pairs.push_back({"gssencmode", "disable"});  // asking for tickets blocks
-  put_tls(pairs, options);
+  put_tls(pairs, config);
   pairs.insert(pairs.end(), target.more.begin(), target.more.end());  // the last word counts
   return pairs;
 }
-
-}  // namespace
 
 void PqFinish::operator()(pg_conn* connection) const {
   PQfinish(connection);
@@ -75,9 +112,9 @@ std::string one_line(std::string_view text) {
   return out;
 }
 
-PqConnection start_connecting(const Target& target, const char* application, const config::Options& options,
+PqConnection start_connecting(const Target& target, const char* application, const config::Config& config,
                               const std::vector<net::Address>& addresses) {
-  const std::vector<config::Pair> pairs = parameters(target, application, options, addresses);
+  const std::vector<config::Pair> pairs = connect_parameters(target, application, config, addresses);
   std::vector<const char*> keys, values;
   for (const config::Pair& pair : pairs) {
     keys.push_back(pair.key.c_str());

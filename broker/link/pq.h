@@ -26,9 +26,14 @@ struct PqClear {
 using PqConnection = std::unique_ptr<pg_conn, PqFinish>;
 using PqResult = std::unique_ptr<pg_result, PqClear>;
 
+// What libpq is told of a connection, the last word for a key counts. `addresses` as below.
+std::vector<config::Pair> connect_parameters(const Target& target, const char* application,
+                                             const config::Config& config,
+                                             const std::vector<net::Address>& addresses);
+
 // Begins to connect, to be polled on. `addresses` are those of the target's host if that is a name: libpq would block
 // to look it up. Null: out of memory.
-PqConnection start_connecting(const Target& target, const char* application, const config::Options& options,
+PqConnection start_connecting(const Target& target, const char* application, const config::Config& config,
                               const std::vector<net::Address>& addresses);
 
 // libpq's messages have lines and end in one.

@@ -21,7 +21,6 @@ namespace berth::net {
 namespace {
 
 constexpr std::string_view kModes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full"};
-constexpr std::string_view kSystemRoots = "system";
 constexpr long kSessionSeconds = 2 * 3600;
 
 struct Free {

@@ -39,6 +39,9 @@ struct TlsSettings {
   bool operator==(const TlsSettings&) const = default;
 };
 
+// In place of a file of roots: those of the operating system.
+inline constexpr std::string_view kSystemRoots = "system";
+
 // The name of the protocol that PostgreSQL's clients and servers agree on (ALPN).
 inline constexpr std::string_view kTlsProtocol = "postgresql";
 

@@ -51,10 +51,12 @@ Error placed(const config::Config& config, const std::string& text) {
 }
 
 Result<ContextPtr> prepare_side(const TlsSide& side, const net::TlsSettings& settings, const config::Config& config,
-                                Make make) {
+                                TlsFiles files, Make make) {
   if (settings.mode == net::TlsMode::kDisable) return ContextPtr();
   const ContextPtr current = side.context();
-  if (current && current->settings() == settings && !files_changed(*current)) return current;
+  if (current && current->settings() == settings && (files == TlsFiles::kKeep || !files_changed(*current))) {
+    return current;
+  }
   Result<ContextPtr> made = make(settings);
   if (!made) return placed(config, made.error().text);
   return made;
@@ -81,7 +83,8 @@ net::TlsSettings server_tls_settings(const config::Config& config) {
   const config::Options& options = config.options;
   net::TlsSettings out;
   out.mode = mode_of(options.server_tls_sslmode);
-  out.ca_file = find_file(config, options.server_tls_ca_file);
+  out.ca_file = options.server_tls_ca_file;
+  if (out.ca_file != net::kSystemRoots) out.ca_file = find_file(config, out.ca_file);
   out.cert_file = find_file(config, options.server_tls_cert_file);
   out.key_file = find_file(config, options.server_tls_key_file);
   out.protocols = options.server_tls_protocols;
@@ -100,12 +103,12 @@ std::string TlsSide::last_error() const {
   return last_error_;
 }
 
-Result<TlsContexts::Next> TlsContexts::prepare(const config::Config& config) const {
+Result<TlsContexts::Next> TlsContexts::prepare(const config::Config& config, TlsFiles files) const {
   Result<ContextPtr> for_clients =
-      prepare_side(clients, client_tls_settings(config), config, net::TlsContext::for_clients);
+      prepare_side(clients, client_tls_settings(config), config, files, net::TlsContext::for_clients);
   if (!for_clients) return for_clients.error();
   Result<ContextPtr> for_servers =
-      prepare_side(servers, server_tls_settings(config), config, net::TlsContext::for_servers);
+      prepare_side(servers, server_tls_settings(config), config, files, net::TlsContext::for_servers);
   if (!for_servers) return for_servers.error();
   return Next{std::move(for_clients.value()), std::move(for_servers.value())};
 }
@@ -117,7 +120,8 @@ void TlsContexts::put(Next next) {
 }
 
 void TlsContexts::put_side(TlsSide& side, ContextPtr next) {
-  if (next && next != side.context()) {
+  if (next == side.context()) return;  // nor have files that cannot be taken become any better
+  if (next) {
     for (const std::string& warning : next->warnings()) LOG_WARNING("{}", warning);
     side.warned_of_expiry_at_ = -1;
   }
@@ -136,7 +140,12 @@ bool TlsContexts::refresh(const config::Config& config) {
   for (const One& one : {One{clients, net::TlsContext::for_clients, "clients"},
                          One{servers, net::TlsContext::for_servers, "servers"}}) {
     const ContextPtr current = one.side.context();
-    if (!current || !files_changed(*current)) continue;
+    if (!current) continue;
+    if (!files_changed(*current)) {
+      const std::lock_guard<std::mutex> guard(one.side.mutex_);
+      one.side.last_error_.clear();
+      continue;
+    }
     Result<ContextPtr> made = one.make(current->settings());
     if (!made) {
       std::string error = placed(config, made.error().text).text;

@@ -40,6 +40,9 @@ class TlsSide {
   Micros warned_of_expiry_at_ = -1;                 // main's
 };
 
+// Whether a context whose settings have not changed is made anew from files that have.
+enum class TlsFiles : uint8_t { kReadChanged, kKeep };
+
 class TlsContexts {
  public:
   TlsSide clients, servers;
@@ -52,8 +55,8 @@ class TlsContexts {
     std::shared_ptr<const net::TlsContext> clients, servers;
   };
   // What `config` asks for, from the files as they are; what has not changed is what there is. Nothing takes effect.
-  // The Error names the place of the setting.
-  Result<Next> prepare(const config::Config& config) const;
+  // The Error names the place of the setting. A SET of the console, which is about one setting, keeps files.
+  Result<Next> prepare(const config::Config& config, TlsFiles files = TlsFiles::kReadChanged) const;
   // Puts them in place, with their warnings to the log.
   void put(Next next);
   // Takes files that have changed. If they cannot be taken, what runs stays, the log says why (once for each reason),

@@ -3,6 +3,7 @@
 One PostgreSQL with ssl = on serves all tests; its certificate is exchanged by a reload.
 """
 
+import re
 import socket
 import ssl
 import struct
@@ -11,13 +12,14 @@ import time
 
 import pytest
 
-from harness import wire
+from harness import scram, wire
 from harness.certificates import Authority, self_signed
 from harness.fake_server import FakeServer, fatal
 from harness.postgres import Postgres
 from harness.psql import psql
 from harness.raw import Refused, cancel
 from harness.system import eventually, give_to_service_user, make_directory
+from test_link import GRANT, STAND_IN
 
 pytestmark = pytest.mark.ours
 
@@ -470,3 +472,90 @@ def test_a_renewed_certificate_of_a_server_under_load(connects, secure):
     for each in threads:
         each.join()
     assert not failed and {r["side"]: int(r["failures"]) for r in b.console("SHOW TLS")}["servers"] == 0
+
+
+# The broker's own connections: of the link and of auth_query --------------------------------------------------------------
+
+LINK, LOOKUP = "pgberth link", "pgberth auth_query"
+
+
+@pytest.fixture(scope="module")
+def own(secure):
+    """The cluster with the stand-in of test_link.py, and a role that the broker has to ask for."""
+    secure.postgres.sql(STAND_IN + GRANT, database="e2e")
+    secure.postgres.sql("create role ann login; grant select on pg_authid to app", database="e2e")
+    secure.postgres.sql(f"alter role ann password '{scram.secret('annpw')}'")
+    with open(secure.postgres.data / "pg_hba.conf", "a") as hba:
+        hba.write("host all ann 127.0.0.1/32 scram-sha-256\n")
+    secure.postgres.sql("select pg_reload_conf()")
+    return secure
+
+
+def own_connections(secure, application):
+    """Of the broker to the cluster: whether and how each is encrypted."""
+    return [row[0] for row in secure.postgres.sql(
+        "select coalesce(s.version, 'clear') from pg_stat_ssl s join pg_stat_activity a using (pid) "
+        f"where a.application_name = '{application}'")]
+
+
+def roots_file(secure, name, text):
+    file = secure.directory / name
+    file.write_text(text)
+    give_to_service_user(file)
+    return file
+
+
+LOOKS_UP = dict(auth_type="scram-sha-256", auth_user="app", userlist={"app": "apppw", "admin": "adminpw"})
+
+
+def test_a_link_follows_the_tls_settings(broker, own):
+    """T32: what a link was told in clear words, or by whom other roots proved, hears no console secret any more."""
+    roots = roots_file(own, "link-roots.pem", own.root.cert.read_text())
+    b = broker(databases=own.entry("localhost"), userlist=USERLIST, server=own.postgres, link="auto", link_user="app",
+               server_tls_sslmode="disable")
+    eventually(lambda: own_connections(own, LINK) == ["clear"], "there is a link")
+    b.settings.update(server_tls_sslmode="verify-full", server_tls_ca_file=roots, server_tls_protocols="tlsv1.2")
+    b.reload()
+    eventually(lambda: own_connections(own, LINK) == ["TLSv1.2"], "another one in place of the plain one")
+    eventually(lambda: [row["state"] for row in b.console("SHOW LINKS")] == ["up"], "it is registered")
+    b.console("SET verbose = 1")
+    roots.write_text(Authority(own.directory, "Fourth Root").cert.read_text())
+    eventually(lambda: not own_connections(own, LINK), "these roots prove nothing", timeout=30)
+    assert "the TLS settings have changed" in b.log
+    eventually(lambda: "certificate verify failed" in b.console("SHOW LINKS")[0]["error"], "SHOW LINKS says why")
+
+
+def test_auth_query_follows_the_roots(broker, own):
+    """T32: the roots' file alone changes."""
+    roots = roots_file(own, "lookup-roots.pem", own.root.cert.read_text())
+    b = broker(databases=own.entry("localhost"), server=own.postgres, server_tls_sslmode="verify-full",
+               server_tls_ca_file=roots, **LOOKS_UP)
+    assert ask(b, "ann", "annpw") == "TLSv1.3"
+    assert own_connections(own, LOOKUP) == ["TLSv1.3"]
+    roots.write_text(Authority(own.directory, "Fifth Root").cert.read_text())
+    eventually(lambda: not own_connections(own, LOOKUP), "these roots prove nothing", timeout=30)
+
+
+def test_auth_query_obeys_lists_of_revoked_certificates(broker, own):
+    """T25."""
+    bad = own.root.issue("localhost", hosts=["localhost"], addresses=["127.0.0.1"])
+    both = roots_file(own, "lookup-revoked.pem", own.root.cert.read_text() + own.root.revoke(bad).read_text())
+    start = lambda: broker(databases=own.entry("localhost"), server=own.postgres, server_tls_sslmode="verify-full",
+                           server_tls_ca_file=both, **LOOKS_UP)
+    assert ask(start(), "ann", "annpw") == "TLSv1.3"
+    own.use(bad)
+    try:
+        b = start()
+        assert "cannot be looked up" in refusal(b, "ann")
+        assert re.search("auth_query: database .* certificate verify failed", b.log), "libpq 15 says no more than that"
+    finally:
+        own.use(own.good)
+
+
+def test_set_while_a_tls_file_is_broken(connects, secure):
+    roots = roots_file(secure, "broken-roots.pem", secure.root.cert.read_text())
+    b = connects("verify-full", server_tls_ca_file=roots)
+    roots.write_text("nothing")
+    b.console("SET verbose = 1")
+    assert ask(b) == "TLSv1.3"
+    assert wire.errors(b.console.connection.query("SET server_tls_protocols = 'tlsv1.2'")), "this one needs the file"

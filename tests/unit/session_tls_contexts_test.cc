@@ -85,6 +85,23 @@ TEST_F(TlsContextsTest, AHalfWrittenPairChangesNothingUntilItIsWhole) {
   EXPECT_EQ("", tls.clients.last_error());
 }
 
+// SET of something else is no reason to look at files.
+TEST_F(TlsContextsTest, SetKeepsWhatRunsWhileAFileIsBroken) {
+  take();
+  const auto before = tls.clients.context();
+  directory.write("own.crt", certificate_pem(second));
+  tls.refresh(config);
+  const std::string error = tls.clients.last_error();
+  ASSERT_NE("", error);
+  Result<TlsContexts::Next> next = tls.prepare(config, TlsFiles::kKeep);
+  ASSERT_TRUE(next) << next.error().text;
+  tls.put(next.value());
+  EXPECT_EQ(before, tls.clients.context());
+  EXPECT_EQ(error, tls.clients.last_error()) << "SHOW TLS still says so";
+  config.options.client_tls_protocols = "tlsv1.3";
+  EXPECT_FALSE(tls.prepare(config, TlsFiles::kKeep)) << "a setting of TLS needs the files";
+}
+
 TEST_F(TlsContextsTest, AFileThatIsGoneChangesNothing) {
   take();
   const std::string before = serial();
@@ -110,6 +127,9 @@ TEST_F(TlsContextsTest, RelativeNamesMayStandBesideTheConfiguration) {
   config.options.client_tls_key_file = "own.key";
   take();
   EXPECT_EQ(directory.path("own.crt"), tls.clients.context()->settings().cert_file);
+  directory.write("system", "");
+  config.options.server_tls_ca_file = "system";
+  EXPECT_EQ("system", server_tls_settings(config).ca_file) << "a word, not a file";
 }
 
 // T32.

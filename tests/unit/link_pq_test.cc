@@ -1,0 +1,80 @@
+// What libpq is told of TLS for the broker's own connections: the settings server_tls_* as the broker itself takes
+// them, and nothing of a home directory.
+#include "link/pq.h"
+
+#include <gtest/gtest.h>
+
+#include "unit/certificates.h"
+
+namespace berth::link {
+namespace {
+
+constexpr const char* kNoFile = "/dev/null/none";
+
+class LinkPq : public testing::Test {
+ protected:
+  LinkPq() {
+    config.path = directory.path("a.ini");
+    config.options.server_tls_sslmode = "verify-full";
+    config.options.server_tls_ca_file = "roots.pem";
+    directory.write("roots.pem", test::certificate_pem(authority));
+  }
+  std::string told(const std::string& key) const {
+    std::string out = "nothing";
+    for (const config::Pair& pair : connect_parameters({}, "test", config, {})) {
+      if (pair.key == key) out = pair.value;
+    }
+    return out;
+  }
+  std::string versions(const char* setting) {
+    config.options.server_tls_protocols = setting;
+    return told("ssl_min_protocol_version") + " to " + told("ssl_max_protocol_version");
+  }
+
+  test::Directory directory;
+  test::Issued authority = test::make_authority();
+  config::Config config;
+};
+
+TEST_F(LinkPq, FilesStandBesideTheConfiguration) {
+  config.options.server_tls_cert_file = "own.crt";
+  config.options.server_tls_key_file = "own.key";
+  directory.write("own.crt", "");
+  directory.write("own.key", "");
+  EXPECT_EQ(told("sslrootcert"), directory.path("roots.pem"));
+  EXPECT_EQ(told("sslcert"), directory.path("own.crt"));
+  EXPECT_EQ(told("sslkey"), directory.path("own.key"));
+}
+
+TEST_F(LinkPq, TheWordSystemIsNoFile) {
+  directory.write("system", "");
+  config.options.server_tls_ca_file = "system";
+  const std::string roots = told("sslrootcert");  // a libpq of before 16 does not know the word
+  EXPECT_TRUE(roots == "system" || roots == "/etc/ssl/certs/ca-certificates.crt") << roots;
+}
+
+// T25.
+TEST_F(LinkPq, RevokedCertificatesOfTheFileOfRoots) {
+  EXPECT_EQ(told("sslcrl"), kNoFile) << "not ~/.postgresql/root.crl";
+  const test::Issued bad = test::issue({}, &authority);
+  directory.write("roots.pem", test::certificate_pem(authority) + test::crl_pem(authority, bad));
+  EXPECT_EQ(told("sslcrl"), directory.path("roots.pem"));
+  config.options.server_tls_sslmode = "require";
+  EXPECT_EQ(told("sslrootcert") + told("sslcrl"), std::string(kNoFile) + kNoFile) << "nothing is checked";
+}
+
+TEST_F(LinkPq, NothingOfTheHomeDirectory) {
+  config.options.server_tls_ca_file = "";
+  for (const char* key : {"sslrootcert", "sslcrl", "sslcert", "sslkey"}) EXPECT_EQ(told(key), kNoFile) << key;
+}
+
+TEST_F(LinkPq, Protocols) {
+  EXPECT_EQ(versions("secure"), "TLSv1.2 to TLSv1.3");
+  EXPECT_EQ(versions("all"), "TLSv1 to TLSv1.3");
+  EXPECT_EQ(versions("tlsv1.3"), "TLSv1.3 to TLSv1.3");
+  EXPECT_EQ(versions("tlsv1.1,tlsv1.2"), "TLSv1.1 to TLSv1.2");
+  EXPECT_EQ(versions("all,!tlsv1.2"), "TLSv1.3 to TLSv1.3") << "a range with a gap would let in what was taken away";
+}
+
+}  // namespace
+}  // namespace berth::link
