@@ -518,7 +518,9 @@ def test_a_link_follows_the_tls_settings(broker, own):
     b.reload()
     eventually(lambda: own_connections(own, LINK) == ["TLSv1.2"], "another one in place of the plain one")
     eventually(lambda: [row["state"] for row in b.console("SHOW LINKS")] == ["up"], "it is registered")
-    b.console("SET verbose = 1")
+    for binding, expected in (("require", []), ("prefer", ["TLSv1.2"])):  # a server that trusts app binds nothing
+        b.console(f"SET server_channel_binding = '{binding}'")
+        eventually(lambda: own_connections(own, LINK) == expected, f"{binding} counts for an open link, too")
     roots.write_text(Authority(own.directory, "Fourth Root").cert.read_text())
     eventually(lambda: not own_connections(own, LINK), "these roots prove nothing", timeout=30)
     assert "the TLS settings have changed" in b.log
