@@ -38,6 +38,7 @@ void Client::begin_auth() {
   enter(pool::ClientState::kAuth);
   context.startup_clients.push_back(this);
   login->console = is_console_name(config, login->database);
+  if (login->console) login->replication.clear();  // it has none: the rules for the console decide
   const Shutdown shutdown = context.globals.shutdown.load(std::memory_order_relaxed);
   if (shutdown != Shutdown::kNo && !login->console) return fatal(ClientEnd::kShutdown, "57P03");
   if (!login->console || FAULT(admin_room_missing)) {

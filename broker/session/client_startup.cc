@@ -1,6 +1,7 @@
 // Chapter 1 of a client's life: the first packets. An encryption request is answered (client_tls.cc), a cancel
 // request is routed and the connection closed, a StartupMessage becomes a Login and goes to chapter 2
 // (client_auth.cc).
+#include "base/log.h"
 #include "session/client.h"
 #include "wire/encode.h"
 
@@ -130,6 +131,25 @@ void Client::negotiate(const wire::Startup& startup) {
   send(out);
 }
 
+// As PostgreSQL reads a boolean: any beginning of a word that is no other word's. What it takes for false asks for
+// nothing, or a rule of auth_hba_file for replication would let in an ordinary connection. False: it is none of them.
+static bool read_replication(std::string_view value, std::string& out) {
+  const auto is = [value](std::string_view word, size_t least) {
+    return value.size() >= least && value.size() <= word.size() &&
+           pool::same_name(value, word.substr(0, value.size()));
+  };
+  if (value == "database") {
+    out = value;
+  } else if (is("true", 1) || is("yes", 1) || is("on", 2) || value == "1") {
+    out = "true";
+  } else if (is("false", 1) || is("no", 1) || is("off", 2) || value == "0") {
+    out.clear();
+  } else {
+    return false;
+  }
+  return true;
+}
+
 bool Client::read_parameters(const wire::Startup& startup) {
   login = std::make_unique<Login>();
   login->config = context.config;
@@ -141,7 +161,12 @@ bool Client::read_parameters(const wire::Startup& startup) {
     } else if (name == "database") {
       login->database = value;
     } else if (name == "replication") {
-      login->replication = value;
+      if (!read_replication(value, login->replication)) {
+        fatal(ClientEnd::kBadStartup, "22023",
+              fmt::format("invalid value for parameter \"replication\": \"{}\"", value),
+              "Valid values are: \"false\", 0, \"true\", 1, \"database\".");
+        return false;
+      }
     } else if (name == "options") {
       wire::StartupOptions options;
       if (context.config->ignores_startup_parameter("options")) continue;
@@ -170,10 +195,6 @@ bool Client::read_parameters(const wire::Startup& startup) {
     fatal(ClientEnd::kBadStartup, name == &login->user ? "28000" : "3D000",
           name == &login->user ? "user name is too long" : "database name is too long");
     return false;
-  }
-  if (login->replication == "false" || login->replication == "off" || login->replication == "no" ||
-      login->replication == "0") {
-    login->replication.clear();
   }
   std::string application;
   for (const auto& [name, value] : settings) {

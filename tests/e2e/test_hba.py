@@ -173,6 +173,26 @@ def test_replication_is_no_database(broker):
     assert refusal(b, user="app2", password=None, port=b.session_port, replication="database").sqlstate == "28000"
 
 
+def test_a_rule_for_replication_opens_nothing_else(broker):
+    """Neither the console, whatever its clients ask for, nor a database, in any spelling of false."""
+    b = started(broker, "host replication all all trust\nhost all all all scram-sha-256\n",
+                userlist={"app": PASSWORD, "admin": PASSWORD})
+    for name in ("pgbouncer", "pgberth"):
+        assert refusal(b, "admin", "wrong", database=name, port=b.listen_port, replication="true").sqlstate == "28P01"
+    for value in ("f", "FALSE", "off", "oF", "n", "No", "0"):
+        assert login(b, port=b.session_port, replication=value) == "app"
+        assert refusal(b, password="wrong", port=b.session_port, replication=value).sqlstate == "28P01"
+
+
+@pytest.mark.parametrize("value", ["o", "2", "falsehood", "Database", "on "])
+def test_replication_is_read_as_postgresql_reads_it(broker, postgres, value):
+    with pytest.raises(Refused) as there:
+        Raw(postgres.port).login("app", "e2e", replication=value)
+    b = started(broker, "host all all all trust\nhost replication all all trust\n")
+    here = refusal(b, password=None, port=b.session_port, replication=value)
+    assert (here.sqlstate, here.text) == (there.value.sqlstate, there.value.text)
+
+
 def test_the_console_by_either_name(broker):
     """A rule for the console holds for its second name, and its owner needs none."""
     b = started(broker, "host pgbouncer admin all reject\nhost all all all trust\n")
