@@ -165,7 +165,8 @@ void AuthMachine::remember(const Connection& connection, const AuthRow& row) {
   if (!row.found || row.secret.empty() || connection.outdated) return;
   const bool checkable = settings_.standard && connection.generations;
   if (!checkable && settings_.cache_ttl <= 0) return;
-  Micros fresh = connection.sent_at + settings_.cache_ttl;  // at once over without it
+  // What can be checked never holds by its age: another user's check may have told of a change since.
+  Micros fresh = connection.sent_at + (checkable ? 0 : settings_.cache_ttl);
   // The server read its clock after we sent: what is left was at least this much then.
   if (row.valid_until)
     fresh = std::min(fresh, connection.sent_at + std::max<Micros>(0, *row.valid_until - row.server_now));

@@ -486,6 +486,29 @@ TEST(AuthMachine, TimeToLiveIsForThoseWithoutTheExtension) {
   EXPECT_EQ(desk.secret(5), "nothing");
 }
 
+TEST(AuthMachine, NorDoesItServeWhatACheckHasProvedOld) {
+  AuthSettings settings = usual();
+  settings.cache_ttl = 60 * kSecond;
+  Desk desk(settings);
+  desk.ask(1, "bob");
+  desk.up(true);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.found("old");
+  desk.ask(2, "ann");
+  EXPECT_EQ(desk.next(), "query 0 ann");
+  desk.found("hers");
+  desk.ask(3, "ann");  // a role has changed: whose, is not said
+  EXPECT_EQ(desk.next(), "check 0");
+  desk.checked(8);
+  EXPECT_EQ(desk.next(), "query 0 ann");
+  desk.found("hers");
+  desk.ask(4, "bob");
+  EXPECT_EQ(desk.secret(4), "nothing");
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.found("new");
+  EXPECT_EQ(desk.secret(4), "new");
+}
+
 // A server with roles, whose backends hear of changes, beside the machine; each event at random. Every login must get
 // the secret that the role had at some moment between its question and its answer.
 class Dice {
