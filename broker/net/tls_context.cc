@@ -183,6 +183,7 @@ class TlsContextBuilder {
     }
     FileText file;
     if (!take_file("cert_file", read_tls_file(path), file)) return false;
+    certificate_digest_ = digest_of(file.text);
     const Owned<BIO> reader = reader_of(file.text);
     const Owned<X509> own(PEM_read_bio_X509_AUX(reader.get(), nullptr, no_passphrase, nullptr));
     if (!own) return fail("cert_file", fmt::format("no certificate in \"{}\": {}", path, tls_error()));
@@ -254,12 +255,13 @@ class TlsContextBuilder {
     return count > 0 || fail("ca_file", fmt::format("no certificate in \"{}\"", path));
   }
 
-  // Lists of revoked certificates in the same file are obeyed.
+  // Lists of revoked certificates in the same file are obeyed, for every certificate of a chain: with one list, each
+  // authority needs its own.
   int take_root(const X509_INFO& info) {
     X509_STORE* store = SSL_CTX_get_cert_store(ctx_);
     if (info.crl) {
       X509_STORE_add_crl(store, info.crl);
-      X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+      X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
     }
     if (!info.x509) return 0;
     X509_STORE_add_cert(store, info.x509);
@@ -283,9 +285,10 @@ class TlsContextBuilder {
   void set_sessions() {
     SSL_CTX_set_session_cache_mode(ctx_, SSL_SESS_CACHE_OFF);  // what is resumed, the client keeps in its ticket
     if (!for_clients_) return;
-    const std::string likeness =
-        fmt::format("{}\n{}\n{}\n{}\n{}\n{}\n{}", to_string(settings_.mode), settings_.protocols, settings_.ciphers,
-                    settings_.tls13_ciphers, settings_.ecdhcurve, settings_.ca_file, made_->roots_digest_);
+    // Our certificate as well: a client that resumes binds its login to the one that it has seen.
+    const std::string likeness = fmt::format(
+        "{}\n{}\n{}\n{}\n{}\n{}\n{}{}", to_string(settings_.mode), settings_.protocols, settings_.ciphers,
+        settings_.tls13_ciphers, settings_.ecdhcurve, settings_.ca_file, made_->roots_digest_, certificate_digest_);
     made_->ticket_keys_ = TicketKeys::shared(likeness);
     TicketKeys::install(ctx_, made_->ticket_keys_.get());
     SSL_CTX_set_timeout(ctx_, kSessionSeconds);
@@ -298,6 +301,7 @@ class TlsContextBuilder {
   const bool for_clients_;
   std::unique_ptr<TlsContext> made_;
   SSL_CTX* ctx_ = nullptr;
+  std::string certificate_digest_;
   std::string why_;
 };
 

@@ -5,6 +5,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/ssl.h>
+#include <openssl/x509.h>
 
 #include <cstring>
 #include <map>
@@ -43,6 +44,16 @@ int on_ticket(SSL* ssl, unsigned char* name, unsigned char* iv, EVP_CIPHER_CTX* 
   // A ticket of TLS 1.3 is used once: whoever has shown one gets the next.
   if (!seal && (renew || SSL_version(ssl) >= TLS1_3_VERSION)) return 2;
   return 1;
+}
+
+// A session proves its client by the certificate that stands in its ticket. Every use gives a new ticket, so a
+// certificate that has expired would be as good as one that never does: the client has to show another.
+SSL_TICKET_RETURN on_opened(SSL*, SSL_SESSION* session, const unsigned char*, size_t, SSL_TICKET_STATUS status,
+                            void*) {
+  if (status != SSL_TICKET_SUCCESS && status != SSL_TICKET_SUCCESS_RENEW) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  const X509* peer = SSL_SESSION_get0_peer(session);
+  if (peer && X509_cmp_current_time(X509_get0_notAfter(peer)) <= 0) return SSL_TICKET_RETURN_IGNORE_RENEW;
+  return status == SSL_TICKET_SUCCESS ? SSL_TICKET_RETURN_USE : SSL_TICKET_RETURN_USE_RENEW;
 }
 
 }  // namespace
@@ -97,6 +108,7 @@ bool TicketKeys::opening(const unsigned char* name, Micros now, Key& out, bool& 
 void TicketKeys::install(SSL_CTX* ctx, TicketKeys* keys) {
   SSL_CTX_set_app_data(ctx, keys);
   SSL_CTX_set_tlsext_ticket_key_evp_cb(ctx, on_ticket);
+  SSL_CTX_set_session_ticket_cb(ctx, nullptr, on_opened, nullptr);
 }
 
 }  // namespace berth::net

@@ -17,8 +17,8 @@ namespace berth::net {
 
 class TicketKeys {
  public:
-  // The keys for everything that `likeness` describes (settings and roots: a session that was opened under others is
-  // not resumed). They live as long as somebody holds them.
+  // The keys for everything that `likeness` describes (settings, roots, our certificate: a session that was opened
+  // under others is not resumed). They live as long as somebody holds them.
   static std::shared_ptr<TicketKeys> shared(const std::string& likeness);
 
   struct Key {

@@ -216,8 +216,9 @@ void configure_slice(Context& context, Slice& slice);
 // Carries out a slice's decisions until there are none; tick_slice also those that time brings.
 void run_slice(Context& context, Slice& slice);
 void tick_slice(Context& context, Slice& slice);
-// What the last connect said cannot heal: whoever waits, and has no open server to wait for, is told.
-void tell_waiting(Context& context, Slice& slice);
+// What the last connect said cannot heal: whoever waits, and has no open server to wait for, is told. So many
+// of the servers that count as open are not.
+void tell_waiting(Context& context, Slice& slice, int closing);
 
 net::TcpOptions tcp_options(const Context& context);
 

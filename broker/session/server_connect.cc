@@ -111,8 +111,9 @@ void Server::tls_on_next(ServerTls::Next next) {
     }
     case ServerTls::Next::kFailed: {
       const std::string why = tls_start->why();
+      const bool permanent = !tls_start->may_pass();
       tls_start.reset();
-      return connect_failed("08001", why, true);
+      return connect_failed("08001", why, permanent);
     }
   }
 }
@@ -316,8 +317,9 @@ void Server::connect_failed(std::string_view sqlstate, std::string_view text, bo
   slice->pool.open_failed(context->now());
   Slice& of = *slice;
   Context& home = *context;
+  const int closing_one = conn ? 1 : 0;  // it counts until on_closed
   close(why);
-  if (permanent) tell_waiting(home, of);
+  if (permanent) tell_waiting(home, of, closing_one);
 }
 
 void Server::ready() {

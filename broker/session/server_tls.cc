@@ -42,6 +42,7 @@ ServerTls::Next ServerTls::start(net::Engine& engine, net::Conn* conn) {
 ServerTls::Next ServerTls::on_bytes(net::Engine& engine, net::Conn* conn, std::string_view bytes) {
   ASSERT(state_ == State::kAsked && !bytes.empty());
   const char answer = bytes[0];
+  may_pass_ = answer == 'E';
   if (answer == 'E') return fail("the server answers the request for TLS with an error");
   if (answer != 'S' && answer != 'N') return fail("the server's answer to the request for TLS is invalid");
   // Whatever stands behind the answer was sent by somebody who is not proved: it must never count as said inside of

@@ -39,6 +39,8 @@ class ServerTls {
   Next on_bytes(net::Engine& engine, net::Conn* conn, std::string_view bytes);
   Next on_handshake(net::Engine& engine, net::Conn* conn, std::string_view error);
   const std::string& why() const { return why_; }
+  // Of kFailed: the server's own trouble of the moment (too many processes, a start), which a retry may not meet.
+  bool may_pass() const { return may_pass_; }
   bool asked() const { return state_ == State::kAsked; }
 
  private:
@@ -49,6 +51,7 @@ class ServerTls {
   std::shared_ptr<const ServerTlsWish> wish_;
   TlsCounts& counts_;
   State state_ = State::kStart;
+  bool may_pass_ = false;
   std::string why_;
 };
 

@@ -127,13 +127,13 @@ void tick_slice(Context& context, Slice& slice) {
   slice.running = false;
 }
 
-void tell_waiting(Context& context, Slice& slice) {
+void tell_waiting(Context& context, Slice& slice, int closing) {
   (void)context;
   const std::string sqlstate = slice.last_error_sqlstate, text = slice.last_error;
   while (auto* client = static_cast<Client*>(slice.pool.clients(pool::ClientState::kLoginWait).front())) {
     client->fatal(ClientEnd::kServerLoginFailed, sqlstate, text);
   }
-  if (slice.pool.shared()->servers.used.load(std::memory_order_relaxed) > 0)
+  if (slice.pool.shared()->servers.used.load(std::memory_order_relaxed) > closing)
     return;  // others are open: those will serve
   for (const pool::ClientList* list :
        {&slice.pool.clients(pool::ClientState::kWaiting), &slice.pool.session_waiting()}) {

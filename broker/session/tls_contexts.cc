@@ -114,9 +114,11 @@ Result<TlsContexts::Next> TlsContexts::prepare(const config::Config& config, Tls
 }
 
 void TlsContexts::put(Next next) {
-  if (!same_for_servers(servers.context(), next.servers)) servers_changed.fetch_add(1, std::memory_order_release);
+  const bool changed = !same_for_servers(servers.context(), next.servers);
   put_side(clients, std::move(next.clients));
   put_side(servers, std::move(next.servers));
+  // Last: a server that is opened after this was seen must have the new context.
+  if (changed) servers_changed.fetch_add(1, std::memory_order_release);
 }
 
 void TlsContexts::put_side(TlsSide& side, ContextPtr next) {
@@ -157,10 +159,9 @@ bool TlsContexts::refresh(const config::Config& config) {
       continue;
     }
     LOG_INFO("the TLS files for {} have changed and were read again", one.peers);
-    if (&one.side == &servers && !same_for_servers(current, made.value())) {
-      servers_changed.fetch_add(1, std::memory_order_release);
-    }
+    const bool changed = &one.side == &servers && !same_for_servers(current, made.value());
     put_side(one.side, std::move(made.value()));
+    if (changed) servers_changed.fetch_add(1, std::memory_order_release);  // last, as in put()
   }
   return servers_changed.load(std::memory_order_relaxed) != before;
 }

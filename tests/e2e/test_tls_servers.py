@@ -210,13 +210,38 @@ def test_lies_before_tls(broker, lie):
     say, told = LIES[lie]
     fake = FakeServer(encryption=lambda session: (say(session), session.wait_closed()))
     try:
-        b = broker(databases={"fake": fake.entry()}, server_tls_sslmode="require")
+        b = broker(databases={"fake": fake.entry()}, server_tls_sslmode="require", query_wait_timeout=2)
         with pytest.raises(Refused) as got:
             b.connect(database="fake")
-        assert told in str(got.value) and "INJECTED" not in str(got.value) + b.log
+        assert told in str(got.value) + b.log and "INJECTED" not in str(got.value) + b.log
         assert not fake.sessions, "nothing of the login was said to it"
     finally:
         fake.stop()
+
+
+def test_an_error_before_tls_may_pass(broker):
+    # A server that is full or starting says so in place of its answer: whoever waits is served by a later attempt.
+    answers = [fatal("53300", "too many"), b"N"]
+    fake = FakeServer(encryption=lambda s: s.send(answers.pop(0) if len(answers) > 1 else answers[0]))
+    try:
+        b = broker(databases={"fake": fake.entry()}, server_tls_sslmode="prefer", server_login_retry=1)
+        assert b.connect(database="fake").query("select 1")
+        assert len(answers) == 1, "the error was met"
+    finally:
+        fake.stop()
+
+
+def test_who_waits_is_told_what_will_not_heal(connects, secure):
+    b = connects("verify-full", server_tls_ca_file=secure.root.cert, query_wait_timeout=60)
+    client = b.connect(database="e2e")
+    assert client.query("select 1")
+    secure.use(self_signed(secure.directory, "localhost"))
+    try:
+        b.console("RECONNECT")
+        eventually(lambda: not b.servers(database="e2e"), "its server is gone")
+        assert "handshake failed" in str([m.fields for m in client.query("select 1") if m.tag == "E"])
+    finally:
+        secure.use(secure.good)
 
 
 @pytest.mark.parametrize("answer", ["S", "E"])
@@ -224,7 +249,7 @@ def test_prefer_does_not_trust_what_stands_behind_an_answer(broker, answer):
     text = fatal("28000", "INJECTED")
     fake = FakeServer(encryption=lambda s: (s.send(b"S" + text if answer == "S" else text), s.wait_closed()))
     try:
-        b = broker(databases={"fake": fake.entry()})
+        b = broker(databases={"fake": fake.entry()}, query_wait_timeout=2)
         with pytest.raises(Refused) as got:
             b.connect(database="fake")
         assert "INJECTED" not in str(got.value)

@@ -224,6 +224,26 @@ TEST_F(TlsContextTest, ARevokedCertificateIsRefused) {
   EXPECT_FALSE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
 }
 
+// The list of the authority above counts as well.
+TEST_F(TlsContextTest, ARevokedAuthorityProvesNothing) {
+  test::Wanted wanted;
+  wanted.name = "between";
+  wanted.authority = true;
+  const Issued between = issue(wanted, &authority);
+  wanted = {};
+  wanted.alternatives = "DNS:localhost";
+  const Issued below = issue(wanted, &between);
+  of_clients.cert_file = directory.write("chain.crt", certificate_pem(below) + certificate_pem(between));
+  of_clients.key_file = directory.write("chain.key", key_pem(below));
+  const auto ours = TlsContext::for_clients(of_clients).value();
+  of_servers.mode = TlsMode::kVerifyFull;
+  const std::string trusted = certificate_pem(authority) + test::crl_pem(between, client);
+  of_servers.ca_file = directory.write("ca.pem", trusted + test::crl_pem(authority, client));
+  EXPECT_TRUE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
+  directory.write("ca.pem", trusted + test::crl_pem(authority, between));
+  EXPECT_FALSE(shake(*ours, *TlsContext::for_servers(of_servers).value(), "localhost").done);
+}
+
 // With an anonymous cipher nobody shows a certificate, and OpenSSL finds nothing to check.
 TEST_F(TlsContextTest, AnonymousCiphersAreNeverSpoken) {
   const std::shared_ptr<SSL_CTX> nobody(SSL_CTX_new(TLS_server_method()), SSL_CTX_free);
@@ -304,6 +324,45 @@ TEST_F(TlsContextTest, TicketsOutliveAReloadOfEqualSettingsOnly) {
   const Handshake anew = shake(*third, *theirs, "", full.session.get());
   EXPECT_TRUE(anew.done);
   EXPECT_FALSE(anew.resumed);
+}
+
+// A client that resumes would bind its login to the certificate before.
+TEST_F(TlsContextTest, TicketsEndWithOurCertificate) {
+  const auto theirs = TlsContext::for_servers(of_servers).value();
+  const auto first = TlsContext::for_clients(of_clients).value();
+  const Handshake full = shake(*first, *theirs, "");
+  const Issued renewed = issue({}, &authority);
+  directory.write("server.crt", certificate_pem(renewed));
+  directory.write("server.key", key_pem(renewed));
+  const auto second = TlsContext::for_clients(of_clients).value();
+  const Handshake anew = shake(*second, *theirs, "", full.session.get());
+  EXPECT_TRUE(anew.done);
+  EXPECT_FALSE(anew.resumed);
+  EXPECT_EQ(second->binding(), anew.binding_of_server);
+}
+
+// The first handshake takes an expired certificate because it does not look at the time, so that no test waits.
+TEST_F(TlsContextTest, TicketsEndWithTheCertificateOfTheClient) {
+  of_clients.mode = TlsMode::kVerifyCa;
+  of_clients.ca_file = roots;
+  const auto ours = TlsContext::for_clients(of_clients).value();
+  X509_VERIFY_PARAM_set_flags(SSL_CTX_get0_param(ours->native()), X509_V_FLAG_NO_CHECK_TIME);
+  for (const char* protocol : {"tlsv1.2", "tlsv1.3"}) {
+    for (const long until : {3600, -60}) {
+      test::Wanted wanted;
+      wanted.until = until;
+      const Issued alice = issue(wanted, &authority);
+      of_servers.protocols = protocol;
+      of_servers.cert_file = directory.write("alice.crt", certificate_pem(alice));
+      of_servers.key_file = directory.write("alice.key", key_pem(alice));
+      const auto theirs = TlsContext::for_servers(of_servers).value();
+      const Handshake full = shake(*ours, *theirs, "");
+      ASSERT_TRUE(full.done);
+      const Handshake again = shake(*ours, *theirs, "", full.session.get());
+      EXPECT_TRUE(again.done);
+      EXPECT_EQ(until > 0, again.resumed) << protocol;
+    }
+  }
 }
 
 TEST_F(TlsContextTest, BothSidesAgreeOnTheBinding) {
