@@ -176,11 +176,13 @@ AuthQueryThread::Managed* AuthQueryThread::managed_of(const session::SecretQuest
   return &managed_.emplace_back(std::move(source.value()), settings, random_.next(), stamps_);
 }
 
-// Of those that nobody waits for the one goes that was asked longest ago.
+// Of those that nobody waits for the one goes that was asked longest ago. A machine counts a login as answered when
+// it has decided so, and what it has decided is lost with it: so that is done first.
 void AuthQueryThread::make_room() {
   if (managed_.size() < kAuthSourcesMax) return;
   auto oldest = managed_.end();
   for (auto managed = managed_.begin(); managed != managed_.end(); ++managed) {
+    perform(*managed);
     if (managed->machine.waiting() > 0) continue;
     if (oldest == managed_.end() || managed->asked_at < oldest->asked_at) oldest = managed;
   }
