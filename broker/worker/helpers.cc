@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <deque>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -59,9 +60,17 @@ bool Helpers::take(std::unique_ptr<auth::Work> work, Done done) {
   lane.queue.push_back({std::move(work), std::move(done)});
   // An idle thread counts until it has woken, and so does the work that wakes it.
   if (lane.queue.size() > static_cast<size_t>(lane.idle) && lane.threads < lane.limits.threads) {
-    ++lane.threads;
-    ++state_->threads;
-    std::thread([shared = state_, &lane] { shared->run(lane); }).detach();
+    try {
+      std::thread([shared = state_, &lane] { shared->run(lane); }).detach();  // it waits for the lock
+      ++lane.threads;
+      ++state_->threads;
+    } catch (const std::system_error&) {  // the system has no thread for us: those that are there do it
+      if (lane.threads == 0) {
+        lane.queue.pop_back();
+        ++lane.load.refused;
+        return false;
+      }
+    }
   }
   lane.news.notify_one();
   return true;

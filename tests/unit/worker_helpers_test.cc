@@ -4,6 +4,7 @@
 #include "worker/helpers.h"
 
 #include <gtest/gtest.h>
+#include <pthread.h>
 
 #include <algorithm>
 #include <atomic>
@@ -145,6 +146,42 @@ TEST(Helpers, StopDropsWhatWaitsAndOutlivesWhatHangs) {
   }
   gate->let_go();  // the two that hung end on their own, and nobody hears of them
   EXPECT_TRUE(inbox.numbers.empty());
+}
+
+// While it lives no thread can be made: the system has no room for its stack.
+class NoThreads {
+ public:
+  NoThreads() {
+    EXPECT_EQ(0, pthread_getattr_default_np(&usual_));
+    pthread_attr_t huge = usual_;
+    EXPECT_EQ(0, pthread_attr_setstacksize(&huge, size_t{1} << 52));
+    EXPECT_EQ(0, pthread_setattr_default_np(&huge));
+  }
+  ~NoThreads() { pthread_setattr_default_np(&usual_); }
+
+ private:
+  pthread_attr_t usual_;
+};
+
+TEST(Helpers, WithoutThreadsWorkIsRefusedOrWaitsForThoseThatAreThere) {
+  const auto gate = std::make_shared<Gate>();
+  Inbox inbox;
+  Helpers helpers(kSmall);
+  ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kUsers, gate, 0), inbox.take()));
+  gate->wait_inside(1);
+  {
+    const NoThreads none;
+    EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, nullptr, 9), inbox.take()));
+    EXPECT_TRUE(helpers.take(std::make_unique<Held>(Lane::kUsers, nullptr, 1), inbox.take()));
+  }
+  EXPECT_EQ(1u, helpers.load(Lane::kClientKeys).refused);
+  EXPECT_EQ(0u, helpers.load(Lane::kClientKeys).waiting);
+  EXPECT_EQ(1u, helpers.load(Lane::kUsers).waiting);
+  EXPECT_EQ(0u, helpers.load(Lane::kUsers).refused);
+  gate->let_go();
+  inbox.wait_for(2);
+  EXPECT_TRUE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, nullptr, 2), inbox.take()));
+  inbox.wait_for(3);
 }
 
 TEST(Helpers, ManyAskersAtOnce) {
