@@ -70,7 +70,10 @@ void Client::learn() {
     learned.secret = login->found->secret;
   }
   if (!proved) return;
-  if (login->verifier->learned().known) learned.keys = login->verifier->learned();
+  if (login->verifier->learned().known) {
+    learned.keys = login->verifier->learned();
+    learned.password.clear();  // it may be an older one, and would go first
+  }
   if (!login->verifier->password().empty()) learned.password = login->verifier->password();
 }
 

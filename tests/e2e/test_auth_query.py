@@ -477,6 +477,20 @@ def test_changed_passwords_count_at_once(asking, server):
     wrong_password(b, password="pw11")
 
 
+def test_an_older_clear_password_does_not_go_before_newer_keys(asking, server):
+    """The password is changed between a login that tells it and one that proves it."""
+    made = asking(auth_type="hba", launch=False)
+    made.settings["auth_hba_file"] = str(made.root / "hba.conf")
+    (made.root / "hba.conf").write_text("local e2e ann password\nhost e2e ann 127.0.0.1/32 scram-sha-256\n"
+                                        "host pgbouncer admin 127.0.0.1/32 trust\n")
+    made.start()
+    with Raw(made.transaction_port, str(made.root)).login("ann", "e2e", "annpw") as c:
+        assert c.value("select current_user") == "ann"
+    server.sql(f"alter role ann password '{scram.secret('newpw')}'")
+    made.console("RECONNECT")
+    assert login(made, password="newpw") == "ann"
+
+
 def test_nothing_is_remembered_without_the_extension(asking, server):
     b = asking()
     for n in range(4):
