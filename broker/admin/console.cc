@@ -1,5 +1,8 @@
 #include "admin/console.h"
 
+#include <algorithm>
+#include <cctype>
+
 #include "admin/drivers.h"
 #include "admin/parser.h"
 #include "admin/show.h"
@@ -16,6 +19,12 @@ std::string one_line(std::string text) {
     if (static_cast<unsigned char>(letter) < ' ' || letter == 0x7f) letter = ' ';
   }
   return text;
+}
+
+bool has_secret(std::string_view text) {
+  constexpr std::string_view kSecret = "ldapbindpasswd";
+  const auto same = [](char a, char b) { return std::tolower(static_cast<unsigned char>(a)) == b; };
+  return std::search(text.begin(), text.end(), kSecret.begin(), kSecret.end(), same) != text.end();
 }
 
 ConsoleImpl::ConsoleImpl(Context& context, worker::Dispatcher& dispatcher)
@@ -134,7 +143,7 @@ void ConsoleImpl::on_query(Session& session, std::string_view body) {
   std::string_view sql;
   if (!wire::take_cstring(body, sql) || !body.empty())
     return session.client->fatal(session::ClientEnd::kProtocolViolation, "08P01", "malformed query message");
-  LOG_NOISE("{} got admin query: {}", session.client->label(), one_line(std::string(sql)));
+  LOG_NOISE("{} got admin query: {}", session.client->label(), has_secret(sql) ? "***" : one_line(std::string(sql)));
   counters_.query_count++;
   counters_.xact_count++;
   session.simple = true;
@@ -274,7 +283,8 @@ void ConsoleImpl::answer_simple(Session& session, Reply& reply) {
 void ConsoleImpl::put_error(Session& session, const Reply& reply) {
   wire::put_error(session.out, wire::Severity::kError, reply.sqlstate, reply.error, reply.detail, reply.hint);
   if (context_.options().log_pooler_errors) {
-    LOG_WARNING("{} pooler error: {}", session.client->label(), one_line(reply.error));
+    LOG_WARNING("{} pooler error: {}", session.client->label(),
+                has_secret(reply.error) ? "***" : one_line(reply.error));
   }
 }
 

@@ -19,6 +19,8 @@ using session::Context;
 
 // A client's text for a line of the log: nothing of it may look like another line.
 std::string one_line(std::string text);
+// A value of auth_ldap_options, or a statement that sets it, with a password in it, in whatever case of letters.
+bool has_secret(std::string_view text);
 
 // The outcome of one command.
 struct Reply {

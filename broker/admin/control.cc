@@ -4,6 +4,7 @@
 #include "admin/console.h"
 #include "admin/show.h"
 #include "base/log.h"
+#include "config/ldap_options.h"
 #include "config/options.h"
 #include "session/server.h"
 #include "wire/encode.h"
@@ -96,7 +97,12 @@ void ConsoleImpl::reload(Session& session, const Command& command) {
 }
 
 void ConsoleImpl::set(Session& session, const Command& command) {
-  LOG_INFO("{} SET {}={}", session.client->label(), command.key, one_line(command.value));
+  std::string value = command.value;
+  if (has_secret(value)) {
+    value = config::without_ldap_secrets(value);
+    if (value == command.value) value = "***";  // not as the configuration spells it
+  }
+  LOG_INFO("{} SET {}={}", session.client->label(), command.key, one_line(value));
   const uint64_t serial = session.client->serial;
   dispatcher_.set_option(context_.worker, command.key, command.value,
                          [this, serial, command](Context&, std::string error) {

@@ -80,6 +80,10 @@ def test_search_by_a_reader(broker):
         b.write_files()
         console.query("reload")
         assert refusal(b, "app", PEOPLE["app"]).sqlstate == "28000"
+        for value in (f"'{where} ldapbinddn=x ldapbindpasswd=untold'", f"'{where} LDAPBindPasswd=untold'", "'ldapbindpasswd=untold",
+                      "'ldapbindpasswd=\"untold'"):
+            console.query(f"set auth_ldap_options = {value}")
+        assert "SET auth_ldap_options=" in b.all_text() and "untold" not in b.all_text()
         assert "of" in ADMIN_PASSWORD and ADMIN_PASSWORD not in b.all_text() and "ldapbindpasswd=r" not in b.all_text()
     finally:
         closed.remove()
