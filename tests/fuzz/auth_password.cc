@@ -39,7 +39,9 @@ void fuzz_login(std::string_view user, std::string_view password) {
   Secret clear = parse_secret("x");
   clear.text = password;
   Secret md5 = clear;
-  must(md5_secret(password, user, md5.text));
+  std::string hash;
+  must(md5_secret(password, user, hash));
+  md5.text = hash;
   md5.kind = SecretKind::kMd5;
   for (const Secret* secret : {&clear, &md5}) {
     for (const bool right : {true, false}) {

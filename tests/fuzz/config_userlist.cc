@@ -7,7 +7,7 @@
 
 namespace berth::config {
 
-static std::string quoted(const std::string& text) {
+static std::string quoted(std::string_view text) {
   std::string out = "\"";
   for (const char c : text) {
     if (c == '"') out += c;
@@ -21,7 +21,7 @@ static void try_input(std::string_view text) {
   std::string again;
   for (const auto& [user, secret] : list.secrets) {
     ASSERT(!user.empty() && user.size() <= kMaxUserNameSize && secret.size() <= kMaxSecretSize);
-    again += quoted(user) + " " + quoted(secret) + "\n";
+    again += quoted(user) + " " + quoted(secret.view()) + "\n";
   }
   const Userlist reread = parse_userlist(again, "u");
   ASSERT(reread.mistakes.empty() && reread.secrets == list.secrets);
