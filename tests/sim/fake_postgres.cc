@@ -429,6 +429,21 @@ void Backend::on_parse(std::string_view body) {
   wire::put_empty(out, wire::kParseComplete);
 }
 
+// The values of a Bind, behind its formats. False: it ends before they do.
+static bool take_values(std::string_view body, std::vector<std::string>& values) {
+  const size_t formats = size_t{2} * wire::read16(body.data());
+  if (body.size() < 2 + formats + 2) return false;
+  body.remove_prefix(2 + formats);
+  const uint16_t count = wire::read16(body.data());
+  body.remove_prefix(2);
+  for (uint16_t i = 0; i < count; ++i) {
+    if (body.size() < 4 || body.size() - 4 < wire::read32(body.data())) return false;
+    values.emplace_back(body.substr(4, wire::read32(body.data())));
+    body.remove_prefix(4 + values.back().size());
+  }
+  return true;
+}
+
 void Backend::on_bind(std::string_view body) {
   std::string_view portal_name, name;
   if (!wire::take_cstring(body, portal_name) || !wire::take_cstring(body, name) || body.size() < 4) {
@@ -442,15 +457,12 @@ void Backend::on_bind(std::string_view body) {
   }
   Portal portal;
   portal.statement = at->second;
-  const uint16_t formats = wire::read16(body.data());
-  body.remove_prefix(2 + size_t{2} * formats);
-  const uint16_t count = wire::read16(body.data());
-  body.remove_prefix(2);
-  for (uint16_t i = 0; i < count; ++i) {
-    const uint32_t size = wire::read32(body.data());
-    portal.values.emplace_back(body.substr(4, size));
-    body.remove_prefix(4 + size);
+  if (!take_values(body, portal.values)) {
+    if (cluster_.violation)
+      cluster_.violation("a backend got a Bind that ends too early, pid " + std::to_string(pid_));
+    return fail_extended({"08P01", "invalid Bind"});
   }
+  const size_t count = portal.values.size();
   if (count != portal.statement.parameters) {
     return fail_extended({"08P01", "bind message supplies " + std::to_string(count) +
                                        " parameters, but prepared statement \"" + std::string(name) + "\" requires " +
