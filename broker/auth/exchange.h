@@ -24,6 +24,7 @@ struct Step {
       bytes;  // kSend: whole protocol messages to send; kOk: what to send before AuthenticationOk, may be empty
   std::string reason;               // kFailed: for the log only; never holds a secret and never goes to a client
   bool protocol_violation = false;  // kFailed: the message was malformed (08P01), rather than the proof wrong (28P01)
+  bool unproved = false;            // kFailed: nobody could say whether the proof is right, so it is no guess either
   std::unique_ptr<Work> work = nullptr;  // kWork: to be run, on any thread, and then given to resume()
 };
 

@@ -42,7 +42,11 @@ class CheckingVerifier final : public ClientVerifier {
     state_ = State::kOver;
     const auto& check = static_cast<const PasswordCheck&>(work);
     if (check.broken) LOG_WARNING("nobody can say whether the password is right: {}", check.why);
-    if (!check.right) return step_failed(check.why);
+    if (!check.right) {
+      Step step = step_failed(check.why);
+      step.unproved = check.broken;
+      return step;
+    }
     proved_ = true;
     return step_ok();
   }

@@ -46,7 +46,7 @@ inline Step step_violation(std::string reason) {
 }
 
 inline Step step_work(std::unique_ptr<Work> work) {
-  return {Step::Kind::kWork, {}, {}, false, std::move(work)};
+  return {Step::Kind::kWork, {}, {}, false, false, std::move(work)};
 }
 
 // One Authentication message.

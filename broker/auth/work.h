@@ -2,8 +2,10 @@
 // hands it to a helper thread (Fleet::aside, session/context.h) and goes on when it has been done.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 
 #include "base/secret_memory.h"
 
@@ -32,6 +34,8 @@ class Work : public SecretObject {
   virtual void run() = 0;  // once, on any thread
 
   const Lane lane;
+  // Whoever asked says so when he is gone; null: it is wanted in any case.
+  std::shared_ptr<const std::atomic<bool>> unwanted;
 };
 
 }  // namespace berth::auth

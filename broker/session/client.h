@@ -4,6 +4,7 @@
 // client_close.cc.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -33,7 +34,8 @@ struct Login {
   bool database_missing = false;  // told only after authentication
   bool console = false;
   bool admin = false;
-  bool extension = false;  // pgberth_link at the console
+  bool extension = false;                       // pgberth_link at the console
+  std::shared_ptr<std::atomic<bool>> unwanted;  // of the work that it waits for, or has waited for
   // A failed login whose answer waits: see Client::auth_failed().
   Micros held_until = 0;  // 0: it does not
   std::string refusal, refusal_sqlstate;
@@ -156,7 +158,9 @@ class Client final : public net::Handler, public pool::ClientNode {
   void made_progress();
   bool pass_door();
   void leave_door();
+  std::string throttle_name() const;
   bool may_try();
+  void left_login(ClientEnd why);
   void auth_failed(std::string_view sqlstate, std::string text);
   // client_auth.cc
   void begin_auth();

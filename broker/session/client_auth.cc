@@ -96,7 +96,8 @@ void Client::auth_on_step(auth::Step step) {
   if (!step.protocol_violation) secret_refuted();
   if (step.protocol_violation) return fatal(ClientEnd::kProtocolViolation, "08P01", "invalid authentication message");
   if (!login->asked.empty()) {  // in PostgreSQL's words, too
-    return auth_failed("28000", fmt::format("{} authentication failed for user \"{}\"", login->asked, login->user));
+    const std::string text = fmt::format("{} authentication failed for user \"{}\"", login->asked, login->user);
+    return step.unproved ? fatal(ClientEnd::kAuthFailed, "28000", text) : auth_failed("28000", text);
   }
   auth_failed("28P01", wrong_password(login->user));
 }
@@ -115,6 +116,8 @@ void Client::wait_for(std::unique_ptr<auth::Work> work, std::function<void(Clien
     client->unpark_login();
     next(*client, ready);
   };
+  login->unwanted = std::make_shared<std::atomic<bool>>(false);
+  work->unwanted = login->unwanted;
   if (!context.fleet.aside(std::move(work), done)) return fatal(ClientEnd::kTooManyWait, "53300");
   park_login();
 }

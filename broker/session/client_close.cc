@@ -87,6 +87,7 @@ void Client::close(ClientEnd why, std::string_view text) {
     LOG_INFO("{} closing because: {} (age={}s)", label(), text.empty() ? stats::words_of(why) : text,
              (context.now() - connected_at) / kSecond);
   }
+  if (login) left_login(why);
   Server* had = server;
   const bool console = state == pool::ClientState::kConsole;
   leave_list();

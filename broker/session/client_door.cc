@@ -46,8 +46,10 @@ void Client::made_progress() {
 // It has proved who it is, and is one of the clients now, if there is room for one more. The console's are not
 // counted.
 bool Client::pass_door() {
-  if (login->verifier && !login->extension) {
-    context.globals.throttle.succeeded(key_of(peer), login->user, context.now());
+  const bool trusted = login->method == auth::Method::kTrust || login->method == auth::Method::kAny;
+  // Who was let in without a proof has shown nothing about the guesses of others.
+  if (!login->extension && (!trusted || !login->asked.empty())) {
+    context.globals.throttle.succeeded(key_of(peer), throttle_name(), context.now());
   }
   leave_door();
   if (login->console && !FAULT(admin_room_missing)) return true;
@@ -70,16 +72,38 @@ void Client::leave_door() {
   newcomer = false;
 }
 
+// Whose secret is tried. Roles of auth_query are those of the database that is asked, which another database's owner
+// may create with the same name: a login as such a role says nothing of its namesakes. Whether the database is known
+// makes no difference.
+std::string Client::throttle_name() const {
+  const config::Config& config = *login->config;
+  const bool by_query = !login->console && login->asked.empty() && !config.find_secret(login->user) &&
+                        !config.auth_user(login->entry).empty();
+  if (!by_query) return login->user;
+  const std::string& asked = config.auth_dbname(login->entry);
+  return learned_name(asked.empty() ? login->database : asked, login->user);
+}
+
 // A proof that is beyond what its user or its address may try is not looked at. The extension's secret cannot be
 // guessed, and its views must not suffer from somebody who tries.
 bool Client::may_try() {
-  return login->extension || context.globals.throttle.may_try(key_of(peer), login->user, context.now());
+  return login->extension || context.globals.throttle.may_try(key_of(peer), throttle_name(), context.now());
+}
+
+// Called at its end. Who hangs up before the verdict on his proof has had it looked at, or has made us queue it, and
+// counts as one who failed: else he would guess, or keep the helper threads busy, for nothing.
+void Client::left_login(ClientEnd why) {
+  if (login->unwanted) login->unwanted->store(true, std::memory_order_relaxed);
+  const bool by_itself = why == ClientEnd::kUnexpectedEof || why == ClientEnd::kConnectionLost;
+  if (state != pool::ClientState::kAuth || !by_itself || !login->verifier || login->extension) return;
+  if (!(context.engine.paused(conn) & net::kPauseLogin)) return;
+  context.globals.throttle.failed(key_of(peer), throttle_name(), context.now());
 }
 
 // The answer may have to wait: then the login is held, in its place among the newcomers, until the janitor says it.
 void Client::auth_failed(std::string_view sqlstate, std::string text) {
   const Micros delay =
-      login->extension ? 0 : context.globals.throttle.failed(key_of(peer), login->user, context.now());
+      login->extension ? 0 : context.globals.throttle.failed(key_of(peer), throttle_name(), context.now());
   if (delay == 0) return fatal(ClientEnd::kAuthFailed, sqlstate, text);
   login->verifier.reset();
   login->held_until = context.now() + delay;

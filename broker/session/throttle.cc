@@ -30,6 +30,10 @@ int patience_of(Throttle::Kind kind) {
   return 1;
 }
 
+std::string_view user_of(std::string_view name) {
+  return name.substr(name.rfind('\0') + 1);
+}
+
 }  // namespace
 
 void Throttle::configure(int64_t threshold, Micros delay_max) {
@@ -37,14 +41,17 @@ void Throttle::configure(int64_t threshold, Micros delay_max) {
   delay_max_.store(delay_max, std::memory_order_relaxed);
 }
 
-uint64_t Throttle::hash_of_entry(Kind kind, const AddressKey& who, std::string_view user) {
-  char input[10 + kUserMax];
-  user = user.substr(0, kUserMax);
+uint64_t Throttle::hash_of_entry(Kind kind, const AddressKey& who, std::string_view name) {
+  char input[18 + kUserMax];
+  const std::string_view user = user_of(name).substr(0, kUserMax);
+  const std::string_view database = name.substr(0, name.size() - user_of(name).size());
+  const uint64_t of_database = database.empty() ? 0 : siphash(process_key(), database);
   input[0] = static_cast<char>(kind);
   input[1] = static_cast<char>(who.kind);
   std::memcpy(input + 2, &who.prefix, 8);
-  std::memcpy(input + 10, user.data(), user.size());
-  return std::max<uint64_t>(1, siphash(process_key(), {input, 10 + user.size()}));
+  std::memcpy(input + 10, &of_database, 8);
+  std::memcpy(input + 18, user.data(), user.size());
+  return std::max<uint64_t>(1, siphash(process_key(), {input, 18 + user.size()}));
 }
 
 void Throttle::age(Entry& entry, Micros now) {
@@ -65,7 +72,7 @@ Throttle::Entry* Throttle::find(Shard& shard, uint64_t hash) {
 }
 
 Throttle::Entry& Throttle::find_or_make(Shard& shard, uint64_t hash, Kind kind, const AddressKey& who,
-                                        std::string_view user, Micros now) {
+                                        std::string_view name, Micros now) {
   if (Entry* known = find(shard, hash)) {
     age(*known, now);
     return *known;
@@ -83,7 +90,7 @@ Throttle::Entry& Throttle::find_or_make(Shard& shard, uint64_t hash, Kind kind, 
   place->seen = now;
   place->who = who;
   place->kind = kind;
-  user = user.substr(0, kUserMax);
+  const std::string_view user = user_of(name).substr(0, kUserMax);
   place->user_size = static_cast<uint8_t>(user.size());
   std::memcpy(place->user, user.data(), user.size());
   any_.store(true, std::memory_order_relaxed);
@@ -99,27 +106,27 @@ Micros Throttle::delay_of(Kind kind, double score) const {
   return std::min(most, kDelayFirst << doublings);
 }
 
-Micros Throttle::count(Kind kind, const AddressKey& who, std::string_view user, Micros now) {
-  const uint64_t hash = hash_of_entry(kind, who, user);
+Micros Throttle::count(Kind kind, const AddressKey& who, std::string_view name, Micros now) {
+  const uint64_t hash = hash_of_entry(kind, who, name);
   Shard& shard = shards_[hash % kShards];
   const std::lock_guard<std::mutex> guard(shard.mutex);
-  Entry& entry = find_or_make(shard, hash, kind, who, user, now);
+  Entry& entry = find_or_make(shard, hash, kind, who, name, now);
   const double threshold = static_cast<double>(threshold_.load(std::memory_order_relaxed) * patience_of(kind));
   entry.score = std::min(entry.score + 1, threshold + kScoreOver);
   entry.debt = std::min(entry.debt + 1, burst_of(kind));
   return delay_of(kind, entry.score);
 }
 
-Micros Throttle::failed(const AddressKey& who, std::string_view user, Micros now) {
+Micros Throttle::failed(const AddressKey& who, std::string_view name, Micros now) {
   if (threshold_.load(std::memory_order_relaxed) <= 0 || !who.counts() || FAULT(failures_not_counted)) return 0;
-  const Micros of_pair = count(Kind::kPair, who, user, now);
+  const Micros of_pair = count(Kind::kPair, who, name, now);
   const Micros of_address = count(Kind::kAddress, who, {}, now);
-  const Micros of_user = count(Kind::kUser, {}, user, now);
+  const Micros of_user = count(Kind::kUser, {}, user_of(name), now);
   return std::max({of_pair, of_address, of_user});
 }
 
-bool Throttle::exhausted(Kind kind, const AddressKey& who, std::string_view user, Micros now) {
-  const uint64_t hash = hash_of_entry(kind, who, user);
+bool Throttle::exhausted(Kind kind, const AddressKey& who, std::string_view name, Micros now) {
+  const uint64_t hash = hash_of_entry(kind, who, name);
   Shard& shard = shards_[hash % kShards];
   const std::lock_guard<std::mutex> guard(shard.mutex);
   Entry* entry = find(shard, hash);
@@ -128,12 +135,12 @@ bool Throttle::exhausted(Kind kind, const AddressKey& who, std::string_view user
   return entry->debt + 1 > burst_of(kind);
 }
 
-bool Throttle::may_try(const AddressKey& who, std::string_view user, Micros now) {
+bool Throttle::may_try(const AddressKey& who, std::string_view name, Micros now) {
   if (!any_.load(std::memory_order_relaxed) || threshold_.load(std::memory_order_relaxed) <= 0 || !who.counts())
     return true;
-  if (exhausted(Kind::kPair, who, user, now)) return false;
+  if (exhausted(Kind::kPair, who, name, now)) return false;
   if (!exhausted(Kind::kAddress, who, {}, now)) return true;
-  return is_known(hash_of_entry(Kind::kPair, who, user), now);
+  return is_known(hash_of_entry(Kind::kPair, who, name), now);
 }
 
 bool Throttle::is_known(uint64_t hash, Micros now) {
@@ -145,9 +152,9 @@ bool Throttle::is_known(uint64_t hash, Micros now) {
                      [&](const Known& one) { return one.hash == hash && now - one.at < kKnownFor; });
 }
 
-void Throttle::succeeded(const AddressKey& who, std::string_view user, Micros now) {
+void Throttle::succeeded(const AddressKey& who, std::string_view name, Micros now) {
   if (threshold_.load(std::memory_order_relaxed) <= 0 || !who.counts()) return;
-  const uint64_t hash = hash_of_entry(Kind::kPair, who, user);
+  const uint64_t hash = hash_of_entry(Kind::kPair, who, name);
   Shard& shard = shards_[hash % kShards];
   const std::lock_guard<std::mutex> guard(shard.mutex);
   if (Entry* entry = find(shard, hash)) *entry = Entry{};

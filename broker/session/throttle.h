@@ -46,12 +46,15 @@ class Throttle {
   // threshold: failures of a user at an address that are answered at once; 0: nothing is throttled. Any thread.
   void configure(int64_t threshold, Micros delay_max);
 
+  // `name` says whose secret is tried: the user's name, or learned_name() where users are a database's own. Of two
+  // databases' users of one name neither answers for the other. The entry of a user as such is for both.
+
   // May a proof be looked at now?
-  bool may_try(const AddressKey& who, std::string_view user, Micros now);
+  bool may_try(const AddressKey& who, std::string_view name, Micros now);
   // It was wrong: how long the answer is to wait.
-  Micros failed(const AddressKey& who, std::string_view user, Micros now);
+  Micros failed(const AddressKey& who, std::string_view name, Micros now);
   // It was right.
-  void succeeded(const AddressKey& who, std::string_view user, Micros now);
+  void succeeded(const AddressKey& who, std::string_view name, Micros now);
   // Everything, at the DBA's word.
   void forget();
 
@@ -89,14 +92,14 @@ class Throttle {
     std::vector<Known> known;    // empty until the first success
   };
 
-  static uint64_t hash_of_entry(Kind kind, const AddressKey& who, std::string_view user);
+  static uint64_t hash_of_entry(Kind kind, const AddressKey& who, std::string_view name);
   static void age(Entry& entry, Micros now);
   static Entry* find(Shard& shard, uint64_t hash);
-  Entry& find_or_make(Shard& shard, uint64_t hash, Kind kind, const AddressKey& who, std::string_view user,
+  Entry& find_or_make(Shard& shard, uint64_t hash, Kind kind, const AddressKey& who, std::string_view name,
                       Micros now);
   Micros delay_of(Kind kind, double score) const;
-  Micros count(Kind kind, const AddressKey& who, std::string_view user, Micros now);
-  bool exhausted(Kind kind, const AddressKey& who, std::string_view user, Micros now);
+  Micros count(Kind kind, const AddressKey& who, std::string_view name, Micros now);
+  bool exhausted(Kind kind, const AddressKey& who, std::string_view name, Micros now);
   bool is_known(uint64_t hash, Micros now);
 
   std::array<Shard, kShards> shards_;

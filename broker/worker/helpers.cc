@@ -88,6 +88,7 @@ void Helpers::State::run(OfLane& lane) {
     if (stopped) break;
     Item item = std::move(lane.queue.front());
     lane.queue.pop_front();
+    if (item.work->unwanted && item.work->unwanted->load(std::memory_order_relaxed)) continue;
     ++lane.load.running;
     lock.unlock();
     item.work->run();

@@ -24,7 +24,8 @@ inline constexpr Micros kHelpersStopWait = kSecond;
 
 class Helpers {
  public:
-  // Runs once for each work that was taken, on the helper thread, after run(), unless the helpers stop first. It must
+  // Runs once for each work that was taken, on the helper thread, after run(), unless the helpers stop first
+  // or nobody wants the work any more when its turn comes. It must
   // only hand the work on (post it to the asking thread's mailbox), and must not call the helpers.
   using Done = std::function<void(std::unique_ptr<auth::Work>)>;
 

@@ -61,9 +61,10 @@ class Bench : public session::Fleet {
   LinkPtr client(std::string_view then) {
     auto link = std::make_shared<Link>();
     globals.worker_clients[0].fetch_add(1);
-    session::accept_client(context, network.descriptor_of(link), config::PoolMode::kTransaction, true);
+    const bool unix_socket = peer.kind == net::ShortAddress::Kind::kNone;
+    session::accept_client(context, network.descriptor_of(link), config::PoolMode::kTransaction, unix_socket, peer);
     std::string body;
-    for (const char* text : {"user", "u0", "database", "d0"}) wire::put_cstring(body, text);
+    for (const char* text : {"user", "u0", "database", database.c_str()}) wire::put_cstring(body, text);
     body += '\0';
     wire::put32(link->to_broker.bytes, static_cast<uint32_t>(body.size() + 8));
     wire::put32(link->to_broker.bytes, wire::kProtocol30);
@@ -135,7 +136,9 @@ class Bench : public session::Fleet {
   bool aside_full = false;
   std::vector<std::pair<session::SecretQuestion, session::SecretFinder::Done>> questions;  // of auth_query
   std::vector<uint64_t> refuted;                                                           // stamps
-  std::vector<Place> places;  // one for each connection that the broker has opened
+  std::vector<Place> places;    // one for each connection that the broker has opened
+  net::ShortAddress peer;       // where clients come from; without one, by a Unix socket
+  std::string database = "d0";  // what they ask for
   config::Config config;
   session::Globals globals;
   SimEngine engine{network, nullptr};

@@ -71,6 +71,7 @@ class Asked final : public PasswordCheck {
   Asked(std::string_view user, std::string_view password) : PasswordCheck(Lane::kPam, user, password) {}
   void run() override {
     right = user() == "ann" && password() == "pencil";
+    broken = user() == "nobody can say";
     why = right ? "" : "not so";
   }
 };
@@ -100,6 +101,19 @@ TEST(PasswordCheck, IsWorkAndDecides) {
     EXPECT_EQ(exchange.verifier->password(), password == "pencil" ? "pencil" : "");
     EXPECT_TRUE(exchange.verifier->feed(with_nul("pencil")).protocol_violation);
     EXPECT_EQ(exchange.asked, 1);
+  }
+}
+
+TEST(PasswordCheck, WhatNobodyCanSayIsToldApart) {
+  for (const char* user : {"ann", "nobody can say"}) {
+    const auto verifier =
+        make_checking_verifier([user](std::string_view password) { return std::make_unique<Asked>(user, password); });
+    verifier->start();
+    const Step step = verifier->feed(with_nul("wrong"));
+    step.work->run();
+    const Step end = verifier->resume(*step.work);
+    EXPECT_EQ(end.kind, Kind::kFailed);
+    EXPECT_EQ(end.unproved, std::string_view(user) != "ann");
   }
 }
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "base/random.h"
+#include "session/context.h"
 #include "unit/seeds.h"
 
 namespace berth::session {
@@ -55,6 +56,20 @@ TEST_F(ThrottleTest, OneFailureIsForgottenEveryTenSeconds) {
 TEST_F(ThrottleTest, TheScoreIsBounded) {
   fail(100000, address(1), "joe");
   EXPECT_EQ(fail(1, address(1), "joe", kStart + 26 * kForgetEvery), 0);
+}
+
+// Of two databases' users of one name, neither answers for the other; the user as such is one.
+TEST_F(ThrottleTest, NamesakesInOtherDatabasesAreApart) {
+  fail(7, address(1), learned_name("one", "joe"));
+  throttle.succeeded(address(1), learned_name("two", "joe"), kStart);
+  throttle.succeeded(address(1), "joe", kStart);
+  EXPECT_EQ(fail(1, address(1), learned_name("one", "joe")), 400 * kMillisecond);
+  EXPECT_EQ(fail(1, address(1), learned_name("two", "joe")), 0);
+  EXPECT_EQ(throttle.worst(1, kStart)[0].user, "joe");
+  fail(100, address(2), learned_name("three", "joe"));
+  EXPECT_GT(fail(1, address(3), "joe"), 0);
+  throttle.succeeded(address(1), learned_name("one", "joe"), kStart);
+  EXPECT_GT(fail(1, address(4), learned_name(std::string(10000, 'd'), "joe")), 0) << "names of any size";
 }
 
 TEST_F(ThrottleTest, ASuccessForgetsItsUsersFailures) {

@@ -115,6 +115,28 @@ TEST(Helpers, AFullQueueRefusesAndCounts) {
   EXPECT_EQ(0u, inbox.numbers.count(5));
 }
 
+TEST(Helpers, WhatNobodyWantsAnyMoreIsNotDone) {
+  const auto gate = std::make_shared<Gate>();
+  const auto unwanted = std::make_shared<std::atomic<bool>>(false);
+  Inbox inbox;
+  Helpers helpers(kSmall);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, i), inbox.take()));
+    gate->wait_inside(i + 1);
+  }
+  for (int i = 2; i < 5; ++i) {
+    auto work = std::make_unique<Held>(Lane::kPam, gate, i);
+    if (i != 4) work->unwanted = unwanted;
+    ASSERT_TRUE(helpers.take(std::move(work), inbox.take()));
+  }
+  unwanted->store(true);
+  gate->let_go();
+  inbox.wait_for(3);
+  helpers.stop();
+  EXPECT_EQ(inbox.numbers, (std::multiset<int>{0, 1, 4}));
+  EXPECT_EQ(3u, helpers.load(Lane::kPam).done);
+}
+
 // T12: what a hostile server costs, others do not pay.
 TEST(Helpers, ALaneThatHangsHoldsUpNoOther) {
   const auto gate = std::make_shared<Gate>();
