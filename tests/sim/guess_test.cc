@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "auth/password_check.h"
+#include "auth/scram.h"
 #include "sim/bench.h"
 
 namespace berth::sim {
