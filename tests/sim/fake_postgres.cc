@@ -462,7 +462,7 @@ void Backend::on_bind(std::string_view body) {
       cluster_.violation("a backend got a Bind that ends too early, pid " + std::to_string(pid_));
     return fail_extended({"08P01", "invalid Bind"});
   }
-  const size_t count = portal.values.size();
+  const int count = static_cast<int>(portal.values.size());
   if (count != portal.statement.parameters) {
     return fail_extended({"08P01", "bind message supplies " + std::to_string(count) +
                                        " parameters, but prepared statement \"" + std::string(name) + "\" requires " +
