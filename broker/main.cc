@@ -82,7 +82,7 @@ void log_warnings(const config::Config& config) {
 Result<bool> Process::start() {
   CRYPTO_secure_malloc_init(kPrivateKeyMemory, kPrivateKeyMemoryLeast);  // before the first key; for OpenSSL's own
   Result<std::shared_ptr<const config::Config>> loaded = config::load_config(command_.config);
-  wipe_stack();
+  wipe_deep_stack();
   if (!loaded) return loaded.error();
   config_ = loaded.value();
   if (command_.daemon && config_->options.pidfile.empty()) return Error{"daemon needs pidfile configured", {}};
@@ -172,7 +172,7 @@ std::string Process::take(const config::Config& loaded) {
 std::string Process::reload() {
   notify_systemd("RELOADING=1");
   Result<std::shared_ptr<const config::Config>> loaded = config::load_config(config_->options.conffile);
-  wipe_stack();
+  wipe_deep_stack();
   std::string error;
   if (!loaded) {
     error = loaded.error().text;

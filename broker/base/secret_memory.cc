@@ -4,6 +4,7 @@
 //     | Region | one large piece            unmapped when it is freed
 #include "base/secret_memory.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -27,6 +28,7 @@ constexpr size_t kClasses = 8;
 static_assert(kSmallest << (kClasses - 1) == kLargest);
 constexpr size_t kRegionSize = 256 * 1024;
 constexpr size_t kStackWiped = 16 * 1024;
+constexpr size_t kDeepStackWiped = 256 * 1024;
 
 struct alignas(kSmallest) Region {
   Region* next;
@@ -139,6 +141,11 @@ void wipe(void* memory, size_t size) {
   explicit_bzero(room, sizeof room);
 }
 
+[[gnu::noinline]] void wipe_deep_stack() {
+  char room[kDeepStackWiped];
+  explicit_bzero(room, sizeof room);
+}
+
 void* secret_allocate(size_t size) {
   return arena().allocate(size);
 }
@@ -155,7 +162,17 @@ SecretMemory secret_memory() {
   return arena().facts();
 }
 
-bool keep_heap_out_of_dumps() {
+static void keep_stack_out_of_dumps() {
+  pthread_attr_t attributes;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
+  void* bottom = nullptr;
+  size_t size = 0;
+  if (pthread_attr_getstack(&attributes, &bottom, &size) == 0) madvise(bottom, size, MADV_DONTDUMP);
+  pthread_attr_destroy(&attributes);
+}
+
+bool keep_thread_out_of_dumps() {
+  keep_stack_out_of_dumps();
 #ifdef BERTH_SANITIZED
   return false;
 #else

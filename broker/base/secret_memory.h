@@ -15,6 +15,8 @@ void wipe(void* memory, size_t size);
 // Overwrites what the functions that have returned by now left below the caller's frame: for after work with secrets
 // in local variables.
 void wipe_stack();
+// The same where a frame may be large: readers of files, which keep a buffer there. Not on the path of anything.
+void wipe_deep_stack();
 
 // Any thread. What is freed is overwritten at once; small pieces are used again, large ones go back to the system.
 void* secret_allocate(size_t size);
@@ -32,10 +34,10 @@ struct SecretMemory {
 };
 SecretMemory secret_memory();
 
-// Marks the heap of the calling thread so that no core dump has it: for threads of libraries that keep secrets in
-// ordinary memory (libpq). It needs a heap of the thread's own, which glibc gives to each but the first; false if
-// there is none.
-bool keep_heap_out_of_dumps();
+// Marks the heap and the stack of the calling thread so that no core dump has them: for threads of libraries that
+// keep secrets in ordinary memory (libpq). Their backtraces are not in a dump either. It needs a heap of the thread's
+// own, which glibc gives to each but the first; false if there is none.
+bool keep_thread_out_of_dumps();
 
 // For containers whose nodes hold secrets.
 template <typename T>

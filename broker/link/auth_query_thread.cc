@@ -95,7 +95,7 @@ void AuthQueryThread::refuted(const session::SecretQuestion& question, uint64_t 
 // ---- the thread
 
 void AuthQueryThread::run() {
-  keep_heap_out_of_dumps();  // libpq keeps passwords and answers in ordinary memory
+  keep_thread_out_of_dumps();  // libpq keeps passwords and answers in ordinary memory
   now_ = monotonic_now();
   while (take_inbox()) {
     for (Managed& managed : managed_) {

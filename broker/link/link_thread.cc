@@ -107,7 +107,7 @@ void LinkThread::join() {
 // ---- the thread
 
 void LinkThread::run() {
-  keep_heap_out_of_dumps();  // libpq keeps passwords in ordinary memory, and frees copies as they are
+  keep_thread_out_of_dumps();  // libpq keeps passwords in ordinary memory, and frees copies as they are
   now_ = monotonic_now();
   while (!ended()) {
     take_inbox();

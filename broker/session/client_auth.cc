@@ -103,8 +103,11 @@ void Client::auth_on_step(auth::Step step) {
 }
 
 void Client::begin_work(std::unique_ptr<auth::Work> work) {
-  wait_for(std::move(work),
-           [](Client& client, auth::Work& done) { client.auth_on_step(client.login->verifier->resume(done)); });
+  wait_for(std::move(work), [](Client& client, auth::Work& done) {
+    auth::Step step = client.login->verifier->resume(done);
+    wipe_stack();
+    client.auth_on_step(std::move(step));
+  });
 }
 
 // Parks the login until the work has been done, and goes on with `next`.

@@ -244,7 +244,9 @@ void Server::begin_work(std::unique_ptr<auth::Work> work) {
     if (!server) return;
     ASSERT(server->state == pool::ServerState::kLogin);
     home->engine.resume(server->conn, net::kPauseLogin);
-    server->login_on_step(server->login->resume(ready));
+    auth::Step step = server->login->resume(ready);
+    wipe_stack();
+    server->login_on_step(std::move(step));
   };
   if (!context->fleet.aside(std::move(work), done)) {
     return connect_failed("53300", "too many logins to servers wait for their keys", false);

@@ -79,7 +79,7 @@ bool Helpers::take(std::unique_ptr<auth::Work> work, Done done) {
 // A helper thread. Done functions run under the lock: so stop(), which takes it, knows that none runs after it, and
 // whatever they point to may go.
 void Helpers::State::run(OfLane& lane) {
-  keep_heap_out_of_dumps();  // the system's libraries are told passwords
+  keep_thread_out_of_dumps();  // the system's libraries are told passwords
   std::unique_lock<std::mutex> lock(mutex);
   for (;;) {
     ++lane.idle;

@@ -119,7 +119,8 @@ TEST(SecretMemory, NoChildHasItOnceSettled) {
 
 TEST(SecretMemory, AThreadsHeap) {
   std::thread([] {
-    const bool kept = keep_heap_out_of_dumps();
+    const bool kept = keep_thread_out_of_dumps();
+    EXPECT_NE(flags_of(&kept).find(" dd "), std::string::npos) << "its stack";
     const auto ordinary = std::make_unique<char[]>(5000);
     EXPECT_EQ(kept, flags_of(ordinary.get()).find(" dd ") != std::string::npos);
   }).join();
