@@ -50,7 +50,7 @@ uint64_t Throttle::hash_of_entry(Kind kind, const AddressKey& who, std::string_v
   input[1] = static_cast<char>(who.kind);
   std::memcpy(input + 2, &who.prefix, 8);
   std::memcpy(input + 10, &of_database, 8);
-  std::memcpy(input + 18, user.data(), user.size());
+  user.copy(input + 18, user.size());
   return std::max<uint64_t>(1, siphash(process_key(), {input, 18 + user.size()}));
 }
 
@@ -92,7 +92,7 @@ Throttle::Entry& Throttle::find_or_make(Shard& shard, uint64_t hash, Kind kind, 
   place->kind = kind;
   const std::string_view user = user_of(name).substr(0, kUserMax);
   place->user_size = static_cast<uint8_t>(user.size());
-  std::memcpy(place->user, user.data(), user.size());
+  user.copy(place->user, user.size());
   any_.store(true, std::memory_order_relaxed);
   return *place;
 }
