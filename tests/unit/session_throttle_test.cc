@@ -4,6 +4,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "base/random.h"
 #include "session/context.h"
 #include "unit/seeds.h"
@@ -65,7 +67,8 @@ TEST_F(ThrottleTest, NamesakesInOtherDatabasesAreApart) {
   throttle.succeeded(address(1), "joe", kStart);
   EXPECT_EQ(fail(1, address(1), learned_name("one", "joe")), 400 * kMillisecond);
   EXPECT_EQ(fail(1, address(1), learned_name("two", "joe")), 0);
-  EXPECT_EQ(throttle.worst(1, kStart)[0].user, "joe");
+  const auto worst = throttle.worst(4, kStart);  // the address and the user have as many as the pair: no order
+  EXPECT_TRUE(std::any_of(worst.begin(), worst.end(), [](const auto& entry) { return entry.user == "joe"; }));
   fail(100, address(2), learned_name("three", "joe"));
   EXPECT_GT(fail(1, address(3), "joe"), 0);
   throttle.succeeded(address(1), learned_name("one", "joe"), kStart);
