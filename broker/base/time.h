@@ -9,6 +9,7 @@ namespace berth {
 using Micros = int64_t;
 inline constexpr Micros kMillisecond = 1000;
 inline constexpr Micros kSecond = 1'000'000;
+inline constexpr Micros kNever = INT64_MAX;  // as a time: it does not come
 
 Micros monotonic_now();
 Micros wall_now();

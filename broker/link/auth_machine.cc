@@ -1,7 +1,6 @@
 #include "link/auth_machine.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "base/assert.h"
 #include "base/fault.h"
@@ -9,8 +8,6 @@
 namespace berth::link {
 
 namespace {
-
-constexpr Micros kNever = std::numeric_limits<Micros>::max();
 
 using Kind = AuthStep::Kind;
 using Answer = session::SecretAnswer;

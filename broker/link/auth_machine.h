@@ -16,7 +16,6 @@
 
 #include <array>
 #include <cstdint>
-#include <limits>
 #include <list>
 #include <map>
 #include <optional>
@@ -178,8 +177,8 @@ class AuthMachine {
   Jobs jobs_;  // in the order in which they are served
   std::unordered_map<std::string, Jobs::iterator> queries_wanted_;
   std::optional<Jobs::iterator> check_wanted_;
-  size_t waiting_ = 0;                                      // logins, of jobs_ and of connections
-  Micros expires_at_ = std::numeric_limits<Micros>::max();  // the first of them gives up
+  size_t waiting_ = 0;          // logins, of jobs_ and of connections
+  Micros expires_at_ = kNever;  // the first of them gives up
   Entries entries_;
   std::unordered_map<std::string_view, Entries::iterator> cache_;  // the names are those of the entries
   uint64_t& stamp_;

@@ -1,21 +1,15 @@
 #include "link/auth_query_thread.h"
 
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <climits>
-#include <limits>
 
 #include "base/log.h"
 #include "base/secret_memory.h"
+#include "link/doorbell.h"
 
 namespace berth::link {
 
 namespace {
 
-constexpr Micros kNever = std::numeric_limits<Micros>::max();
 constexpr Micros kWaitDefault = 60 * kSecond;  // where neither client_login_timeout nor query_wait_timeout bounds it
 
 struct Resolved {
@@ -31,14 +25,7 @@ struct Refuted {
 }  // namespace
 
 struct AuthQueryThread::Inbox {
-  Inbox() : wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { ASSERT(wake >= 0); }
-  ~Inbox() { ::close(wake); }
-  void ring() const {
-    const uint64_t one = 1;
-    (void)!write(wake, &one, sizeof one);  // fails only when it rings already
-  }
-
-  const int wake;
+  Doorbell bell;
   std::mutex mutex;  // guards the rest
   std::shared_ptr<const config::Config> config;
   std::vector<Asked> asked;
@@ -64,7 +51,7 @@ void AuthQueryThread::reconfigure(std::shared_ptr<const config::Config> config) 
     const std::lock_guard<std::mutex> guard(inbox_->mutex);
     inbox_->config = std::move(config);
   }
-  inbox_->ring();
+  inbox_->bell.ring();
 }
 
 void AuthQueryThread::stop() {
@@ -72,7 +59,7 @@ void AuthQueryThread::stop() {
     const std::lock_guard<std::mutex> guard(inbox_->mutex);
     inbox_->stop = true;
   }
-  inbox_->ring();
+  inbox_->bell.ring();
   if (thread_.joinable()) thread_.join();
 }
 
@@ -81,7 +68,7 @@ void AuthQueryThread::find(session::SecretQuestion question, Done done) {
     const std::lock_guard<std::mutex> guard(inbox_->mutex);
     inbox_->asked.push_back({std::move(question), std::move(done)});
   }
-  inbox_->ring();
+  inbox_->bell.ring();
 }
 
 void AuthQueryThread::refuted(const session::SecretQuestion& question, uint64_t stamp) {
@@ -89,7 +76,7 @@ void AuthQueryThread::refuted(const session::SecretQuestion& question, uint64_t 
     const std::lock_guard<std::mutex> guard(inbox_->mutex);
     inbox_->refuted.push_back({question, stamp});
   }
-  inbox_->ring();
+  inbox_->bell.ring();
 }
 
 // ---- the thread
@@ -244,7 +231,7 @@ void AuthQueryThread::connect(Managed& managed, size_t index) {
                         const std::lock_guard<std::mutex> guard(inbox->mutex);
                         inbox->resolved.push_back({attempt, std::move(found)});
                       }
-                      inbox->ring();
+                      inbox->bell.ring();
                     });
 }
 
@@ -339,7 +326,7 @@ void AuthQueryThread::publish() {
 
 // Sleeps until something is to be read, written or decided, and takes what has come.
 void AuthQueryThread::wait() {
-  std::vector<pollfd> polled = {{inbox_->wake, POLLIN, 0}};
+  std::vector<pollfd> polled = {inbox_->bell.polled()};
   Micros until = changed_ ? publish_at_ : kNever;
   for (Managed& managed : managed_) {
     for (Slot& slot : managed.slots) {
@@ -348,16 +335,9 @@ void AuthQueryThread::wait() {
     }
     until = std::min(until, managed.machine.wake_at());
   }
-  const Micros left = until == kNever ? kNever : until - monotonic_now();
-  const Micros longest = Micros{INT_MAX} * kMillisecond;
-  const int timeout =
-      left > longest ? -1 : static_cast<int>(std::max<Micros>(0, (left + kMillisecond - 1) / kMillisecond));
-  (void)poll(polled.data(), polled.size(), timeout);
+  (void)poll(polled.data(), polled.size(), poll_timeout(until, monotonic_now()));
   now_ = monotonic_now();
-  if (polled[0].revents) {
-    uint64_t count;
-    (void)!read(inbox_->wake, &count, sizeof count);
-  }
+  if (polled[0].revents) inbox_->bell.quiet();
   size_t at = 1;
   for (Managed& managed : managed_) {
     for (size_t index = 0; index < kAuthConnectionsMax; ++index) {

@@ -1,7 +1,6 @@
 #include "link/link_machine.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "base/assert.h"
 
@@ -31,7 +30,7 @@ Micros LinkMachine::with_jitter(Micros pause) {
 
 Step LinkMachine::rest(Micros now, Micros pause) {
   if (leaving_) {
-    enter(LinkState::kGone, std::numeric_limits<Micros>::max());
+    enter(LinkState::kGone, kNever);
   } else {
     enter(LinkState::kResting, now + with_jitter(pause));
   }
@@ -155,7 +154,7 @@ Step LinkMachine::leave(Micros now) {
 }
 
 Step LinkMachine::on_left() {
-  enter(LinkState::kGone, std::numeric_limits<Micros>::max());
+  enter(LinkState::kGone, kNever);
   return Step::kDrop;
 }
 

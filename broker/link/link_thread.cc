@@ -1,19 +1,14 @@
 #include "link/link_thread.h"
 
 #include <fmt/format.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <climits>
 #include <filesystem>
-#include <limits>
 #include <set>
 
 #include "base/log.h"
 #include "base/secret_memory.h"
 #include "link/console_address.h"
+#include "link/doorbell.h"
 
 namespace berth::link {
 
@@ -23,14 +18,7 @@ struct LinkThread::Answer {
 };
 
 struct LinkThread::Inbox {
-  Inbox() : wake(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) { ASSERT(wake >= 0); }
-  ~Inbox() { ::close(wake); }
-  void ring() const {
-    const uint64_t one = 1;
-    (void)!write(wake, &one, sizeof one);  // fails only when it rings already
-  }
-
-  const int wake;
+  Doorbell bell;
   std::mutex mutex;  // guards the rest
   std::shared_ptr<const config::Config> config;
   std::vector<Answer> answers;
@@ -88,7 +76,7 @@ void LinkThread::reconfigure(std::shared_ptr<const config::Config> config) {
     const std::lock_guard<std::mutex> guard(inbox_->mutex);
     inbox_->config = std::move(config);
   }
-  inbox_->ring();
+  inbox_->bell.ring();
 }
 
 void LinkThread::leave(bool at_once) {
@@ -97,7 +85,7 @@ void LinkThread::leave(bool at_once) {
     inbox_->leave = true;
     inbox_->at_once = inbox_->at_once || at_once;
   }
-  inbox_->ring();
+  inbox_->bell.ring();
 }
 
 void LinkThread::join() {
@@ -181,7 +169,7 @@ std::vector<std::string> LinkThread::in_use() const {
 // same place is gone (else the old one would deregister the new one).
 void LinkThread::look_at_targets() {
   const bool fallback = config_->find_database("*") != nullptr;
-  look_at_ = fallback && config_->options.link == "auto" ? now_ + kLookAgain : std::numeric_limits<Micros>::max();
+  look_at_ = fallback && config_->options.link == "auto" ? now_ + kLookAgain : kNever;
   std::vector<Target> targets = targets_of(*config_, fallback ? in_use() : std::vector<std::string>());
   for (Managed& link : links_) {
     const auto wanted = std::find(targets.begin(), targets.end(), link.target);
@@ -261,7 +249,7 @@ void LinkThread::look_up(uint64_t attempt, const std::string& name, int port) {
       const std::lock_guard<std::mutex> guard(inbox->mutex);
       inbox->answers.push_back({attempt, std::move(found)});
     }
-    inbox->ring();
+    inbox->bell.ring();
   });
 }
 
@@ -407,24 +395,16 @@ void LinkThread::publish() {
 
 // Sleeps until something is to be read, written or decided, and takes what has come.
 void LinkThread::wait() {
-  std::vector<pollfd> polled = {{inbox_->wake, POLLIN, 0}};
-  Micros until = leaving_ ? std::numeric_limits<Micros>::max() : look_at_;
+  std::vector<pollfd> polled = {inbox_->bell.polled()};
+  Micros until = leaving_ ? kNever : look_at_;
   for (Managed& link : links_) {
     const bool open = link.connection.open();
     polled.push_back({open ? link.connection.descriptor() : -1, open ? link.connection.events() : short{0}, 0});
     until = std::min(until, link.machine.wake_at());
   }
-  const Micros left = until - monotonic_now();
-  const Micros longest = Micros{INT_MAX} * kMillisecond;
-  const int timeout = until == std::numeric_limits<Micros>::max() || left > longest
-                          ? -1
-                          : static_cast<int>(std::max<Micros>(0, (left + kMillisecond - 1) / kMillisecond));
-  (void)poll(polled.data(), polled.size(), timeout);
+  (void)poll(polled.data(), polled.size(), poll_timeout(until, monotonic_now()));
   now_ = monotonic_now();
-  if (polled[0].revents) {
-    uint64_t count;
-    (void)!read(inbox_->wake, &count, sizeof count);
-  }
+  if (polled[0].revents) inbox_->bell.quiet();
   size_t at = 1;
   for (Managed& link : links_) {
     if (polled[at++].revents) serve(link);

@@ -30,6 +30,12 @@ enum ConnWork : uint8_t {
 
 struct WorkTag;
 
+// Up to this, copying the tail in front of the next bytes is cheaper than to receive into a block.
+inline constexpr size_t kTailCopyMax = BlockPool::kSmall;
+
+// Behind a long tail there is room for at least so many bytes, lest they come one by one.
+inline constexpr size_t kReceiveMin = 16 * 1024;
+
 // On at most one of three lists: the agenda, the agenda of the next turn, or the lingering ones.
 struct EpollConn : ListHook<WorkTag> {
   Handler* handler = nullptr;

@@ -22,12 +22,6 @@
 namespace berth::net {
 namespace {
 
-// Up to this, copying the tail in front of the next bytes is cheaper than to receive into a block.
-constexpr size_t kTailCopyMax = BlockPool::kSmall;
-
-// Behind a long tail there is room for at least so many bytes, lest they come one by one.
-constexpr size_t kReceiveMin = 16 * 1024;
-
 // With one of these reasons the peer would wait for something far away, so a peer that has closed is told of at once.
 // Under the others (backpressure, pipeline) the bytes in front of its FIN are on their way through, and come first.
 constexpr uint8_t kFarReasons = kPauseWaiting | kPauseLogin | kPauseHeld;

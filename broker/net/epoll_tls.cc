@@ -18,11 +18,6 @@
 namespace berth::net {
 namespace {
 
-// Up to this, a tail is copied in front of the next bytes; behind a longer one there is room for so many
-// (epoll_read.cc).
-constexpr size_t kTailCopyMax = BlockPool::kSmall;
-constexpr size_t kReceiveMin = 16 * 1024;
-
 // A buffer for encrypted bytes that has grown beyond this is given back.
 constexpr size_t kCipherOutKept = 256 * 1024;
 

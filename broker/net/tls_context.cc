@@ -191,7 +191,6 @@ class TlsContextBuilder {
       return fail("cert_file", fmt::format("cannot use the certificate of \"{}\": {}", path, tls_error()));
     }
     made_->certificate_ = facts_of(own.get());
-    made_->binding_ = binding_of(own.get());
     warn_of_time(path);
     // The intermediate ones follow.
     while (X509* next = PEM_read_bio_X509(reader.get(), nullptr, no_passphrase, nullptr)) {
@@ -325,10 +324,6 @@ void TlsContext::expect_host(SSL* ssl, const std::string& host) const {
   const bool set = is_address ? X509_VERIFY_PARAM_set1_ip_asc(expected, host.c_str()) == 1
                               : X509_VERIFY_PARAM_set1_host(expected, host.data(), host.size()) == 1;
   ASSERT(set && !host.empty());  // without a name to check, verify-full would check nothing
-}
-
-std::string peer_binding(const SSL* ssl) {
-  return binding_of(SSL_get0_peer_certificate(ssl));
 }
 
 }  // namespace berth::net

@@ -65,9 +65,6 @@ class TlsContext {
 
   // Our own certificate; without one (towards servers it need not be there) `present` is false.
   const CertificateFacts& certificate() const { return certificate_; }
-  // The hash of our own certificate that SCRAM-SHA-256-PLUS binds to (tls-server-end-point, RFC 5929). Empty: there
-  // is none for this kind of certificate, and no channel binding is to be offered.
-  const std::string& binding() const { return binding_; }
   // The files that it was made from, as they were.
   const std::vector<FileStamp>& files() const { return files_; }
   // What does no harm but should be known: a key that the group may read, a certificate that has expired.
@@ -87,15 +84,11 @@ class TlsContext {
   TlsSettings settings_;
   ssl_ctx_st* ctx_ = nullptr;
   CertificateFacts certificate_;
-  std::string binding_;
   std::string roots_digest_;
   std::vector<FileStamp> files_;
   std::vector<std::string> warnings_;
   int64_t loaded_at_ = 0;
   std::shared_ptr<TicketKeys> ticket_keys_;
 };
-
-// The hash that SCRAM-SHA-256-PLUS binds to, of the peer's certificate of a finished handshake; empty: none.
-std::string peer_binding(const ssl_st* ssl);
 
 }  // namespace berth::net

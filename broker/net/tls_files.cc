@@ -135,7 +135,10 @@ CertificateFacts facts_of(const X509* certificate) {
 
 std::string binding_of(const X509* certificate) {
   int hash = NID_undef;
-  if (!certificate || OBJ_find_sigid_algs(X509_get_signature_nid(certificate), &hash, nullptr) != 1) return {};
+  if (!certificate ||
+      X509_get_signature_info(const_cast<X509*>(certificate), &hash, nullptr, nullptr, nullptr) != 1) {
+    return {};
+  }
   if (hash == NID_md5 || hash == NID_sha1) hash = NID_sha256;  // RFC 5929 §4.1
   const EVP_MD* digest = EVP_get_digestbynid(hash);
   unsigned char bytes[EVP_MAX_MD_SIZE];

@@ -328,18 +328,7 @@ std::string_view TlsSession::alpn() const {
 }
 
 std::string TlsSession::end_point_hash() const {
-  const X509* certificate = accepts_ ? SSL_get_certificate(ssl_) : SSL_get0_peer_certificate(ssl_);
-  int digest = NID_undef;
-  if (!certificate ||
-      X509_get_signature_info(const_cast<X509*>(certificate), &digest, nullptr, nullptr, nullptr) != 1) {
-    return {};
-  }
-  if (digest == NID_md5 || digest == NID_sha1) digest = NID_sha256;
-  const EVP_MD* algorithm = EVP_get_digestbynid(digest);
-  std::array<unsigned char, EVP_MAX_MD_SIZE> hash;
-  unsigned int size = 0;
-  if (!algorithm || X509_digest(certificate, algorithm, hash.data(), &size) != 1) return {};
-  return {reinterpret_cast<const char*>(hash.data()), size};
+  return binding_of(accepts_ ? SSL_get_certificate(ssl_) : SSL_get0_peer_certificate(ssl_));
 }
 
 bool TlsSession::has_peer_certificate() const {

@@ -21,7 +21,6 @@
 namespace berth::pool {
 
 inline constexpr int kWorkersMax = 64;
-inline constexpr Micros kNever = std::numeric_limits<Micros>::max();
 
 inline constexpr Micros kWantedFor = 150 * kMillisecond;  // a waiter is asked at each tick, ten times a second
 

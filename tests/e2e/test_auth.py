@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from harness import scram, wire
+from harness import raw, scram, wire
 from harness.broker import IS_PGBOUNCER
 from harness.postgres import LONG_NAME
 from harness.raw import Closed, Raw, Refused
@@ -29,13 +29,7 @@ def login(b, user="app", password=PASSWORD, database="e2e", port=None):
 
 
 def refusal(b, user="app", password=PASSWORD, database="e2e", port=None):
-    """The error of a login that must fail, after which the connection is closed."""
-    c = Raw(port or b.transaction_port)
-    with pytest.raises(Refused) as failure:
-        c.login(user, database, password)
-    assert c.until_closed() == []
-    assert failure.value.error.severity == "FATAL"
-    return failure.value.error
+    return raw.refusal(port or b.transaction_port, user, password, database)
 
 
 def wrong_password(*args, **kwargs):

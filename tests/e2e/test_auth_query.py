@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import scram, wire
+from harness import raw, scram, wire
 from harness.postgres import Postgres
 from harness.raw import Raw, Refused
 from harness.system import eventually
@@ -93,12 +93,7 @@ def login(b, user="ann", password="annpw", database="e2e", port=None, **params):
 
 
 def refusal(b, user="ann", password="annpw", database="e2e", port=None):
-    c = Raw(port or b.transaction_port)
-    with pytest.raises(Refused) as failure:
-        c.login(user, database, password)
-    assert c.until_closed() == []
-    assert failure.value.error.severity == "FATAL"
-    return failure.value.error
+    return raw.refusal(port or b.transaction_port, user, password, database)
 
 
 def wrong_password(*args, **kwargs):

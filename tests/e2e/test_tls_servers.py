@@ -4,6 +4,7 @@ One PostgreSQL with ssl = on serves all tests; its certificate is exchanged by a
 """
 
 import re
+import select
 import socket
 import ssl
 import struct
@@ -305,6 +306,28 @@ def test_direct_negotiation(broker, secure, protocols, good):
         fake.stop()
 
 
+def relay(here, there, kept=None) -> None:
+    """Passes on what comes from either socket until the end of one, and ends both; what `here` says is kept. One thread for both:
+    an SSL object is not for two at once."""
+    try:
+        while True:
+            held = [each for each in (here, there) if isinstance(each, ssl.SSLSocket) and each.pending()]
+            for source in held or select.select([here, there], [], [], 60)[0]:
+                data = source.recv(65536)
+                if not data:
+                    raise EOFError
+                if source is here and kept is not None:
+                    kept += data
+                (there if source is here else here).sendall(data)
+    except (EOFError, OSError):
+        pass
+    for each in (here, there):
+        try:
+            each.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
 # Channel binding --------------------------------------------------------------------------------------------------------
 
 class Between:
@@ -319,22 +342,8 @@ class Between:
         plain = socket.create_connection(("127.0.0.1", self.to), 10)
         assert ask_for_tls(plain) == b"S"
         there = unchecked().wrap_socket(plain)
-        threading.Thread(target=self.pump, args=(there, session.sock), daemon=True).start()
-        self.pump(session.sock, there)
+        relay(session.sock, there)
         session.wait_closed()
-
-    @staticmethod
-    def pump(source, to) -> None:
-        try:
-            while data := source.recv(65536):
-                to.sendall(data)
-        except OSError:
-            pass
-        for each in (source, to):
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
 
 
 def test_a_login_is_bound_to_its_connection(connects, secure):
@@ -400,23 +409,7 @@ class Tap:
             there = socket.create_connection(("127.0.0.1", self.to))
             kept = bytearray()
             self.heard.append(kept)
-            threading.Thread(target=self.pump, args=(here, there, kept), daemon=True).start()
-            threading.Thread(target=self.pump, args=(there, here, None), daemon=True).start()
-
-    @staticmethod
-    def pump(source, to, kept) -> None:
-        try:
-            while data := source.recv(65536):
-                if kept is not None:
-                    kept += data
-                to.sendall(data)
-        except OSError:
-            pass
-        for each in (source, to):
-            try:
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
+            threading.Thread(target=relay, args=(here, there, kept), daemon=True).start()
 
     def stop(self) -> None:
         self.listener.close()

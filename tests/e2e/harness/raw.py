@@ -236,3 +236,15 @@ def cancel(port: int, pid: int, key: bytes, host: str = "127.0.0.1") -> None:
     with Raw(port, host) as connection:
         connection.send(wire.cancel_request(pid, key))
         assert connection.until_closed() == []
+
+
+def refusal(port: int, user: str, password: str, database: str = "e2e", source: Optional[str] = None) -> Message:
+    """The error of a login that must fail, after which the connection is closed."""
+    client = Raw(port, source=source)
+    try:
+        client.login(user, database, password)
+    except Refused as refused:
+        assert client.until_closed() == []
+        assert refused.error.severity == "FATAL"
+        return refused.error
+    raise AssertionError(f"{user} was let in")
