@@ -9,7 +9,6 @@ import socket
 import ssl
 import struct
 import threading
-import time
 
 import pytest
 
@@ -422,8 +421,7 @@ def test_cancel_requests_go_inside_of_tls(connects, secure):
         b = connects("verify-full", port=tap.port, server_tls_ca_file=secure.root.cert)
         with b.connect() as connection:
             connection.send(wire.query("select pg_sleep(60)"))
-            eventually(lambda: b.servers(state="active"), "it runs")
-            time.sleep(0.2)
+            eventually(lambda: secure.postgres.backends(where="wait_event = 'PgSleep'"), "it runs")
             cancel(b.transaction_port, connection.pid, connection.key)
             assert wire.errors(connection.until("Z"))[0].sqlstate == "57014"
         assert len(tap.heard) == 2
