@@ -12,8 +12,14 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HEADERS_ONLY = ("libboost1.81-dev", "libcli11-dev")
 
 
-def output_of(*command):
-    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
+COMMAND_TIME = 60  # seconds; each takes less than one
+
+
+def output_of(*command, may_fail=False):
+    """Of a command that neither reads what is typed nor may take for ever."""
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=COMMAND_TIME, check=not may_fail,
+                          stderr=subprocess.DEVNULL if may_fail else None)
+    return done.stdout
 
 
 def libraries(program):
@@ -21,12 +27,19 @@ def libraries(program):
     return sorted({os.path.realpath(path) for path in re.findall(r"(/\S+\.so\S*)", output_of("ldd", program))})
 
 
-def package_of(path):
-    for name in (path, path.removeprefix("/usr")):
-        done = subprocess.run(["dpkg-query", "-S", name], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
-        if done.returncode == 0:
-            return done.stdout.split(": ")[0].split(",")[0]
-    sys.exit(f"sbom: no package has {path}")
+def packages_of(paths):
+    """Asks once for all of them: each question reads the lists of all packages. A package may know a file of /usr/lib by its
+    path in /lib."""
+    names = {name: path for path in paths for name in (path, path.removeprefix("/usr"))}
+    found = {}
+    for line in output_of("dpkg-query", "-S", *names, may_fail=True).splitlines():
+        packages, _, name = line.rpartition(": ")
+        if name in names:
+            found[names[name]] = packages.split(",")[0]
+    for path in paths:
+        if path not in found:
+            sys.exit(f"sbom: no package has {path}")
+    return set(found.values())
 
 
 def component(package):
@@ -44,7 +57,7 @@ def main():
     program = os.path.join(ROOT, "build", "pgberth")
     if not os.path.exists(program):
         sys.exit("sbom: build/pgberth is not built")
-    packages = sorted({package_of(path) for path in libraries(program)} | set(HEADERS_ONLY))
+    packages = sorted(packages_of(libraries(program)) | set(HEADERS_ONLY))
     version = output_of(program, "-V").split()[1]
     print(json.dumps({
         "bomFormat": "CycloneDX", "specVersion": "1.4", "version": 1,
