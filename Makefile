@@ -101,8 +101,15 @@ installcheck: all ## the tests of the extension alone (pgTAP, against a private 
 
 .PHONY: check-postgresql
 check-postgresql: all ## the tests of the extension on PostgreSQL 17 and 18 (fetches a Debian trixie and a sid; root; not in check)
-	@bash tests/sql/other_version.sh 17 trixie
-	@bash tests/sql/other_version.sh 18 sid
+	@bash tests/other_version.sh 17 trixie python3 -B tests/sql/run.py
+	@bash tests/other_version.sh 18 sid python3 -B tests/sql/run.py
+
+newer_tests := tests/e2e/newer tests/e2e/test_startup.py tests/e2e/test_auth.py tests/e2e/test_tls_clients.py \
+  tests/e2e/test_tls_servers.py
+.PHONY: check-libpq
+check-libpq: all ## psql and libpq 17 and 18, PostgreSQL 17 and 18 as servers, over TLS (fetches as check-postgresql; root; not in check)
+	@bash tests/other_version.sh 17 trixie python3 -B -m pytest -q $(newer_tests)
+	@bash tests/other_version.sh 18 sid python3 -B -m pytest -q $(newer_tests)
 
 .PHONY: check-drivers
 check-drivers: deps ## JDBC, node-postgres and postgres.js through both ports (installs a JDK and npm packages; not in check)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional, Sequence
 
-from .system import give_to_service_user
+from .system import give_to_service_user, write
 
 RSA_BITS = 2048
 
@@ -60,7 +60,7 @@ class Authority:
         give_to_service_user(self.key)
 
     # For servers: `hosts` and `addresses` become the subjectAltName. For clients: the name is what counts. A negative
-    # number of days makes one that has expired.
+    # number of days makes one that has expired long ago.
     def issue(self, name: str, hosts: Sequence[str] = (), addresses: Sequence[str] = (), days: int = 30,
               algorithm: str = "ec", digest: str = "sha256", file: Optional[str] = None) -> Certificate:
         name_part = name.strip('/').replace('/', '_').replace('*', 'any').replace(' ', '-')
@@ -73,18 +73,23 @@ class Authority:
 
     def revoke(self, *certificates: Certificate) -> Path:
         """A list of revoked certificates that names these."""
-        index = self.directory / f"{self.cert.stem}.index"
-        index.write_text("")
-        config = self.directory / f"{self.cert.stem}.ca.cnf"
-        config.write_text(f"[ca]\ndefault_ca=own\n[own]\ndatabase={index}\ndefault_md=sha256\ndefault_crl_days=30\n"
-                          "unique_subject=no\n")
-        by = ("-config", config, "-cert", self.cert, "-keyfile", self.key)
+        by = self._office()
         for certificate in certificates:
             _openssl("ca", *by, "-revoke", certificate.cert)
         crl = self.directory / f"{self.cert.stem}.crl"
         _openssl("ca", *by, "-gencrl", "-out", crl)
         give_to_service_user(crl)
         return crl
+
+    def _office(self) -> tuple:
+        """What openssl-ca(1) needs to act for this authority."""
+        index = self.directory / f"{self.cert.stem}.index"
+        index.write_text("")
+        config = self.directory / f"{self.cert.stem}.ca.cnf"
+        config.write_text(f"[ca]\ndefault_ca=own\n[own]\ndatabase={index}\ndefault_md=sha256\ndefault_crl_days=30\n"
+                          f"unique_subject=no\nrand_serial=yes\nnew_certs_dir={self.directory}\npolicy=any\n"
+                          "[any]\ncommonName=supplied\n")
+        return ("-config", config, "-cert", self.cert, "-keyfile", self.key)
 
     @staticmethod
     def _leaf(hosts: Sequence[str], addresses: Sequence[str]) -> str:
@@ -97,6 +102,10 @@ class Authority:
         request = _openssl("req", "-new", "-key", key, "-subj", subject)
         file = self.directory / "extensions.cnf"
         file.write_text(extensions)
+        if days < 0:  # newer versions of openssl-x509(1) refuse such a number
+            asked = write(self.directory / "expired.csr", request)
+            return _openssl("ca", *self._office(), "-batch", "-notext", "-in", asked, "-extfile", file,
+                            "-startdate", "20200101000000Z", "-enddate", "20200201000000Z")
         return _openssl("x509", "-req", "-CA", self.cert, "-CAkey", self.key, "-set_serial", self._serial, "-days", days,
                         *([] if digest == "none" else [f"-{digest}"]), "-extfile", file, given=request)
 
