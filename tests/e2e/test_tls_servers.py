@@ -17,7 +17,7 @@ from harness.certificates import Authority, self_signed
 from harness.fake_server import FakeServer, fatal
 from harness.postgres import Postgres
 from harness.psql import psql
-from harness.raw import Refused, cancel
+from harness.raw import Raw, Refused, cancel
 from harness.system import eventually, give_to_service_user, make_directory
 from test_link import GRANT, STAND_IN
 
@@ -303,6 +303,25 @@ def test_direct_negotiation(broker, secure, protocols, good):
         assert len(fake.sessions) == int(good)
     finally:
         fake.stop()
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls12", "tls13"])
+def test_postgresql_gives_nothing_to_resume(secure, version):
+    """Why the broker keeps no sessions of servers. Where this fails, docs/decisions/0009 is to be thought over."""
+    how = unchecked()
+    how.minimum_version = how.maximum_version = version
+
+    def connected(session=None):
+        connection = Raw(secure.postgres.port)
+        assert ask_for_tls(connection.sock) == b"S"
+        connection.sock = how.wrap_socket(connection.sock, session=session)
+        assert connection.login("app", "e2e").value("select 1") == "1"
+        return connection
+    with connected() as first:
+        given = first.sock.session
+        assert not given.has_ticket and not first.sock.session_reused
+    with connected(given) as again:
+        assert not again.sock.session_reused
 
 
 def relay(here, there, kept=None) -> None:
