@@ -85,13 +85,16 @@ void AuthQueryThread::run() {
   keep_thread_out_of_dumps();  // libpq keeps passwords and answers in ordinary memory
   now_ = monotonic_now();
   while (take_inbox()) {
-    for (Managed& managed : managed_) {
-      if (now_ >= managed.machine.wake_at()) managed.machine.on_time(now_);
-      perform(managed);
-    }
-    managed_.remove_if([this](const Managed& managed) {
-      return managed.machine.idle() && (managed.no_database || now_ - managed.asked_at > kAuthKept);
-    });
+    do {
+      for (Managed& managed : managed_) {
+        if (now_ >= managed.machine.wake_at()) managed.machine.on_time(now_);
+        perform(managed);
+      }
+      managed_.remove_if([this](const Managed& managed) {
+        return managed.machine.idle() && (managed.no_database || now_ - managed.asked_at > kAuthKept);
+      });
+      while (const std::optional<size_t> place = one_too_many(places())) drop(*place);
+    } while (seat_crowd());
     if (changed_ && now_ >= publish_at_) publish();
     wait();
   }
@@ -113,10 +116,7 @@ bool AuthQueryThread::take_inbox() {
   }
   if (config) take_config(std::move(config));
   for (const Resolved& answer : resolved) on_resolved(answer.attempt, answer.found);
-  std::string ignored;
-  for (const Refuted& one : refuted) {
-    if (Managed* managed = managed_of(one.question, ignored)) managed->machine.refuted(one.question.user, one.stamp);
-  }
+  for (const Refuted& one : refuted) on_refuted(one.question, one.stamp);
   for (Asked& one : asked) on_asked(std::move(one));
   changed_ = changed_ || !asked.empty();
   return true;
@@ -147,46 +147,91 @@ AuthSettings AuthQueryThread::settings_of(const AuthSource& source) const {
   return settings;
 }
 
-// Null: `why`, or (when that is empty) there are too many already.
-AuthQueryThread::Managed* AuthQueryThread::managed_of(const session::SecretQuestion& question, std::string& why) {
-  Result<AuthSource> source = auth_source(*question.config, question.database, question.console);
-  if (!source) {
-    why = source.error().text;
-    return nullptr;
-  }
+AuthQueryThread::Managed* AuthQueryThread::managed_of(const AuthSource& source) {
   for (Managed& managed : managed_) {
-    if (managed.source == source.value()) return &managed;
+    if (managed.source == source) return &managed;
   }
-  make_room();
-  if (managed_.size() >= kAuthSourcesMax) return nullptr;
-  const AuthSettings settings = settings_of(source.value());
-  return &managed_.emplace_back(std::move(source.value()), settings, random_.next(), stamps_);
+  return nullptr;
 }
 
-// Of those that nobody waits for the one goes that was asked longest ago. A machine counts a login as answered when
-// it has decided so, and what it has decided is lost with it: so that is done first.
-void AuthQueryThread::make_room() {
-  if (managed_.size() < kAuthSourcesMax) return;
-  auto oldest = managed_.end();
-  for (auto managed = managed_.begin(); managed != managed_.end(); ++managed) {
-    perform(*managed);
-    if (managed->machine.waiting() > 0) continue;
-    if (oldest == managed_.end() || managed->asked_at < oldest->asked_at) oldest = managed;
+// Null: there is no place for another one now. A machine counts a login as answered when it has decided so, and what
+// it has decided is lost with it: so that is done first.
+AuthQueryThread::Managed* AuthQueryThread::manage(const AuthSource& source) {
+  AuthRoom room = room_for_another(places());
+  if (!room.found || room.displaced) {
+    for (Managed& managed : managed_) perform(managed);
+    room = room_for_another(places());
   }
-  if (oldest != managed_.end()) managed_.erase(oldest);
+  if (!room.found) return nullptr;
+  if (room.displaced) drop(*room.displaced);
+  return &managed_.emplace_back(source, settings_of(source), random_.next(), stamps_);
+}
+
+std::vector<AuthPlace> AuthQueryThread::places() const {
+  std::vector<AuthPlace> places;
+  for (const Managed& managed : managed_) {
+    places.push_back({managed.reached, managed.machine.waiting() > 0, managed.asked_at});
+  }
+  return places;
+}
+
+void AuthQueryThread::drop(size_t place) {
+  const auto managed = std::next(managed_.begin(), static_cast<std::ptrdiff_t>(place));
+  ASSERT(managed->machine.waiting() == 0);
+  managed_.erase(managed);
+  changed_ = true;
 }
 
 void AuthQueryThread::on_asked(Asked asked) {
   session::SecretAnswer answer;
-  Managed* managed = managed_of(asked.question, answer.error);
-  if (!managed) {
-    if (answer.error.empty()) answer.kind = session::SecretAnswer::Kind::kBusy;
+  Result<AuthSource> source = auth_source(*asked.question.config, asked.question.database, asked.question.console);
+  if (!source) {
+    answer.error = source.error().text;
     return asked.done(answer);
   }
-  managed->asked_at = now_;
-  managed->no_database = false;
+  Managed* managed = managed_of(source.value());
+  if (!managed && crowd_.empty()) managed = manage(source.value());
+  if (managed) return ask(*managed, std::move(asked));
+  if (crowd_.size() < kAuthCrowdMax) {
+    const Micros until = now_ + settings_of(source.value()).wait_within;
+    crowd_.push_back({std::move(source.value()), std::move(asked), until});
+    return;
+  }
+  answer.kind = session::SecretAnswer::Kind::kCrowded;
+  asked.done(answer);
+}
+
+void AuthQueryThread::ask(Managed& managed, Asked asked) {
+  managed.asked_at = now_;
+  managed.no_database = false;
   waiting_.emplace(++tickets_, std::move(asked.done));
-  managed->machine.ask(tickets_, asked.question.user, now_);
+  managed.machine.ask(tickets_, asked.question.user, now_);
+}
+
+// Those who wait for a place for their database get one, or have waited for too long. True: somebody has got one.
+bool AuthQueryThread::seat_crowd() {
+  bool seated = false;
+  for (; !crowd_.empty(); crowd_.pop_front()) {
+    Crowded& first = crowd_.front();
+    Managed* managed = managed_of(first.source);
+    if (!managed) managed = manage(first.source);
+    if (managed) {
+      ask(*managed, std::move(first.asked));
+      seated = true;
+      continue;
+    }
+    if (now_ < first.until) break;
+    session::SecretAnswer answer;
+    answer.kind = session::SecretAnswer::Kind::kCrowded;
+    first.asked.done(answer);
+  }
+  return seated;
+}
+
+void AuthQueryThread::on_refuted(const session::SecretQuestion& question, uint64_t stamp) {
+  const Result<AuthSource> source = auth_source(*question.config, question.database, question.console);
+  Managed* managed = source ? managed_of(source.value()) : nullptr;
+  if (managed) managed->machine.refuted(question.user, stamp);
 }
 
 void AuthQueryThread::perform(Managed& managed) {
@@ -273,6 +318,7 @@ void AuthQueryThread::react(Managed& managed, size_t index, AuthHappened happene
     case AuthHappened::Kind::kProbed:
       if (managed.told_down) LOG_INFO("auth_query: database \"{}\" is reached again", managed.source.database);
       managed.told_down = false;
+      managed.reached = true;
       return machine.on_probed(index, happened.generations, happened.usual, now_);
     case AuthHappened::Kind::kChecked:
       return machine.on_checked(index, happened.generation, happened.server_now, now_);
@@ -282,16 +328,22 @@ void AuthQueryThread::react(Managed& managed, size_t index, AuthHappened happene
   }
 }
 
-// Said once, not at each attempt.
 void AuthQueryThread::lost(Managed& managed, size_t index, const std::string& why, bool no_database) {
+  tell_lost(managed, why, no_database);
   managed.next_target++;
   managed.no_database = no_database;
-  if (!managed.told_down && !no_database) {
-    LOG_WARNING("auth_query: database \"{}\" as user \"{}\": {}", managed.source.database,
-                managed.source.targets.front().user, why);
-    managed.told_down = true;
-  }
+  if (no_database) managed.reached = false;
   managed.machine.on_lost(index, why, no_database, now_);
+}
+
+// Said once, not at each attempt; and strangers who make names up do not fill the log.
+void AuthQueryThread::tell_lost(Managed& managed, const std::string& why, bool no_database) {
+  if (managed.told_down || no_database) return;
+  managed.told_down = true;
+  if (!lines_.take(now_)) return;
+  if (const uint64_t more = lines_.take_left_out()) LOG_WARNING("auth_query: {} more like the following one", more);
+  LOG_WARNING("auth_query: database \"{}\" as user \"{}\": {}", managed.source.database,
+              managed.source.targets.front().user, why);
 }
 
 // ---- the loop
@@ -328,6 +380,7 @@ void AuthQueryThread::publish() {
 void AuthQueryThread::wait() {
   std::vector<pollfd> polled = {inbox_->bell.polled()};
   Micros until = changed_ ? publish_at_ : kNever;
+  if (!crowd_.empty()) until = std::min(until, crowd_.front().until);
   for (Managed& managed : managed_) {
     for (Slot& slot : managed.slots) {
       const bool open = slot.connection.open();

@@ -2,6 +2,7 @@
 // database in which it does. Workers leave their logins' questions in its inbox, and get answers by their mailboxes.
 #pragma once
 
+#include <deque>
 #include <list>
 #include <memory>
 #include <string>
@@ -9,9 +10,11 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/log_budget.h"
 #include "base/random.h"
 #include "link/auth_connection.h"
 #include "link/auth_machine.h"
+#include "link/auth_places.h"
 #include "link/auth_source.h"
 #include "net/resolver.h"
 #include "session/context.h"
@@ -19,8 +22,7 @@
 
 namespace berth::link {
 
-inline constexpr size_t kAuthSourcesMax =
-    64;  // databases in which it runs at once; more logins than theirs are refused
+inline constexpr size_t kAuthCrowdMax = 4096;       // logins that wait for a place for their database
 inline constexpr Micros kAuthKept = 600 * kSecond;  // SHOW AUTH_QUERY tells of what nobody has asked for so long
 inline constexpr Micros kAuthPublishEvery = 20 * kMillisecond;  // what SHOW AUTH_QUERY says is that old at most
 
@@ -55,6 +57,7 @@ class AuthQueryThread final : public session::SecretFinder {
     Micros asked_at = 0;
     bool told_down = false;    // the log says that it cannot be reached
     bool no_database = false;  // the server has none of that name
+    bool reached = false;      // it has answered
   };
   struct Inbox;  // what others leave for the thread; shared with the resolver's callbacks, which may come later than
                  // this object's end
@@ -62,14 +65,24 @@ class AuthQueryThread final : public session::SecretFinder {
     session::SecretQuestion question;
     Done done;
   };
+  struct Crowded {  // a login that waits for a place for its database
+    AuthSource source;
+    Asked asked;
+    Micros until;
+  };
 
   // ---- the thread
   void run();
   bool take_inbox();
   void take_config(std::shared_ptr<const config::Config> config);
   void on_asked(Asked asked);
-  Managed* managed_of(const session::SecretQuestion& question, std::string& why);
-  void make_room();
+  void ask(Managed& managed, Asked asked);
+  bool seat_crowd();
+  Managed* managed_of(const AuthSource& source);
+  Managed* manage(const AuthSource& source);
+  std::vector<AuthPlace> places() const;
+  void drop(size_t place);
+  void on_refuted(const session::SecretQuestion& question, uint64_t stamp);
   AuthSettings settings_of(const AuthSource& source) const;
   void perform(Managed& managed);
   void act(Managed& managed, const AuthStep& step);
@@ -79,6 +92,7 @@ class AuthQueryThread final : public session::SecretFinder {
   void serve(Managed& managed, size_t index);
   void react(Managed& managed, size_t index, AuthHappened happened);
   void lost(Managed& managed, size_t index, const std::string& why, bool no_database);
+  void tell_lost(Managed& managed, const std::string& why, bool no_database);
   void publish();
   void wait();
 
@@ -91,6 +105,8 @@ class AuthQueryThread final : public session::SecretFinder {
   std::shared_ptr<const config::Config> config_;
   std::list<Managed> managed_;                  // stable addresses
   std::unordered_map<uint64_t, Done> waiting_;  // by ticket
+  std::deque<Crowded> crowd_;                   // in the order in which they came
+  LogBudget lines_;                             // of the log about what cannot be reached
   Micros now_ = 0;
   Micros publish_at_ = 0;
   bool changed_ = true;  // since the last publish()

@@ -39,10 +39,11 @@ void Client::secret_found(WithSecret go_on, const SecretAnswer& answer) {
       return (this->*go_on)(&answer.secret, answer.profile);
     case SecretAnswer::Kind::kUnknown: return (this->*go_on)(nullptr, answer.profile);
     case SecretAnswer::Kind::kBusy: return fatal(ClientEnd::kTooManyWait, "53300");
+    case SecretAnswer::Kind::kCrowded: return fatal(ClientEnd::kTooManyDatabases, "53300");
     case SecretAnswer::Kind::kFailed: break;
   }
   // What the server says of it is the operator's.
-  LOG_WARNING("{} auth_query failed: {}", label(), answer.error);
+  if (context.refusals.take(context.now())) LOG_WARNING("{} auth_query failed: {}", label(), answer.error);
   fatal(ClientEnd::kAuthQueryFailed, "57P03");
 }
 

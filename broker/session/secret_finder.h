@@ -24,8 +24,8 @@ struct SecretQuestion {
 
 struct SecretAnswer {
   // kUnknown: there is no such user. kFailed: nobody knows (the database is down, the query is wrong). kBusy: too
-  // many wait already.
-  enum class Kind : uint8_t { kFound, kUnknown, kFailed, kBusy };
+  // many wait already. kCrowded: too many other databases are waited for.
+  enum class Kind : uint8_t { kFound, kUnknown, kFailed, kBusy, kCrowded };
   Kind kind = Kind::kFailed;
   auth::Secret secret;        // of kFound; empty: the user has no password, or it has expired
   auth::MockProfile profile;  // what the users look like that this query has found; kNone: it is not known

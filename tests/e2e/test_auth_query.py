@@ -1,5 +1,7 @@
 """auth_user, auth_query, auth_dbname: users who are not in auth_file, whose secrets PostgreSQL is asked for."""
 
+import socket
+
 import pytest
 
 from harness import raw, scram, wire
@@ -309,6 +311,38 @@ def test_database_that_the_server_does_not_have(asking, server):
     b = asking(databases={"*": f"host={server.sockets} port={server.port}"})
     wrong_password(b, database="no_such_database")
     assert login(b) == "ann"
+
+
+def test_made_up_databases_displace_no_real_one(asking, server):
+    """With the entry *, whose server says nothing: those who ask for names that strangers make up wait, the first ones for its
+    answer, the others for them; and a database that has answered keeps its connections and what it remembers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=200) as silent:
+        b = asking(auth_query_cache_ttl=3600, server_connect_timeout=3600, query_wait_timeout=1, databases={
+            "e2e": f"host={server.sockets} port={server.port}",
+            "*": f"host=127.0.0.1 port={silent.getsockname()[1]}"})
+        assert login(b) == "ann"
+        strangers = [start_login(b, "ann", f"made_up_{n}") for n in range(150)]
+        eventually(lambda: len(lookers(b)) == 33, "32 of them are asked for")
+        assert login(b) == "ann"
+        told(b, queries=1, hits=1)
+        reasons = set()
+        for c in strangers:
+            with pytest.raises(Refused) as failure:
+                c.finish_login("ann", "annpw")
+            reasons.add((failure.value.sqlstate, failure.value.text))
+        assert reasons == {("57P03", "auth_query failed: the user cannot be looked up"),
+                           ("53300", "auth_query waits for too many other databases: the user cannot be looked up now")}
+        assert [int(row["count"]) > 0 for row in b.console("SHOW DISCONNECTS") if row["reason"] == "too_many_databases_looked_up"] == [True]
+        assert login(b) == "ann"
+
+
+def test_made_up_databases_do_not_fill_the_log(asking, server):
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        b = asking(databases={"*": f"host=127.0.0.1 port={deaf.getsockname()[1]}"})
+        for n in range(150):
+            cannot_be_looked_up(b, database=f"made_up_{n}")
+        assert 10 <= b.log.count("made_up_") <= 150  # up to three lines for each, else
 
 
 def test_reload(asking, server):

@@ -94,6 +94,7 @@ struct Desk {
       case AnswerKind::kUnknown: return "unknown";
       case AnswerKind::kFailed: return "failed: " + at->second.error;
       case AnswerKind::kBusy: return "busy";
+      case AnswerKind::kCrowded: return "crowded";
     }
     return {};
   }
