@@ -3,9 +3,11 @@ certificates, resumption, and the ordinary work of a session behind it."""
 
 import os
 import shutil
+import signal
 import socket
 import ssl
 import struct
+import threading
 import warnings
 
 import psycopg
@@ -16,7 +18,7 @@ from harness.broker import Console
 from harness.certificates import Authority, self_signed
 from harness.psql import pgbench, psql
 from harness.raw import Closed, Raw, Refused
-from harness.system import eventually, make_directory, write
+from harness.system import Task, eventually, make_directory, write
 
 pytestmark = pytest.mark.ours
 
@@ -333,6 +335,55 @@ def test_a_bad_certificate_where_none_is_needed(tls_broker, certs):
         assert c.value("select 1") == "1"
     with pytest.raises(ssl.SSLError):
         secured(b, context(client=certs.bad["unknown ca"])).login("app", "e2e")
+
+
+def test_rotation_under_load(broker, certs):
+    """A certificate is renewed while clients log in: nobody is refused, every login is bound to the certificate that it saw, open
+    sessions stay. Half of a pair is refused as a whole; SIGHUP takes what is there, and so does the look at the files."""
+    cert, key = certs.root / "rotated.crt", certs.root / "rotated.key"
+    new = lambda: certs.authority.issue("localhost", hosts=["localhost"], addresses=["127.0.0.1"])
+
+    def put(path, source):
+        write(path, source.read_text()).chmod(0o600)
+    first = new()
+    put(cert, first.cert), put(key, first.key)
+    b = broker(auth_type="scram-sha-256", client_tls_sslmode="require", client_tls_cert_file=cert, client_tls_key_file=key,
+               userlist={"app": "apppw", "admin": "adminpw"}, workers=2)
+    how = dict(host="localhost", hostaddr="127.0.0.1", port=b.transaction_port, user="app", password="apppw", dbname="e2e",
+               sslmode="verify-full", sslrootcert=str(certs.authority.cert), channel_binding="require")
+    stop, logins = threading.Event(), [0, 0, 0]
+
+    def log_in(number):
+        while not stop.is_set():
+            with psycopg.connect(**how) as c:
+                assert c.execute("select 1").fetchone() == (1,)
+            logins[number] += 1
+
+    def more():
+        before = list(logins)
+        eventually(lambda: all(now > then + 1 for now, then in zip(logins, before)) or any(not t.is_alive() for t in tasks),
+                   "clients log in")
+    state = lambda: next(row for row in show(b, "TLS") if row["side"] == "clients")
+    with psycopg.connect(**how, autocommit=True) as kept:
+        tasks = [Task(log_in, number) for number in range(3)]
+        for hup in (True, False):
+            before, renewed, noticed = state()["serial"], new(), b.log.count("does not belong to the certificate")
+            put(cert, renewed.cert)
+            if hup:
+                b.signal(signal.SIGHUP)
+            eventually(lambda: b.log.count("does not belong to the certificate") > noticed, "half of a pair is noticed")
+            more()
+            assert state()["serial"] == before
+            put(key, renewed.key)
+            if hup:
+                b.signal(signal.SIGHUP)
+            eventually(lambda: state()["serial"] != before, "the whole pair is taken")
+            more()
+            assert kept.execute("select 1").fetchone() == (1,)
+        stop.set()
+        for task in tasks:
+            task.result()
+    assert state()["failures"] == "0" and state()["last_error"] == ""
 
 
 # Resumption -----------------------------------------------------------------------------------------------------------
