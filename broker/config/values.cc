@@ -119,8 +119,8 @@ Result<int64_t> parse_number(std::string_view text, int64_t min, int64_t max) {
   if (problem == std::errc::invalid_argument || end != digits.data() + digits.size()) {
     return Error{fmt::format("\"{}\" is not a whole number", text), {}};
   }
-  const bool fits = problem == std::errc() && value <= static_cast<uint64_t>(INT64_MAX);
-  const int64_t number = !fits ? 0 : negative ? -static_cast<int64_t>(value) : static_cast<int64_t>(value);
+  const bool fits = problem == std::errc() && value <= static_cast<uint64_t>(INT64_MAX) + (negative ? 1 : 0);
+  const auto number = static_cast<int64_t>(!fits ? 0 : negative ? uint64_t{0} - value : value);
   if (!fits || number < min || number > max) {
     return Error{fmt::format("{} is out of range, allowed is {} to {}", text, min, max), {}};
   }
