@@ -25,9 +25,14 @@ CANARY = "base_canary"
 # Target -> bug of broker/base/faults.def that it must find; all of these are compiled in.
 PLANTED = {
     "wire_frontend": "parse_types_unchecked",
+    "sim_stateful": "release_too_early",
+    "sim_rewrite": "failed_name_kept",
+    "sim_cancel": "cancel_key_unchecked",
 }
 CANARY_SECONDS = 60  # of CPU time, an upper bound; most are found within a second or two
-OPTIONS = {}
+# The worlds of the simulation: what happens how often is no news there, and they are slow.
+WORLDS = ("-max_len=1024", "-len_control=0", "-use_counters=0", "-entropic=0")
+OPTIONS = {"sim_cancel": WORLDS, "sim_rewrite": WORLDS, "sim_stateful": WORLDS}
 
 
 @dataclasses.dataclass

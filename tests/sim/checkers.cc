@@ -13,19 +13,27 @@ using S = pool::ServerState;
 
 // ---- states and events
 
+void World::saw(int state, const std::string& subject, const char* event) {
+  if (choices_) {
+    choices_->saw(state, event);
+  } else {
+    coverage().event(subject, event);
+  }
+}
+
 void World::before(net::Handler* handler, const char* event, std::string_view bytes) {
   if (auto* client = dynamic_cast<session::Client*>(handler)) {
-    coverage().event(subject(client->state), event);
+    saw(static_cast<int>(client->state), subject(client->state), event);
     trace("  C{} {} {} {}", client->serial, name_of(client->state), event, printable(bytes));
     if (client->state != C::kConsole) return;
     for (const auto& one : operators_) {
       if (one->logged_in() && one->pid() == client->pid) verb_ = one->verb();
     }
   } else if (auto* server = dynamic_cast<session::Server*>(handler)) {
-    coverage().event(subject(server->state), event);
+    saw(100 + static_cast<int>(server->state), subject(server->state), event);
     trace("  S{} {} {} {}", server->serial, name_of(server->state), event, printable(bytes));
   } else {
-    coverage().event("cancel", event);
+    saw(200, "cancel", event);
     trace("  cancel {}", event);
   }
 }
@@ -92,14 +100,14 @@ void World::note_visit(int worker, const std::string& verb) {
       [&](const session::Server& server) { coverage().event(subject(server.state), verb); });
 }
 
-uint64_t World::some_client(Random& random) const {
+uint64_t World::some_client(Dice& dice) const {
   std::vector<uint64_t> all;
   for (const Worker& worker : workers_) {
     for (const session::Client* client : worker.context->client_by_index) {
       if (client) all.push_back(client->serial);
     }
   }
-  return all.empty() ? 1 : all[random.below(all.size())];
+  return all.empty() ? 1 : all[dice.below(all.size())];
 }
 
 void World::check_paused(const std::string& database) {

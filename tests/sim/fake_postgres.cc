@@ -147,9 +147,9 @@ bool Backend::step() {
 
 bool Backend::take_message(char& tag, std::string& body) {
   if (in_.size() < wire::kHeaderSize) return false;
-  const wire::Head head = wire::read_head(in_.data(), 1 << 26);
-  if (!head.valid) {
-    if (cluster_.violation)
+  const wire::Head head = wire::read_head(in_.data(), uint64_t{1} << 31);
+  if (!head.valid || head.size > 1 << 26) {
+    if (cluster_.violation && (!head.valid || user_ != kRawUser))
       cluster_.violation("a backend got an invalid message length, pid " + std::to_string(pid_));
     refuse("08P01", "invalid message length");
     return false;
@@ -253,6 +253,7 @@ void Backend::on_message(char tag, std::string_view body) {
   if (cluster_.trace)
     cluster_.trace("pid " + std::to_string(pid_) + (skipping_ ? " skips " : " reads ") + tag + "    " +
                    std::string(body));
+  if (user_ == kRawUser) return on_raw_message(tag);
   if (copy_) return on_copy_message(tag, body);
   if (skipping_ && tag != wire::kSync && tag != wire::kTerminate) return;
   switch (tag) {
@@ -273,6 +274,14 @@ void Backend::on_message(char tag, std::string_view body) {
       if (cluster_.violation) cluster_.violation(std::string("a backend got a message of type ") + tag);
       return refuse("08P01", "invalid frontend message type");
   }
+}
+
+void Backend::on_raw_message(char tag) {
+  constexpr std::string_view kKnown = "BCDEFHPQScdfX";
+  if (kKnown.find(tag) == std::string_view::npos && cluster_.violation)
+    cluster_.violation(std::string("a backend got a message of type ") + tag);
+  if (tag == wire::kTerminate) return hang_up();
+  if (tag == wire::kQuery || tag == wire::kSync || tag == wire::kFunctionCall) put_ready();
 }
 
 void Backend::on_copy_message(char tag, std::string_view body) {

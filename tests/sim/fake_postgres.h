@@ -24,6 +24,10 @@ struct NameLess {
 };
 using Settings = std::map<std::string, std::string, NameLess>;
 
+// The user of those whose bytes a fuzzer writes. A backend of this user does not understand them: it answers with
+// ReadyForQuery, and says what the fuzzer has written for it.
+inline constexpr std::string_view kRawUser = "raw";
+
 class Backend;
 
 // One PostgreSQL: what its backends share.
@@ -125,6 +129,7 @@ class Backend {
   void refuse(std::string_view sqlstate, std::string_view text);
   bool take_message(char& tag, std::string& body);
   void on_message(char tag, std::string_view body);
+  void on_raw_message(char tag);
   void on_copy_message(char tag, std::string_view body);
   void end_copy(Outcome outcome);
   void on_query(std::string_view body);

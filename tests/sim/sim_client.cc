@@ -8,11 +8,11 @@
 
 namespace berth::sim {
 
-SimClient::SimClient(World& world, int number, const Habits& habits, uint64_t seed)
+SimClient::SimClient(World& world, int number, const Habits& habits, const Dice& dice)
     : world_(world),
       number_(number),
       habits_(habits),
-      random_(seed),
+      random_(dice),
       batches_left_(habits.batches),
       oracle_(private_cluster_) {
   private_cluster_.oracle = true;
@@ -53,7 +53,7 @@ void SimClient::send_startup() {
   }
   body += '\0';
   wire::put32(out_, static_cast<uint32_t>(body.size() + 8));
-  wire::put32(out_, wire::kProtocol30);
+  wire::put32(out_, habits_.long_keys && number_ % 2 == 0 ? wire::kProtocol32 : wire::kProtocol30);
   out_ += body;
 }
 
@@ -83,7 +83,7 @@ void SimClient::step() {
   if (world_.now() < rests_until_) return;
   if (chance(habits_.rest_percent)) rests_until_ = world_.now() + static_cast<Micros>(random_.below(kSecond));
   if (batches_left_ > 0 || open_batch_) {
-    if (pending_ready_ < habits_.pipeline && (pending_ready_ == 0 ? chance(60) : chance(10))) next_batch();
+    if (may_speak() && (pending_ready_ == 0 ? chance(60) : chance(10))) next_batch();
   } else if (quiet() && chance(50)) {
     phase_ = Phase::kSaidGoodbye;
     compare(true);
@@ -91,6 +91,11 @@ void SimClient::step() {
     leaving_ = true;
     leave_after_ = out_.size();
   }
+}
+
+bool SimClient::may_speak() const {
+  return phase_ == Phase::kActive && !leaving_ && copies_due_ == 0 && out_.size() <= 4096 &&
+         (batches_left_ > 0 || open_batch_) && pending_ready_ < habits_.pipeline;
 }
 
 void SimClient::write_some() {

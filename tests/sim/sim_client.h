@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "base/random.h"
+#include "sim/dice.h"
 #include "sim/fake_postgres.h"
 #include "sim/sim_engine.h"
 
@@ -35,12 +35,13 @@ struct Habits {
   int slow_percent = 0;    // of steps in which it does not read
   int rest_percent = 0;    // of steps after which it says nothing for a while
   bool simple = true, extended = true, named = true, errors = true, blocks = true, copy = true, settings = true,
-       own_values = true, commands = true, functions = true, sleeps = true, large = false, flush = true;
+       own_values = true, commands = true, functions = true, sleeps = true, large = false, flush = true,
+       long_keys = false;
 };
 
 class SimClient {
  public:
-  SimClient(World& world, int number, const Habits& habits, uint64_t seed);
+  SimClient(World& world, int number, const Habits& habits, const Dice& dice);
 
   void start(LinkPtr link);  // connected
   void step();
@@ -64,6 +65,7 @@ class SimClient {
 
   // sim_client.cc
   void send_startup();
+  bool may_speak() const;
   void write_some();
   void read_some();
   void on_message(Message message);
@@ -86,6 +88,8 @@ class SimClient {
   void copy_batch();
   void command_batch();
   void copy_data();
+  // One message about a statement or portal, with a name or a value that the fuzzer has written.
+  void wild_message(Choices& choices);
   void put(std::string bytes);
   void put_parse(std::string_view name, std::string_view sql, bool parameter);
   void put_bind(std::string_view portal, std::string_view name, const std::string* value);
@@ -105,7 +109,7 @@ class SimClient {
   World& world_;
   const int number_;
   Habits habits_;
-  Random random_;
+  Dice random_;
   Phase phase_ = Phase::kUnborn;
   int batches_left_;
   int sequence_ = 0;

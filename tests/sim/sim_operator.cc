@@ -76,12 +76,12 @@ void SimDispatcher::request_shutdown(session::Shutdown how) {
 // ---- the operator
 
 SimOperator::SimOperator(World& world, int number, const Powers& powers, std::vector<std::string> script,
-                         uint64_t seed)
+                         const Dice& dice)
     : world_(world),
       number_(number),
       powers_(powers),
       script_(std::move(script)),
-      random_(seed),
+      random_(dice),
       left_(script_.empty() ? powers.commands : static_cast<int>(script_.size())) {}
 
 std::string SimOperator::describe() const {

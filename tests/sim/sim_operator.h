@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "base/random.h"
+#include "sim/dice.h"
 #include "sim/sim_engine.h"
 #include "worker/task.h"
 
@@ -42,7 +42,7 @@ struct Powers {
 class SimOperator {
  public:
   // `script`: says exactly this, in this order, then goodbye; empty: at random.
-  SimOperator(World& world, int number, const Powers& powers, std::vector<std::string> script, uint64_t seed);
+  SimOperator(World& world, int number, const Powers& powers, std::vector<std::string> script, const Dice& dice);
 
   void start(LinkPtr link);
   void step();
@@ -76,7 +76,7 @@ class SimOperator {
   const Powers powers_;
   std::vector<std::string> script_;
   size_t next_ = 0;
-  Random random_;
+  Dice random_;
   int left_;
   Phase phase_ = Phase::kUnborn;
   LinkPtr link_;

@@ -67,6 +67,21 @@ void SimStranger::start(LinkPtr link) {
   }
 }
 
+void SimStranger::start_raw(LinkPtr link, bool logs_in, std::string bytes) {
+  link_ = std::move(link);
+  kind_ = kRaw;
+  if (!logs_in) {
+    out_ = std::move(bytes);
+    return;
+  }
+  out_ = startup(kRawUser, "d0");
+  if (world_.asks()) {
+    wire::Message answer(out_, wire::kPassword);
+    wire::put_cstring(out_, world_.password_of(0));
+  }
+  out_ += bytes;
+}
+
 void SimStranger::step() {
   if (!link_ || gone_) return;
   const size_t under_way = link_->to_broker.bytes.size();

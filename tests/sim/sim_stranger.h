@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "base/random.h"
+#include "sim/dice.h"
 #include "sim/sim_engine.h"
 
 namespace berth::sim {
@@ -13,14 +13,20 @@ class World;
 
 class SimStranger {
  public:
-  SimStranger(World& world, uint64_t seed) : world_(world), random_(seed) {}
+  SimStranger(World& world, const Dice& dice) : world_(world), random_(dice) {}
   void start(LinkPtr link);
+  // One whose words a fuzzer has written: as kRawUser, or from its first byte on. It may be told anything or nothing.
+  void start_raw(LinkPtr link, bool logs_in, std::string bytes);
+  void say(std::string_view bytes) { out_ += bytes; }
+  bool raw() const { return kind_ == kRaw; }
+  void leave(bool reset) { end(reset); }
   void step();
   bool started() const { return link_ != nullptr; }
   bool done() const { return gone_; }
   uint64_t kind() const { return kind_; }
 
  private:
+  static constexpr uint64_t kRaw = 100;
   void end(bool reset);
   void judge();
   std::string startup(std::string_view user, std::string_view database, std::string_view name = {},
@@ -28,7 +34,7 @@ class SimStranger {
   bool chance(int percent) { return random_.below(100) < static_cast<uint64_t>(percent); }
 
   World& world_;
-  Random random_;
+  Dice random_;
   LinkPtr link_;
   std::string out_, in_;
   uint64_t kind_ = 0;

@@ -25,10 +25,13 @@ std::string show(std::string_view bytes) {
   return out;
 }
 
-World::World(uint64_t seed) : seed_(seed), random_(seed), door_random_(~seed), network_(random_.next()) {
+World::World(uint64_t seed, Choices* choices)
+    : seed_(seed), choices_(choices), random_(seed, choices), door_random_(~seed), network_(random_.next()) {
+  if (choices_) choices_->let_decide(false);
   tracing_ = getenv("SIM_TRACE") != nullptr;
   statements_before_ = pool::statements_known();
   draw_scenario();
+  if (choices_) draw_quiet(choices_->subject);
   postgres_.violation = [this](const std::string& what) { violation(what); };
   if (tracing_) {
     postgres_.trace = [this](const std::string& what) {
@@ -52,14 +55,13 @@ World::World(uint64_t seed) : seed_(seed), random_(seed), door_random_(~seed), n
     Habits habits = scenario_.habits;
     habits.session = chance(scenario_.session_percent);
     if (chance(50)) habits.cancel_percent = 0;  // whoever never cancels must never be cancelled
-    clients_.push_back(std::make_unique<SimClient>(*this, i, habits, random_.next()));
+    clients_.push_back(std::make_unique<SimClient>(*this, i, habits, dice()));
   }
   for (int i = 0; i < scenario_.operators; ++i) {
     operators_.push_back(
-        std::make_unique<SimOperator>(*this, i, scenario_.powers, std::vector<std::string>(), random_.next()));
+        std::make_unique<SimOperator>(*this, i, scenario_.powers, std::vector<std::string>(), dice()));
   }
-  for (int i = 0; i < scenario_.strangers; ++i)
-    strangers_.push_back(std::make_unique<SimStranger>(*this, random_.next()));
+  for (int i = 0; i < scenario_.strangers; ++i) strangers_.push_back(std::make_unique<SimStranger>(*this, dice()));
 }
 
 World::~World() {
@@ -126,21 +128,22 @@ LinkPtr World::come_in(std::optional<config::PoolMode> mode) {
   return link;
 }
 
+void World::let_in(SimClient& client) {
+  std::optional<config::PoolMode> mode = config::PoolMode::kTransaction;
+  if (client.habits().session) {
+    mode = config::PoolMode::kSession;
+  } else if (scenario_.statements) {
+    mode.reset();  // that of the database
+  }
+  if (LinkPtr link = come_in(mode)) {
+    ++next_client_;
+    client.start(link);
+  }
+}
+
 void World::admit() {
   if (ending_) return;
-  if (next_client_ < clients_.size() && chance(10)) {
-    SimClient& client = *clients_[next_client_];
-    std::optional<config::PoolMode> mode = config::PoolMode::kTransaction;
-    if (client.habits().session) {
-      mode = config::PoolMode::kSession;
-    } else if (scenario_.statements) {
-      mode.reset();  // that of the database
-    }
-    if (LinkPtr link = come_in(mode)) {
-      ++next_client_;
-      client.start(link);
-    }
-  }
+  if (next_client_ < clients_.size() && chance(10)) let_in(*clients_[next_client_]);
   for (auto& one : operators_) {
     if (one->started() || !chance(3) || (!trouble_ && one->left() == 0)) continue;
     if (LinkPtr link = come_in(config::PoolMode::kTransaction)) one->start(link);
@@ -152,14 +155,15 @@ void World::admit() {
 }
 
 void World::send_cancel(uint32_t pid, const std::string& key) {
-  Canceller canceller;
-  canceller.link = come_in(config::PoolMode::kTransaction);
-  if (!canceller.link) return;
-  wire::put32(canceller.out, static_cast<uint32_t>(12 + key.size()));
-  wire::put32(canceller.out, wire::kCancelRequestCode);
-  wire::put32(canceller.out, pid);
-  canceller.out += key;
-  cancellers_.push_back(std::move(canceller));
+  std::string packet;
+  wire::put32(packet, static_cast<uint32_t>(12 + key.size()));
+  wire::put32(packet, wire::kCancelRequestCode);
+  wire::put32(packet, pid);
+  send_packet(packet + key);
+}
+
+void World::send_packet(std::string packet) {
+  if (LinkPtr link = come_in(config::PoolMode::kTransaction)) cancellers_.push_back({link, std::move(packet)});
 }
 
 void World::step_cancellers() {
@@ -177,33 +181,33 @@ void World::step_cancellers() {
   });
 }
 
-void World::step_backends() {
-  for (auto& place : places_) {
-    if (now() < place->answers_at || chance(scenario_.postgres_idle_percent)) continue;
-    Link& link = *place->link;
-    Backend& backend = *place->backend;
-    if (!backend.gone) {
-      if (link.reset) {
-        backend.hang_up();
-      } else if (!link.to_peer.bytes.empty()) {
-        const size_t part = chance(60) ? link.to_peer.bytes.size() : 1 + random_.below(link.to_peer.bytes.size());
-        backend.feed(std::string_view(link.to_peer.bytes).substr(0, part));
-        link.to_peer.bytes.erase(0, part);
-      } else if (link.to_peer.fin && !backend.sleeping() && !backend.step()) {
-        backend.hang_up();
-      }
-      for (int i = 0; i < 4 && backend.out.size() < 100000 && backend.step(); ++i) continue;
+void World::step_backend(Place& place) {
+  Link& link = *place.link;
+  Backend& backend = *place.backend;
+  if (!backend.gone) {
+    if (link.reset) {
+      backend.hang_up();
+    } else if (!link.to_peer.bytes.empty()) {
+      const size_t part = chance(60) ? link.to_peer.bytes.size() : 1 + random_.below(link.to_peer.bytes.size());
+      backend.feed(std::string_view(link.to_peer.bytes).substr(0, part));
+      link.to_peer.bytes.erase(0, part);
+    } else if (link.to_peer.fin && !backend.sleeping() && !backend.step()) {
+      backend.hang_up();
     }
-    const size_t room = link.window > link.to_broker.bytes.size() ? link.window - link.to_broker.bytes.size() : 0;
-    size_t part = std::min(room, backend.out.size());
-    if (part > 0 && chance(50)) part = 1 + random_.below(part);
-    link.to_broker.bytes.append(backend.out, 0, part);
-    backend.out.erase(0, part);
-    if (backend.gone && backend.out.empty() && link.peer_open) {
-      link.to_broker.fin = true;
-      link.peer_open = false;
-    }
+    for (int i = 0; i < 4 && backend.out.size() < 100000 && backend.step(); ++i) continue;
   }
+  const size_t room = link.window > link.to_broker.bytes.size() ? link.window - link.to_broker.bytes.size() : 0;
+  size_t part = std::min(room, backend.out.size());
+  if (part > 0 && chance(50)) part = 1 + random_.below(part);
+  link.to_broker.bytes.append(backend.out, 0, part);
+  backend.out.erase(0, part);
+  if (backend.gone && backend.out.empty() && link.peer_open) {
+    link.to_broker.fin = true;
+    link.peer_open = false;
+  }
+}
+
+void World::forget_backends() {
   std::erase_if(places_, [](const auto& place) {
     return place->backend->gone && (place->backend->out.empty() || !place->link->broker_open) &&
            !place->link->broker_open;
@@ -212,7 +216,10 @@ void World::step_backends() {
 
 void World::cause_trouble() {
   if (!trouble_ || !scenario_.faults || !chance(1) || places_.empty()) return;
-  Place& place = *places_[random_.below(places_.size())];
+  make_trouble(*places_[random_.below(places_.size())]);
+}
+
+void World::make_trouble(Place& place) {
   switch (random_.below(6)) {
     case 0: place.backend->terminate("57P01", "terminating connection due to administrator command"); break;
     case 1: place.backend->terminate("", ""); break;
@@ -330,7 +337,10 @@ void World::turn() {
   for (auto& one : strangers_) {
     if (!failed() && chance(70)) one->step();
   }
-  step_backends();
+  for (auto& place : places_) {
+    if (now() >= place->answers_at && !chance(scenario_.postgres_idle_percent)) step_backend(*place);
+  }
+  forget_backends();
   step_cancellers();
   cause_trouble();
   network_.now += 20 + static_cast<Micros>(random_.below(steps_ % 64 == 0 ? 20000 : 300));
@@ -412,7 +422,8 @@ void World::report_stuck(const char* what) {
 
 bool World::run() {
   trouble_ = true;
-  const uint64_t trouble_steps = 3000;
+  if (choices_) follow_program();
+  const uint64_t trouble_steps = choices_ ? 0 : 3000;
   // Life, with trouble at first.
   Micros deadline = 0;
   while (!failed() && !everybody_gone()) {
@@ -455,7 +466,7 @@ void World::restore(Micros latest) {
     script.push_back("ENABLE d" + std::to_string(i));
   }
   operators_.push_back(
-      std::make_unique<SimOperator>(*this, static_cast<int>(operators_.size()), Powers(), script, random_.next()));
+      std::make_unique<SimOperator>(*this, static_cast<int>(operators_.size()), Powers(), script, dice()));
 }
 
 // Everybody has left: the servers get clean, and those beyond the limits go.

@@ -52,7 +52,8 @@ struct Scenario {
 
 class World final : public Observer {
  public:
-  explicit World(uint64_t seed);
+  // `choices`: what happens is what they say, until they end; see world_program.cc.
+  explicit World(uint64_t seed, Choices* choices = nullptr);
   ~World();
 
   // True: nothing was wrong. `why` says the first thing that was.
@@ -74,6 +75,7 @@ class World final : public Observer {
   std::string answer(std::unique_ptr<auth::ServerLogin>& login, const std::string& user, const std::string& password,
                      std::string_view body);
   void send_cancel(uint32_t pid, const std::string& key);
+  void send_packet(std::string packet);  // and nothing behind it
   bool may_lose(std::string_view text) const;
   bool is_refusal(std::string_view text) const;
   void mail(int from, int to, Mail mail);
@@ -83,7 +85,9 @@ class World final : public Observer {
   int databases() const { return scenario_.databases; }
   session::Context& context(int worker) { return *workers_[static_cast<size_t>(worker)].context; }
   Micros now() const { return network_.now; }
-  Random& random() { return random_; }
+  Dice& random() { return random_; }
+  Dice dice() { return Dice(random_.next(), choices_); }
+  bool asks() const { return scenario_.asks; }
   bool chance(int percent) { return random_.below(100) < static_cast<uint64_t>(percent); }
   bool resolving_fails();
   bool in_trouble() const { return trouble_; }
@@ -102,7 +106,7 @@ class World final : public Observer {
   void check_paused(const std::string& database);
   void check_limits();
   void check_door();
-  uint64_t some_client(Random& random) const;
+  uint64_t some_client(Dice& dice) const;
   // A command's first word, while a console client's message is being handled.
   std::string verb_under_way() const { return verb_; }
   void note_visit(int worker, const std::string& verb);
@@ -137,6 +141,7 @@ class World final : public Observer {
   };
 
   void draw_scenario();
+  void draw_quiet(Choices::Subject subject);
   void make_config();
   void draw_times(config::Options& options);
   void draw_door(config::Options& options);
@@ -152,19 +157,36 @@ class World final : public Observer {
   void turn_worker(size_t index);
   void deliver_mail();
   void do_asides();
-  void step_backends();
+  void step_backend(Place& place);
+  void forget_backends();
   void step_cancellers();
   void cause_trouble();
+  void make_trouble(Place& place);
+  void let_in(SimClient& client);
   bool everybody_gone() const;
   bool settled() const;
   void restore(Micros latest);
   void settle();
   void end_everything();
   void wind_down();
+
+  // world_program.cc
+  void follow_program();
+  void obey();
+  void obey_client();
+  void obey_quiet();
+  void obey_cancel(SimClient& client);
+  void obey_operator();
+  void obey_raw_client();
+  void obey_backend();
+  void obey_time();
+  void obey_network();
+  void end_program();
   void report_stuck(const char* what);
   void trace_line(const std::string& line);
 
   // checkers.cc
+  void saw(int state, const std::string& subject, const char* event);
   void check();
   void check_lists(size_t worker);
   void check_waiters(size_t worker);
@@ -175,7 +197,8 @@ class World final : public Observer {
   void watch_states(size_t worker);
 
   const uint64_t seed_;
-  Random random_;
+  Choices* const choices_;
+  Dice random_;
   Random door_random_;  // its own, so that the worlds without a guarded door are what they were
   Scenario scenario_;
   Network network_;
@@ -203,6 +226,8 @@ class World final : public Observer {
   int end_waits_ = 300;        // turns that it may still wait for a rare moment
   int resumes_ = 0;            // RESUMEs on their way from worker to worker
   size_t next_client_ = 0;
+  uint64_t turns_left_ = 1000;      // that a program may ask for
+  Micros time_left_ = 6 * kSecond;  // that it may let pass while nothing happens: less than a client has to log in
   std::map<const void*, int64_t> counted_, sessions_;       // servers of a pool or database, at the last step
   std::map<const void*, int64_t> limits_, session_limits_;  // the limits then
   std::string verb_;

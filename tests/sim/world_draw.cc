@@ -138,6 +138,22 @@ std::string World::answer(std::unique_ptr<auth::ServerLogin>& login, const std::
   return step.bytes;
 }
 
+// A quiet world: who prepares statements, or cancels some, has the stage.
+void World::draw_quiet(Choices::Subject subject) {
+  if (subject == Choices::Subject::kAnything) return;
+  const bool cancels = subject == Choices::Subject::kCancels;
+  Scenario& s = scenario_;
+  s.faults = s.waits_end = s.crowded = s.password = s.asks = s.impatient = s.narrow = s.statements = s.absent =
+      s.hba = s.md5 = s.guarded = s.queried = false;
+  s.strangers = s.operators = s.session_percent = 0;
+  Habits& h = s.habits;
+  h.batches = 100;
+  h.pipeline = 3;
+  h.leave_percent = h.cancel_percent = h.slow_percent = h.rest_percent = 0;
+  h.extended = h.named = true;
+  if (cancels) h.sleeps = h.long_keys = true;
+}
+
 void World::draw_times(config::Options& options) {
   options.reserve_pool_timeout = 200 * kMillisecond;
   options.query_wait_timeout = scenario_.waits_end ? 500 * kMillisecond : 0;
@@ -212,6 +228,7 @@ void World::make_config() {
   draw_door(options);
   draw_databases(*config_);
   draw_logins(*config_);
+  if (choices_) config_->secrets[std::string(kRawUser)] = password_;
   if (scenario_.crowded) postgres_.connections_max = 1 + random_.below(3);
   config_->index();
 }
