@@ -59,6 +59,7 @@ Family family_of(ShowKind kind) {
     case ShowKind::kState:
     case ShowKind::kVersion:
     case ShowKind::kLinks:
+    case ShowKind::kHelpers:
     case ShowKind::kAuthQuery:
     case ShowKind::kBerthVersion: return Family::kConfig;
     case ShowKind::kHelp: break;

@@ -1,4 +1,4 @@
-// SHOW CONFIG, STATE, LINKS, AUTH_QUERY and the versions: what every worker knows alike.
+// SHOW CONFIG, STATE, LINKS, AUTH_QUERY, HELPERS and the versions: what every worker knows alike.
 #include "admin/show.h"
 #include "admin/version.h"
 #include "config/show.h"
@@ -41,6 +41,19 @@ constexpr Column kAuthQuery[] = {{"database"},
                                  {"refused", ColumnType::kInt8},
                                  {"error"}};
 
+constexpr Column kHelpers[] = {{"name"},
+                               {"threads", ColumnType::kInt4},
+                               {"threads_max", ColumnType::kInt4},
+                               {"queue", ColumnType::kInt8},
+                               {"queue_max", ColumnType::kInt8},
+                               {"running", ColumnType::kInt8},
+                               {"done", ColumnType::kInt8},
+                               {"refused", ColumnType::kInt8},
+                               {"waiting_us", ColumnType::kInt8},
+                               {"longest_wait_us", ColumnType::kInt8}};
+constexpr std::string_view kLaneNames[] = {"client_keys", "server_keys", "users", "pam", "ldap"};
+static_assert(std::size(kLaneNames) == auth::kLanes);
+
 class ShowConfig final : public Show {
  public:
   explicit ShowConfig(ShowKind kind) : kind_(kind) {}
@@ -50,6 +63,7 @@ class ShowConfig final : public Show {
     if (kind_ == ShowKind::kState) return state(context, table);
     if (kind_ == ShowKind::kLinks) return links(context, table);
     if (kind_ == ShowKind::kAuthQuery) return auth_query(context, table);
+    if (kind_ == ShowKind::kHelpers) return helpers(context, table);
     for (const config::ShowRow& row : config::show_config(*context.config)) {
       table.text(row.key).text(row.value).text(row.preset).text(row.changeable ? "yes" : "no").end_row();
     }
@@ -91,6 +105,19 @@ class ShowConfig final : public Show {
     }
   }
 
+  static void helpers(session::Context& context, Table& table) {
+    const auto loads = context.fleet.lane_loads();
+    for (size_t i = 0; i < loads.size(); ++i) {
+      const auth::LaneLoad& load = loads[i];
+      table.text(kLaneNames[i]).number(load.threads).number(load.threads_max);
+      for (const uint64_t count :
+           {uint64_t{load.queue}, uint64_t{load.queue_max}, uint64_t{load.running}, load.done, load.refused}) {
+        table.number(static_cast<int64_t>(count));
+      }
+      table.number(load.waiting).number(load.longest_wait).end_row();
+    }
+  }
+
   ShowKind kind_;
 };
 
@@ -104,6 +131,7 @@ std::span<const Column> columns_of_config(ShowKind kind) {
   if (kind == ShowKind::kConfig) return kConfig;
   if (kind == ShowKind::kLinks) return kLinks;
   if (kind == ShowKind::kAuthQuery) return kAuthQuery;
+  if (kind == ShowKind::kHelpers) return kHelpers;
   return kind == ShowKind::kState ? std::span<const Column>(kState) : std::span<const Column>(kVersion);
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "base/secret_memory.h"
+#include "base/time.h"
 
 namespace berth::auth {
 
@@ -21,6 +22,16 @@ enum class Lane : uint8_t {
   kLdap,
 };
 inline constexpr size_t kLanes = 5;
+
+// How busy a lane is and was.
+struct LaneLoad {
+  int threads = 0, threads_max = 0;
+  size_t queue = 0, queue_max = 0;  // work that waits for a thread
+  size_t running = 0;
+  uint64_t done = 0, refused = 0;  // since the start
+  Micros waiting = 0;              // how long the first of the queue has waited
+  Micros longest_wait = 0;         // of any since the start, also of those that still wait
+};
 
 // Owns all that it touches, because whoever asked may be gone when it runs. What is secret in it is overwritten by
 // its destructor.

@@ -62,6 +62,8 @@ class Fleet {
   // this call. False: too much waits already, and nothing will come.
   using WorkDone = std::function<void(auth::Work&)>;
   virtual bool aside(std::unique_ptr<auth::Work> work, WorkDone done) = 0;
+  virtual std::array<auth::LaneLoad, auth::kLanes>
+  lane_loads() = 0;  // how busy the helper threads are, for the console
   // What auth_query knows of a user (secret_finder.h); `done` comes later, on this worker.
   virtual void find_secret(SecretQuestion question, SecretFinder::Done done) = 0;
   virtual void secret_refuted(const SecretQuestion& question, uint64_t stamp) = 0;

@@ -2,6 +2,7 @@
 // taken for a login that has to wait anyway, never for a query.
 #include "worker/helpers.h"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <deque>
@@ -19,13 +20,16 @@ struct Helpers::State {
   struct Item {
     std::unique_ptr<auth::Work> work;
     Done done;
+    Micros since;
   };
   struct OfLane {
     LaneLimits limits{};
     std::deque<Item> queue;
     int threads = 0;
     int idle = 0;  // of the threads: those that wait for work
-    Load load;
+    size_t running = 0;
+    uint64_t done = 0, refused = 0;
+    Micros longest_wait = 0;  // of those that wait no more
     std::condition_variable news;
   };
 
@@ -54,10 +58,10 @@ bool Helpers::take(std::unique_ptr<auth::Work> work, Done done) {
   State::OfLane& lane = state_->lanes[static_cast<size_t>(work->lane)];
   const std::lock_guard<std::mutex> guard(state_->mutex);
   if (state_->stopped || lane.queue.size() >= lane.limits.queue_max) {
-    ++lane.load.refused;
+    ++lane.refused;
     return false;
   }
-  lane.queue.push_back({std::move(work), std::move(done)});
+  lane.queue.push_back({std::move(work), std::move(done), monotonic_now()});
   // An idle thread counts until it has woken, and so does the work that wakes it.
   if (lane.queue.size() > static_cast<size_t>(lane.idle) && lane.threads < lane.limits.threads) {
     try {
@@ -67,7 +71,7 @@ bool Helpers::take(std::unique_ptr<auth::Work> work, Done done) {
     } catch (const std::system_error&) {  // the system has no thread for us: those that are there do it
       if (lane.threads == 0) {
         lane.queue.pop_back();
-        ++lane.load.refused;
+        ++lane.refused;
         return false;
       }
     }
@@ -88,14 +92,15 @@ void Helpers::State::run(OfLane& lane) {
     if (stopped) break;
     Item item = std::move(lane.queue.front());
     lane.queue.pop_front();
+    lane.longest_wait = std::max(lane.longest_wait, monotonic_now() - item.since);
     if (item.work->unwanted && item.work->unwanted->load(std::memory_order_relaxed)) continue;
-    ++lane.load.running;
+    ++lane.running;
     lock.unlock();
     item.work->run();
     wipe_stack();
     lock.lock();
-    --lane.load.running;
-    ++lane.load.done;
+    --lane.running;
+    ++lane.done;
     if (stopped) break;
     item.done(std::move(item.work));
   }
@@ -114,12 +119,24 @@ void Helpers::stop() {
   state_->ended.wait_for(lock, std::chrono::microseconds(kHelpersStopWait), [this] { return state_->threads == 0; });
 }
 
-Helpers::Load Helpers::load(auth::Lane lane) const {
+std::array<auth::LaneLoad, auth::kLanes> Helpers::loads() const {
+  std::array<auth::LaneLoad, auth::kLanes> loads;
   const std::lock_guard<std::mutex> guard(state_->mutex);
-  const State::OfLane& of = state_->lanes[static_cast<size_t>(lane)];
-  Load load = of.load;
-  load.waiting = of.queue.size();
-  return load;
+  const Micros now = monotonic_now();
+  for (size_t i = 0; i < loads.size(); ++i) {
+    const State::OfLane& lane = state_->lanes[i];
+    const Micros waiting = lane.queue.empty() ? 0 : now - lane.queue.front().since;
+    loads[i] = {.threads = lane.threads,
+                .threads_max = lane.limits.threads,
+                .queue = lane.queue.size(),
+                .queue_max = lane.limits.queue_max,
+                .running = lane.running,
+                .done = lane.done,
+                .refused = lane.refused,
+                .waiting = waiting,
+                .longest_wait = std::max(lane.longest_wait, waiting)};
+  }
+  return loads;
 }
 
 }  // namespace berth::worker

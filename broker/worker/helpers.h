@@ -29,12 +29,6 @@ class Helpers {
   // only hand the work on (post it to the asking thread's mailbox), and must not call the helpers.
   using Done = std::function<void(std::unique_ptr<auth::Work>)>;
 
-  // How busy a lane is and was.
-  struct Load {
-    size_t waiting = 0, running = 0;
-    uint64_t done = 0, refused = 0;
-  };
-
   explicit Helpers(const std::array<LaneLimits, auth::kLanes>& limits = kLaneLimits);
   ~Helpers();
   Helpers(const Helpers&) = delete;
@@ -46,7 +40,8 @@ class Helpers {
   // No Done runs after this, and nothing is taken. Waits for work under way for at most kHelpersStopWait; what takes
   // longer ends on its own thread and is forgotten.
   void stop();
-  Load load(auth::Lane lane) const;
+  std::array<auth::LaneLoad, auth::kLanes> loads() const;
+  auth::LaneLoad load(auth::Lane lane) const { return loads()[static_cast<size_t>(lane)]; }
 
  private:
   struct State;  // shared with the threads, which may outlive this

@@ -82,6 +82,7 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   void resolve(const std::string& host, int port, Resolved done) override;
   std::vector<net::Resolver::Known> known_names() override { return fleet_.resolver.known(); }
   bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override;
+  std::array<auth::LaneLoad, auth::kLanes> lane_loads() override { return fleet_.helpers.loads(); }
   void find_secret(session::SecretQuestion question, session::SecretFinder::Done done) override;
   void secret_refuted(const session::SecretQuestion& question, uint64_t stamp) override;
   // ---- net::AcceptHandler

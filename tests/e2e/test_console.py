@@ -63,6 +63,7 @@ if not IS_PGBOUNCER:
                                   "xact_us transactions queries bytes_in bytes_out features")
     COLUMNS["ADVICE_FACTS"] = ("ssss", "name database user value")
     COLUMNS["LIMITS"] = ("sqq", "name maximum current")
+    COLUMNS["HELPERS"] = ("sii" + "q" * 7, "name threads threads_max queue queue_max running done refused waiting_us longest_wait_us")
     COLUMNS["THROTTLE"] = ("sssqqb", "kind address user failures delay_ms refused")
     COLUMNS["QUEUE"] = ("qssssqq", "client_id database user client_addr application_name waiting_us position")
 EXTENDED = pytest.param("extended", marks=pytest.mark.ours)

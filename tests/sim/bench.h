@@ -106,6 +106,7 @@ class Bench : public session::Fleet {
   void welcome_known(pool::SharedPool*) override {}
   void route_cancel(uint32_t, std::string) override {}
   std::vector<net::Resolver::Known> known_names() override { return {}; }
+  std::array<auth::LaneLoad, auth::kLanes> lane_loads() override { return {}; }
   void resolve(const std::string& host, int port, Resolved done) override {
     mail_.push_back([=] { done(std::vector<net::Address>{net::unix_address(host, port).value()}); });
   }

@@ -21,6 +21,7 @@ class SimFleet final : public session::Fleet {
   void route_cancel(uint32_t pid, std::string key) override;
   void resolve(const std::string& host, int port, Resolved done) override;
   std::vector<net::Resolver::Known> known_names() override { return {}; }
+  std::array<auth::LaneLoad, auth::kLanes> lane_loads() override { return {}; }
   bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override;
   void find_secret(session::SecretQuestion question, session::SecretFinder::Done done) override;
   void secret_refuted(const session::SecretQuestion&, uint64_t) override {}

@@ -194,6 +194,24 @@ TEST(AdminControl, SetAndReload) {
   EXPECT_EQ(field(failed, 'D'), "line 3: what?");
 }
 
+// One row for each lane, and its numbers in their columns.
+TEST(AdminControl, HelpersAreShown) {
+  Bench bench;
+  bench.fleet.loads[3] = {.threads = 1,
+                          .threads_max = 2,
+                          .queue = 3,
+                          .queue_max = 4,
+                          .running = 5,
+                          .done = 6,
+                          .refused = 7,
+                          .waiting = 8,
+                          .longest_wait = 9};
+  const auto lanes = rows(bench.query(bench.connect("boss"), "SHOW HELPERS"));
+  ASSERT_EQ(lanes.size(), auth::kLanes);
+  EXPECT_EQ(lanes[0], (std::vector<std::string>{"client_keys", "0", "0", "0", "0", "0", "0", "0", "0", "0"}));
+  EXPECT_EQ(lanes[3], (std::vector<std::string>{"pam", "1", "2", "3", "4", "5", "6", "7", "8", "9"}));
+}
+
 // No slice remembers a name for longer than the resolver does: each connect asks it.
 TEST(AdminControl, NamesAreResolvedForEachConnect) {
   Bench bench;

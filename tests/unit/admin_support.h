@@ -99,9 +99,11 @@ class TestFleet final : public session::Fleet {
       done(*work);
     }
   }
+  std::array<auth::LaneLoad, auth::kLanes> lane_loads() override { return loads; }
   void find_secret(session::SecretQuestion, session::SecretFinder::Done) override {}
   void secret_refuted(const session::SecretQuestion&, uint64_t) override {}
   std::vector<net::Resolver::Known> known;
+  std::array<auth::LaneLoad, auth::kLanes> loads;
   std::vector<Resolved> asked;
   std::vector<std::pair<std::unique_ptr<auth::Work>, WorkDone>> asides;  // what waits for run_aside()
 };

@@ -106,13 +106,37 @@ TEST(Helpers, AFullQueueRefusesAndCounts) {
   for (int i = 2; i < 5; ++i)
     ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, gate, i), inbox.take()));
   EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, gate, 5), inbox.take()));
-  const Helpers::Load load = helpers.load(Lane::kClientKeys);
+  const auth::LaneLoad load = helpers.load(Lane::kClientKeys);
+  EXPECT_EQ(2, load.threads);
+  EXPECT_EQ(2, load.threads_max);
   EXPECT_EQ(2u, load.running);
-  EXPECT_EQ(3u, load.waiting);
+  EXPECT_EQ(3u, load.queue);
+  EXPECT_EQ(3u, load.queue_max);
   EXPECT_EQ(1u, load.refused);
   gate->let_go();
   inbox.wait_for(5);
   EXPECT_EQ(0u, inbox.numbers.count(5));
+}
+
+// A wait is told while it lasts, and afterwards the longest one.
+TEST(Helpers, WaitsAreMeasured) {
+  const auto gate = std::make_shared<Gate>();
+  Inbox inbox;
+  Helpers helpers(kSmall);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, i), inbox.take()));
+    gate->wait_inside(std::min(i + 1, 2));
+  }
+  const Micros since = monotonic_now();
+  while (helpers.load(Lane::kPam).waiting < 2 * kMillisecond) std::this_thread::yield();
+  EXPECT_GE(helpers.load(Lane::kPam).longest_wait, 2 * kMillisecond);
+  EXPECT_EQ(0, helpers.load(Lane::kLdap).longest_wait);
+  gate->let_go();
+  inbox.wait_for(3);
+  const auth::LaneLoad load = helpers.load(Lane::kPam);
+  EXPECT_EQ(0, load.waiting);
+  EXPECT_GE(load.longest_wait, 2 * kMillisecond);
+  EXPECT_LE(load.longest_wait, monotonic_now() - since + kSecond);
 }
 
 TEST(Helpers, WhatNobodyWantsAnyMoreIsNotDone) {
@@ -197,8 +221,8 @@ TEST(Helpers, WithoutThreadsWorkIsRefusedOrWaitsForThoseThatAreThere) {
     EXPECT_TRUE(helpers.take(std::make_unique<Held>(Lane::kUsers, nullptr, 1), inbox.take()));
   }
   EXPECT_EQ(1u, helpers.load(Lane::kClientKeys).refused);
-  EXPECT_EQ(0u, helpers.load(Lane::kClientKeys).waiting);
-  EXPECT_EQ(1u, helpers.load(Lane::kUsers).waiting);
+  EXPECT_EQ(0u, helpers.load(Lane::kClientKeys).queue);
+  EXPECT_EQ(1u, helpers.load(Lane::kUsers).queue);
   EXPECT_EQ(0u, helpers.load(Lane::kUsers).refused);
   gate->let_go();
   inbox.wait_for(2);
