@@ -294,9 +294,8 @@ void AuthQueryThread::on_resolved(uint64_t attempt, const Result<std::vector<net
 void AuthQueryThread::open(Managed& managed, size_t index, const std::vector<net::Address>& addresses) {
   Target target = managed.target();
   if (target.password.empty()) {
-    const std::lock_guard<std::mutex> guard(globals_.mutex);
-    const auto learned = globals_.learned.find(target.user);
-    if (learned != globals_.learned.end()) target.password = learned->second.password;
+    globals_.learned.use({target.user}, now_,
+                         [&](const session::Learned& learned) { target.password = learned.password; });
   }
   AuthConnection& connection = managed.slots[index].connection;
   connection.connect(target, *config_, addresses);

@@ -18,6 +18,12 @@ SharedDatabase* SharedRegistry::database(std::string_view name) {
   return named_entry(databases_, name);
 }
 
+bool SharedRegistry::disabled(std::string_view name) {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  const auto at = databases_.find(name);
+  return at != databases_.end() && at->second->disabled.load(std::memory_order_relaxed);
+}
+
 SharedUser* SharedRegistry::user(std::string_view name) {
   const std::lock_guard<std::mutex> guard(mutex_);
   return named_entry(users_, name);

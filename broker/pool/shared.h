@@ -107,6 +107,7 @@ using PoolKey = std::tuple<std::string, std::string, std::string>;
 class SharedRegistry {
  public:
   SharedDatabase* database(std::string_view name);
+  bool disabled(std::string_view name);  // DISABLE; of a name that nobody has used: no
   SharedUser* user(std::string_view name);
   // Joins the pool. Replication connections of a user are a pool of their own; their gates are the user's.
   SharedPool* pool(std::string_view database, std::string_view user, std::string_view replication = {});
@@ -117,6 +118,11 @@ class SharedRegistry {
   void each_database(F&& f) {
     const std::lock_guard<std::mutex> guard(mutex_);
     for (auto& [name, entry] : databases_) f(*entry);
+  }
+  template <typename F>
+  void each_pool(F&& f) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    for (auto& [key, entry] : pools_) f(*entry);
   }
   template <typename F>
   void each_user(F&& f) {

@@ -182,6 +182,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   void with_secret(WithSecret go_on);
   SecretQuestion secret_question() const;
   void secret_found(WithSecret go_on, const SecretAnswer& answer);
+  bool lookup_disabled();
   void secret_refuted();
   void learn();
   // client_hba.cc

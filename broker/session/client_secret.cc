@@ -17,6 +17,7 @@ void Client::with_secret(WithSecret go_on) {
   if (config.auth_user(entry).empty()) return (this->*go_on)(nullptr, context.mock_profile);
   // Nowhere to ask. It looks like a user that was asked for somewhere.
   if (!entry && config.auth_dbname(entry).empty()) return (this->*go_on)(nullptr, context.found_profile);
+  if (lookup_disabled()) return;
   const auto done = [&home = context, go_on, pid = pid, serial = serial](const SecretAnswer& answer) {
     if (answer.profile.kind != auth::SecretKind::kNone) home.found_profile = answer.profile;
     Client* client = find_parked(home, pid, serial);
@@ -26,6 +27,17 @@ void Client::with_secret(WithSecret go_on) {
   };
   context.fleet.find_secret(secret_question(), done);
   park_login();
+}
+
+// DISABLE of the database in which auth_query would run, as in PgBouncer. The log says which one it is.
+bool Client::lookup_disabled() {
+  const std::string& elsewhere = login->config->auth_dbname(login->entry);
+  const std::string& asked = elsewhere.empty() ? login->database : elsewhere;
+  if (!context.globals.registry.disabled(asked)) return false;
+  if (context.refusals.take(context.now()))
+    LOG_WARNING("{} auth_query failed: authentication database \"{}\" is disabled", label(), asked);
+  fatal(ClientEnd::kDisabled, "57P03", "authentication database is disabled");
+  return true;
 }
 
 SecretQuestion Client::secret_question() const {
@@ -52,30 +64,26 @@ void Client::secret_refuted() {
   if (login->found && login->found->cached) context.fleet.secret_refuted(secret_question(), login->found->stamp);
 }
 
-std::string learned_name(std::string_view database, std::string_view user) {
-  std::string name(database);
-  name += '\0';
-  return name.append(user);
-}
-
 // What servers can be logged in to with. A user of auth_query may have another password in another database, and of
 // two logins the one whose secret was read later knows better.
 void Client::learn() {
   const bool proved = login->verifier && (login->verifier->learned().known || !login->verifier->password().empty());
   if (!proved && !login->found) return;
-  const std::lock_guard<std::mutex> guard(context.globals.mutex);
-  Learned& learned = context.globals.learned[login->found ? learned_name(login->database, login->user) : login->user];
-  if (login->found) {
-    if (login->found->stamp < learned.stamp) return;
-    learned.stamp = login->found->stamp;
-    learned.secret = login->found->secret;
-  }
-  if (!proved) return;
-  if (login->verifier->learned().known) {
-    learned.keys = login->verifier->learned();
-    learned.password.clear();  // it may be an older one, and would go first
-  }
-  if (!login->verifier->password().empty()) learned.password = login->verifier->password();
+  const std::string name = login->found ? learned_name(login->database, login->user) : login->user;
+  context.globals.learned.teach(name, context.now(), [&](Learned& learned) {
+    if (login->found) {
+      if (login->found->stamp < learned.stamp) return;
+      learned.stamp = login->found->stamp;
+      learned.secret = login->found->secret;
+    }
+    if (!proved) return;
+    if (login->verifier->learned().known) {
+      learned.keys = login->verifier->learned();
+      learned.password.clear();  // it may be an older one, and would go first
+    }
+    if (!login->verifier->password().empty()) learned.password = login->verifier->password();
+  });
+  bound_learned(context);
 }
 
 }  // namespace berth::session

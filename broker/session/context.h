@@ -23,6 +23,7 @@
 #include "pool/pool.h"
 #include "pool/statements.h"
 #include "session/door.h"
+#include "session/learned.h"
 #include "session/link_board.h"
 #include "session/outbox.h"
 #include "session/secret_finder.h"
@@ -86,17 +87,6 @@ class Console {
   ~Console() = default;
 };
 
-// What a client's login taught that servers may be logged in to with.
-struct Learned {
-  auth::Secret secret;  // of auth_query
-  uint64_t stamp = 0;   // of `secret`
-  auth::ScramKeys keys;
-  SecretString password;
-};
-
-using LearnedByUser = std::unordered_map<std::string, Learned, std::hash<std::string>, std::equal_to<>,
-                                         SecretAllocator<std::pair<const std::string, Learned>>>;
-
 enum class Shutdown : int { kNo, kWaitForServers, kWaitForClients, kNow };
 
 // One per process. Any thread may read the atomics; the maps have their lock and are touched at logins and by the
@@ -116,12 +106,8 @@ struct Globals {
   LinkBoard links;
   TlsContexts tls;
   SecretBoard secrets;
-  std::mutex mutex;
-  LearnedByUser learned;  // by user name, or learned_name(); guarded by mutex
+  LearnedUsers learned;
 };
-
-// What a user whose secret auth_query has found is remembered by.
-std::string learned_name(std::string_view database, std::string_view user);
 
 // The greeting of clients that ask for the same: what they asked for and what the server has give their settings and
 // the ParameterStatus messages, once for many logins.

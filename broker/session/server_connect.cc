@@ -146,18 +146,15 @@ auth::Proof Server::proof() const {
   } else if (text) {
     proof.secret = auth::parse_secret(text->view());
   }
-  const std::lock_guard<std::mutex> guard(context->globals.mutex);
-  const auto& all = context->globals.learned;
-  auto at = text ? all.end() : all.find(learned_name(slice->database, slice->user));
-  if (at == all.end()) at = all.find(slice->user);
-  if (at != all.end()) {
-    proof.keys = at->second.keys;
-    if (proof.secret.empty()) proof.secret = at->second.secret;
-    if (proof.secret.kind != auth::SecretKind::kPlain && !at->second.password.empty()) {
+  const std::string of_database = text ? slice->user : learned_name(slice->database, slice->user);
+  context->globals.learned.use({of_database, slice->user}, context->now(), [&](const Learned& learned) {
+    proof.keys = learned.keys;
+    if (proof.secret.empty()) proof.secret = learned.secret;
+    if (proof.secret.kind != auth::SecretKind::kPlain && !learned.password.empty()) {
       proof.secret.kind = auth::SecretKind::kPlain;
-      proof.secret.text = at->second.password;
+      proof.secret.text = learned.password;
     }
-  }
+  });
   return proof;
 }
 

@@ -10,7 +10,10 @@ namespace berth::session {
 Slice* find_slice(Context& context, std::string_view database, std::string_view user, std::string_view replication) {
   // Replication connections are a set of their own: a backend is one or the other from its start.
   auto& slice = context.slices[pool::PoolKey(database, user, replication)];
-  if (slice) return slice.get();
+  if (slice) {
+    slice->pool.shared()->used_at.store(context.now(), std::memory_order_relaxed);
+    return slice.get();
+  }
   pool::SharedPool* shared = context.globals.registry.pool(database, user, replication);
   slice = std::make_unique<Slice>(shared, context.worker, context.workers, context.random.next());
   shared->used_at.store(context.now(), std::memory_order_relaxed);
@@ -157,11 +160,15 @@ void welcome_waiting(Context& context, pool::SharedPool* shared) {
 
 // ---- pools that nobody uses any more
 
-// Is anybody here, or on the way? Clients that are closing are on no list of the pool, and may look at it.
+// Is anybody here, or on the way?
 static bool used(const Context& context, const Slice& slice) {
+  if (slice.running || !slice.pool.empty()) return true;
   const pool::SharedPool& shared = *slice.pool.shared();
-  if (!slice.pool.empty()) return true;
-  if (shared.slices[static_cast<size_t>(context.worker)].inbound.load(std::memory_order_relaxed) > 0) return true;
+  return shared.slices[static_cast<size_t>(context.worker)].inbound.load(std::memory_order_relaxed) > 0;
+}
+
+// Clients that are closing are on no list of the pool, and may look at it.
+static bool looked_at(const Context& context, const Slice& slice) {
   const pool::ClientList& closing = context.closing_clients;
   for (const pool::ClientNode* node = closing.front(); node; node = closing.next(node)) {
     if (static_cast<const Client*>(node)->slice == &slice) return true;
@@ -175,9 +182,10 @@ void forget_slices(Context& context) {
     Slice& slice = *at->second;
     pool::SharedPool* shared = slice.pool.shared();
     const bool forgettable = !slice.entry || slice.entry->is_fallback;
-    if (!forgettable || slice.running || used(context, slice)) {
+    if (used(context, slice)) {
       shared->used_at.store(now, std::memory_order_relaxed);
-    } else if (timeout > 0 && now - shared->used_at.load(std::memory_order_relaxed) >= timeout) {
+    } else if (forgettable && timeout > 0 && now - shared->used_at.load(std::memory_order_relaxed) >= timeout &&
+               !looked_at(context, slice)) {
       context.forgotten.add(slice.counters);
       if (slice.errors) context.errors.add(*slice.errors);
       at = context.slices.erase(at);

@@ -306,6 +306,19 @@ def test_console(asking, server):
     wrong_password(b, database="pgbouncer")
 
 
+def test_disabled(asking):
+    """DISABLE of auth_dbname, as in PgBouncer: nobody is looked up there, also if she is remembered."""
+    b = asking(auth_dbname="e2e2", auth_query_cache_ttl=3600)
+    assert login(b) == "ann"
+    b.console("DISABLE e2e2")
+    error = refusal(b)
+    assert (error.sqlstate, error.text) == ("57P03", "authentication database is disabled")
+    assert 'authentication database "e2e2" is disabled' in b.log
+    assert login(b, "looker", "lookerpw") == "looker", "who is in auth_file needs no lookup"
+    b.console("ENABLE e2e2")
+    assert login(b) == "ann"
+
+
 def test_database_that_the_server_does_not_have(asking, server):
     """With the entry *, a name that a stranger made up reads like a wrong password."""
     b = asking(databases={"*": f"host={server.sockets} port={server.port}"})

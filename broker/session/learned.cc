@@ -1,0 +1,58 @@
+#include "session/learned.h"
+
+#include <algorithm>
+#include <unordered_set>
+#include <vector>
+
+#include "session/context.h"
+
+namespace berth::session {
+
+std::string learned_name(std::string_view database, std::string_view user) {
+  std::string name(database);
+  name += '\0';
+  return name.append(user);
+}
+
+bool LearnedUsers::full() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return all_.size() > most_;
+}
+
+size_t LearnedUsers::size() const {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  return all_.size();
+}
+
+void LearnedUsers::forget(Micros now, const std::function<bool(const std::string& name)>& needed) {
+  constexpr size_t kEighth = kLearnedMax / 8;
+  const std::lock_guard<std::mutex> guard(mutex_);
+  if (all_.size() <= most_) return;  // another thread was faster
+  std::vector<Map::iterator> idle;
+  for (auto at = all_.begin(); at != all_.end(); ++at) {
+    if (now - at->second.used_at >= kLearnedKept && !needed(at->first)) idle.push_back(at);
+  }
+  const size_t going = std::min(idle.size(), all_.size() - (kLearnedMax - kEighth));
+  const auto end = idle.begin() + static_cast<std::ptrdiff_t>(going);
+  std::nth_element(idle.begin(), end, idle.end(),
+                   [](const auto& a, const auto& b) { return a->second.used_at < b->second.used_at; });
+  std::for_each(idle.begin(), end, [this](const Map::iterator& one) { all_.erase(one); });
+  most_ = std::max(kLearnedMax, all_.size() + kEighth);
+}
+
+void bound_learned(Context& context) {
+  Globals& globals = context.globals;
+  if (!globals.learned.full()) return;
+  const Micros now = context.now();
+  std::unordered_set<std::string> in_use;
+  globals.registry.each_pool([&](const pool::SharedPool& pool) {
+    if (now - pool.used_at.load(std::memory_order_relaxed) >= kLearnedKept) return;
+    in_use.insert(learned_name(pool.database, pool.user));
+    in_use.insert(pool.user);
+  });
+  globals.learned.forget(now, [&](const std::string& name) {
+    return in_use.contains(name) || context.config->find_secret(name) != nullptr;
+  });
+}
+
+}  // namespace berth::session

@@ -1,0 +1,85 @@
+// What clients' logins have taught that servers may be logged in to with: keys, clear passwords, secrets of
+// auth_query. One for the process, shared by its workers; touched when somebody logs in, on either side.
+//
+// Bounded, and what is forgotten is never missed: only users whom nobody needs go, those that were used longest ago
+// first. Their next login teaches it again.
+#pragma once
+
+#include <functional>
+#include <mutex>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "auth/secrets.h"
+#include "base/secret_memory.h"
+#include "base/time.h"
+
+namespace berth::session {
+
+struct Context;
+
+inline constexpr size_t kLearnedMax = 16384;          // users beyond those that are needed
+inline constexpr Micros kLearnedKept = 60 * kSecond;  // whoever was used within this is needed
+
+// What a client's login taught.
+struct Learned {
+  auth::Secret secret;  // of auth_query
+  uint64_t stamp = 0;   // of `secret`
+  auth::ScramKeys keys;
+  SecretString password;
+  Micros used_at = 0;
+};
+
+// What a user whose secret auth_query has found is remembered by.
+std::string learned_name(std::string_view database, std::string_view user);
+
+class LearnedUsers {
+ public:
+  // By user name, or learned_name(). `teach` changes what is known.
+  template <typename F>
+  void teach(const std::string& name, Micros now, F&& teach) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    Learned& learned = all_[name];
+    learned.used_at = now;
+    teach(learned);
+  }
+  // Hands what is known of the first of them to `use`; false: of none of them anything is.
+  template <typename F>
+  bool use(std::initializer_list<std::string_view> names, Micros now, F&& use) {
+    const std::lock_guard<std::mutex> guard(mutex_);
+    for (const std::string_view name : names) {
+      const auto at = all_.find(name);
+      if (at == all_.end()) continue;
+      at->second.used_at = now;
+      use(std::as_const(at->second));
+      return true;
+    }
+    return false;
+  }
+
+  // There are too many: forget() is due.
+  bool full() const;
+  // Those who are not needed go, the longest unused first, until an eighth of kLearnedMax is free. If more than that
+  // are needed it is full again when an eighth more has come.
+  void forget(Micros now, const std::function<bool(const std::string& name)>& needed);
+  size_t size() const;
+
+ private:
+  struct Hash {
+    using is_transparent = void;
+    size_t operator()(std::string_view name) const { return std::hash<std::string_view>()(name); }
+  };
+  using Map = std::unordered_map<std::string, Learned, Hash, std::equal_to<>,
+                                 SecretAllocator<std::pair<const std::string, Learned>>>;
+
+  mutable std::mutex mutex_;  // guards the rest
+  Map all_;
+  size_t most_ = kLearnedMax;
+};
+
+// Calls forget() if it is due. Needed are the users of auth_file, who are as many as it has, and those of every pool
+// that has, or just had, a client or a server.
+void bound_learned(Context& context);
+
+}  // namespace berth::session
