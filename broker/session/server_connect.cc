@@ -212,6 +212,8 @@ net::Taken Server::login_on_bytes(std::string_view bytes) {
   }
   if (at == bytes.size() || state == pool::ServerState::kLogin)
     return {at, at == bytes.size() ? 0 : wire::kHeaderSize};
+  // Another worker wants it already: what it has said too much goes along (ANewServerThatSpeaksTravels).
+  if (state == pool::ServerState::kTravelling) return {at, 0};
   net::Taken taken = relay_on_bytes(bytes.substr(at));
   taken.consumed += at;
   return taken;

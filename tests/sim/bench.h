@@ -19,7 +19,7 @@ namespace berth::sim {
 
 class Bench : public session::Fleet {
  public:
-  Bench() {
+  explicit Bench(int workers = 1) : context(engine, globals, *this, 0, workers, 1) {
     LogTarget quiet;
     quiet.to_stderr = false;
     log_configure(quiet);
@@ -101,7 +101,14 @@ class Bench : public session::Fleet {
 
   const pool::Pool& pool() const { return context.slices.begin()->second->pool; }
 
-  void send_server(int, session::Server*, int, pool::SharedPool*) override { ASSERT(false); }
+  // There is no other worker: what goes to one comes back.
+  void send_server(int to, session::Server* server, int descriptor, pool::SharedPool* shared) override {
+    mail_.push_back([=, this] {
+      shared->slices[static_cast<size_t>(to)].inbound.fetch_sub(1);
+      shared->slices[0].inbound.fetch_add(1);
+      session::arrive(context, server, descriptor, shared);
+    });
+  }
   void ask_server(int, pool::SharedPool*) override { ASSERT(false); }
   void welcome_known(pool::SharedPool*) override {}
   void route_cancel(uint32_t, std::string) override {}
@@ -143,7 +150,7 @@ class Bench : public session::Fleet {
   config::Config config;
   session::Globals globals;
   SimEngine engine{network, nullptr};
-  session::Context context{engine, globals, *this, 0, 1, 1};
+  session::Context context;
 
  private:
   std::vector<std::function<void()>> mail_;

@@ -299,4 +299,29 @@ TEST(Scenario, ASyncInACopyKeepsNoServer) {
   EXPECT_EQ(bench.pool().servers(pool::ServerState::kIdle).size(), 1u);
 }
 
+// A server that is wanted on another worker at once, and says more behind the end of its login: words that belong to
+// nobody, or those of one that an administrator ends just then. That goes along.
+TEST(Scenario, ANewServerThatSpeaksTravels) {
+  std::string farewell;
+  wire::put_error(farewell, wire::Severity::kFatal, "57P01", "terminating connection due to administrator command");
+  for (const std::string& more : {std::string("\x01\0\0\0\4", 5), farewell}) {
+    Bench bench(2);
+    bench.apply();
+    bench.client();
+    while (bench.places.empty()) bench.turn();
+    std::string& said = bench.places[0].link->to_broker.bytes;
+    for (int i = 0; i < 100 && !said.ends_with('I'); ++i) bench.turn();
+    ASSERT_TRUE(said.ends_with(std::string("Z\0\0\0\5I", 6)));
+    said += more;
+    pool::SliceSignal& other = bench.pool().shared()->slices[1];
+    other.oldest_wait = other.waiting = 1;
+    bench.turn();
+    EXPECT_EQ(bench.pool().servers(pool::ServerState::kTravelling).size(), 1u);
+    other.oldest_wait = kNever;
+    other.waiting = 0;
+    bench.turns(kSecond);
+    EXPECT_FALSE(bench.places[0].link->broker_open) << "it has spoken while it was idle";
+  }
+}
+
 }  // namespace berth::sim
