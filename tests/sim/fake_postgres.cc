@@ -281,7 +281,8 @@ void Backend::on_raw_message(char tag) {
   if (kKnown.find(tag) == std::string_view::npos && cluster_.violation)
     cluster_.violation(std::string("a backend got a message of type ") + tag);
   if (tag == wire::kTerminate) return hang_up();
-  if (tag == wire::kQuery || tag == wire::kSync || tag == wire::kFunctionCall) put_ready();
+  if (tag != wire::kQuery && tag != wire::kSync && tag != wire::kFunctionCall) return;
+  wire::put_ready(pid_ % 2 == 0 ? owed : out, 'I');
 }
 
 void Backend::on_copy_message(char tag, std::string_view body) {

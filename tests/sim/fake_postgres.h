@@ -25,7 +25,7 @@ struct NameLess {
 using Settings = std::map<std::string, std::string, NameLess>;
 
 // The user of those whose bytes a fuzzer writes. A backend of this user does not understand them: it answers with
-// ReadyForQuery, and says what the fuzzer has written for it.
+// ReadyForQuery, those with an even pid only when the fuzzer lets them, and says what the fuzzer has written for it.
 inline constexpr std::string_view kRawUser = "raw";
 
 class Backend;
@@ -76,6 +76,7 @@ class Backend {
   void terminate(std::string_view sqlstate, std::string_view text);
 
   std::string out;    // to be sent
+  std::string owed;   // by a raw backend, once the fuzzer lets it speak
   bool gone = false;  // it closes after that
 
   // The oracle starts logged in.

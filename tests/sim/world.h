@@ -179,6 +179,7 @@ class World final : public Observer {
   void obey_operator();
   void obey_raw_client();
   void obey_backend();
+  void obey_raw_backend(uint64_t what);
   void obey_time();
   void obey_network();
   void end_program();

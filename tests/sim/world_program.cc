@@ -165,25 +165,31 @@ void World::obey_raw_client() {
 
 void World::obey_backend() {
   if (places_.empty()) return;
+  const uint64_t what = random_.below(8);
+  if (what < 3) return obey_raw_backend(what);
   Place& place = *places_[random_.below(places_.size())];
-  switch (random_.below(8)) {
-    case 0:
-      if (scenario_.faults) make_trouble(place);
-      return;
-    case 1: {
-      const bool instead = random_.below(2) == 0;  // of what it was about to say
-      const std::string bytes = choices_->text(kRawBytesMost);
-      if (place.backend->gone || place.backend->user() != kRawUser) return;
-      if (instead) place.backend->out.clear();
-      place.backend->out += bytes;
-      return;
-    }
-    case 2:
-      if (place.backend->user() == kRawUser) make_trouble(place);
-      return;
-    default:
-      if (now() >= place.answers_at) step_backend(place);
+  if (what == 3) {
+    if (scenario_.faults) make_trouble(place);
+  } else if (now() >= place.answers_at) {
+    step_backend(place);
   }
+}
+
+void World::obey_raw_backend(uint64_t what) {
+  std::vector<Place*> raw;
+  for (const auto& place : places_) {
+    if (!place->backend->gone && place->backend->user() == kRawUser) raw.push_back(place.get());
+  }
+  if (raw.empty()) return;
+  Place& place = *raw[random_.below(raw.size())];
+  if (what == 0) return make_trouble(place);
+  Backend& backend = *place.backend;
+  if (what == 1) {  // instead of what it was about to say
+    backend.out.clear();
+    backend.owed.clear();
+  }
+  backend.out += choices_->text(kRawBytesMost) + backend.owed;
+  backend.owed.clear();
 }
 
 // Not for so long that somebody runs out of time who was merely given no turn.
