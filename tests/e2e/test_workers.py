@@ -211,7 +211,8 @@ def test_clients_leave_on_both_workers(two, control):
             assert c.value(PID) in pids
             getattr(c, how)()
     eventually(lambda: b.pool()["sv_active"] == 0)
-    assert not control.sql("select 1 from pg_stat_activity where state like 'idle in transaction%'")
+    # A server that is being rolled back is active no more.
+    eventually(lambda: not control.sql("select 1 from pg_stat_activity where state like 'idle in transaction%'"), "all is rolled back")
 
 
 @pytest.mark.limit(150)
