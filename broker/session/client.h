@@ -60,6 +60,9 @@ class Client final : public net::Handler, public pool::ClientNode {
   void start_on_server();
   // Takes a place among those who have not logged in, or is refused.
   void enter_door();
+  Door::Answer enter_full(const AddressKey& who, Door::Answer answer);
+  Door::Answer enter_with_room(const AddressKey& who, Door::Answer answer, Micros age);
+  Door::Answer enter_owing(const AddressKey& who, Door::Answer refused);
   // By the janitor, until it has logged in.
   void newcomer_on_tick();
   // What it waits for cannot be had: an ERROR, the rest of its batch is swallowed, it keeps its connection.

@@ -10,12 +10,8 @@ namespace berth::session {
 void Client::enter_door() {
   const AddressKey who = key_of(peer);
   Door& door = context.globals.door;
-  Door::Answer answer = door.enter(who);
-  // Another worker may be faster to take the place that was made.
-  for (int i = 0; answer != Door::Answer::kIn && i < kRoomTries; ++i) {
-    if (!make_room(context, answer == Door::Answer::kAddressFull ? &who : nullptr)) break;
-    answer = door.enter(who);
-  }
+  Door::Answer answer = door.enter(who, context.worker);
+  if (answer != Door::Answer::kIn) answer = enter_full(who, answer);
   switch (answer) {
     case Door::Answer::kIn: newcomer = true; return;
     case Door::Answer::kFull: return fatal(ClientEnd::kNewcomersMax, "53300");
@@ -23,15 +19,55 @@ void Client::enter_door() {
   }
 }
 
+// If those who hold the places are another worker's, none of ours, who have hardly come, goes for them.
+Door::Answer Client::enter_full(const AddressKey& who, Door::Answer answer) {
+  const bool of_address = answer == Door::Answer::kAddressFull;
+  Micros age = 0;  // of ours who makes room at once
+  if (context.workers > 1 && of_address) age = kRoomAge;
+  if (!of_address && context.globals.door.fullest(context.worker) != context.worker) age = kNever;
+  answer = enter_with_room(who, answer, age);
+  if (answer != Door::Answer::kIn && context.workers > 1) answer = enter_owing(who, answer);
+  if (answer != Door::Answer::kIn && age > 0) answer = enter_with_room(who, answer, 0);
+  return answer;
+}
+
+Door::Answer Client::enter_with_room(const AddressKey& who, Door::Answer answer, Micros age) {
+  // Another worker may be faster to take the place that was made.
+  for (int i = 0; answer != Door::Answer::kIn && i < kRoomTries; ++i) {
+    if (!make_room(context, answer == Door::Answer::kAddressFull ? &who : nullptr, age)) break;
+    answer = context.globals.door.enter(who, context.worker);
+  }
+  return answer;
+}
+
+// Enters all the same, and another worker disconnects one of its own instead.
+Door::Answer Client::enter_owing(const AddressKey& who, Door::Answer refused) {
+  Door& door = context.globals.door;
+  const Door::Answer answer = door.enter(who, context.worker, true);
+  if (answer != Door::Answer::kIn) return answer;
+  const int fullest = door.fullest(context.worker);
+  const int to = fullest != context.worker ? fullest : (context.worker + 1) % context.workers;
+  const AddressKey anybody;
+  context.fleet.ask_room(to, refused == Door::Answer::kAddressFull ? who : anybody, context.workers);
+  return answer;
+}
+
+// Another worker has let somebody in for whom there was no place. Who has nobody to make room asks the next one.
+void room_asked(Context& context, const AddressKey& of, int workers_left) {
+  if (make_room(context, of.counts() ? &of : nullptr, 0) || workers_left <= 1) return;
+  context.fleet.ask_room((context.worker + 1) % context.workers, of, workers_left - 1);
+}
+
 // Who waits for us, for the answer of a lookup, say, does not make room. The list is in the order of what each did
 // last.
-bool make_room(Context& context, const AddressKey* of) {
+bool make_room(Context& context, const AddressKey* of, Micros age) {
   int left = kRoomScanMax;
   for (pool::ClientNode* node = context.startup_clients.front(); node && left > 0; --left) {
     auto* client = static_cast<Client*>(node);
     node = context.startup_clients.next(node);
     if (!client->newcomer || (context.engine.paused(client->conn) & net::kPauseLogin)) continue;
     if (of && !(key_of(client->peer) == *of)) continue;
+    if (context.now() - client->connected_at < age) continue;
     client->fatal(ClientEnd::kMadeRoom, "53300");
     return true;
   }
@@ -68,7 +104,7 @@ bool Client::pass_door() {
 
 // What it holds of the counts, at its end too.
 void Client::leave_door() {
-  if (newcomer) context.globals.door.leave(key_of(peer));
+  if (newcomer) context.globals.door.leave(key_of(peer), context.worker);
   newcomer = false;
 }
 

@@ -51,6 +51,9 @@ class Fleet {
   virtual void send_server(int to, Server* server, int descriptor, pool::SharedPool* shared) = 0;
   // Asks a worker to lend an idle server of this pool: it calls lend_asked() there.
   virtual void ask_server(int to, pool::SharedPool* shared) = 0;
+  // Asks a worker to disconnect one of its clients that have not logged in, of this address if it counts: it calls
+  // room_asked() there.
+  virtual void ask_room(int to, const AddressKey& of, int workers_left) = 0;
   // Tells the others that a pool's greeting is known now.
   virtual void welcome_known(pool::SharedPool* shared) = 0;
   // Finds the client of a cancel request, on whichever worker it lives.
@@ -219,9 +222,11 @@ Server* take_asking(Context& context, uint64_t serial);
 // `peer` the other end of a TCP connection.
 Client* accept_client(Context& context, int descriptor, std::optional<config::PoolMode> fixed_mode, bool unix_socket,
                       const net::ShortAddress& peer = {});
-// Of this worker's clients that have not logged in, the one that has kept us waiting longest is disconnected; with
-// `of`, the one among those from there. False: there is none.
-bool make_room(Context& context, const AddressKey* of);
+// Of this worker's clients that have not logged in, and came at least `age` ago, the one that has kept us waiting
+// longest is disconnected; with `of`, the one among those from there. False: there is none.
+bool make_room(Context& context, const AddressKey* of, Micros age);
+// Another worker needs room. So many workers are asked one after the other until one of them has made it.
+void room_asked(Context& context, const AddressKey& of, int workers_left);
 // A server came from another worker.
 void arrive(Context& context, Server* server, int descriptor, pool::SharedPool* shared);
 // Another worker asks for a server of this pool.

@@ -24,6 +24,7 @@ inline constexpr Micros kJanitorEvery = 100 * kMillisecond;
 inline constexpr int kRoomScanMax = 1024;  // clients that are looked at for the one that makes room for a newcomer
 inline constexpr int kRoomTries =
     16;  // others may take the place that was made: so often, then the newcomer is refused
+inline constexpr Micros kRoomAge = 1 * kSecond;  // younger ones make no room if another worker may have older ones
 inline constexpr Micros kRefusalsToldEvery = 10 * kSecond;
 inline constexpr size_t kNameMax = 63;       // NAMEDATALEN - 1: user and database names
 inline constexpr size_t kSpans = 32;         // pieces that one write gathers

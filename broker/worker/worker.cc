@@ -148,6 +148,25 @@ class CancelTask final : public Task {
 };
 }  // namespace
 
+namespace {
+class RoomTask final : public Task {
+ public:
+  RoomTask(const session::AddressKey& of, int workers_left) : of_(of), workers_left_(workers_left) {}
+  void run(Context& context) override {
+    session::room_asked(context, of_, workers_left_);
+    delete this;
+  }
+
+ private:
+  const session::AddressKey of_;
+  const int workers_left_;
+};
+}  // namespace
+
+void Worker::ask_room(int to, const session::AddressKey& of, int workers_left) {
+  send_task(fleet_, index_, to, std::make_unique<RoomTask>(of, workers_left));
+}
+
 void Fleet::post_from_outside(int to, std::unique_ptr<Task> task) {
   const std::lock_guard<std::mutex> guard(outside_mutex);
   net::Engine* engine = engines[static_cast<size_t>(to)];
@@ -287,7 +306,7 @@ void Worker::take_client(int fd, size_t listener) {
 
 void Worker::on_accept_failed(int error, int) {
   // Whoever only holds a descriptor without logging in gives it to those who wait.
-  for (int i = 0; i < kRoomForAccept && session::make_room(context_, nullptr); ++i) continue;
+  for (int i = 0; i < kRoomForAccept && session::make_room(context_, nullptr, 0); ++i) continue;
   if (context_.now() < accept_told_ + 10 * kSecond) return;  // it goes on every kAcceptPause: the log need not
   accept_told_ = context_.now();
   LOG_ERROR("accept failed: {}: new clients wait (raise the limit of open files, or lower max_client_conn)",

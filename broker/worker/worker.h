@@ -77,6 +77,7 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   // ---- session::Fleet
   void send_server(int to, session::Server* server, int descriptor, pool::SharedPool* shared) override;
   void ask_server(int to, pool::SharedPool* shared) override;
+  void ask_room(int to, const session::AddressKey& of, int workers_left) override;
   void welcome_known(pool::SharedPool* shared) override;
   void route_cancel(uint32_t pid, std::string key) override;
   void resolve(const std::string& host, int port, Resolved done) override;

@@ -116,6 +116,34 @@ def test_500_idle_connections_and_valid_users(guarded):
     login(b)
 
 
+@pytest.mark.parametrize("limit", ["max_unauthenticated_connections", "max_unauthenticated_per_address"])
+def test_places_that_another_worker_gave_away(guarded, limit):
+    """All places are held at one worker, and those who come are the other's, which has nobody to make room."""
+    b = guarded(workers=2, client_login_timeout=600, client_startup_timeout=0, **{limit: 10})
+    clients = {0: [], 1: []}
+    for _ in range(60):
+        c = come(b).login("app", "e2e", PASSWORD)
+        clients[(c.pid - 1) >> 24].append(c)
+    assert min(len(those) for those in clients.values()) > 20
+
+    def leave(worker):
+        before = int(limits(b)["max_client_conn"])
+        for c in clients[worker]:
+            c.close()
+        eventually(lambda: limits(b)["max_client_conn"] == before - len(clients[worker]), "they are gone")
+
+    leave(0)
+    idle = [come(b) for _ in range(10)]
+    eventually(lambda: limits(b)["max_unauthenticated_connections"] == 10, "the places are taken")
+    leave(1)
+    for _ in range(5):
+        login(b)
+    assert ends(b)["made_room_before_login"] >= 1
+    for c in idle:
+        c.close()
+    nobody_left(b)
+
+
 def test_one_address_does_not_take_all_places(guarded):
     b = guarded(max_unauthenticated_connections=1000, max_unauthenticated_per_address=10, client_startup_timeout=0)
     idle = [come(b) for _ in range(60)]

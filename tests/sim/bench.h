@@ -110,6 +110,7 @@ class Bench : public session::Fleet {
     });
   }
   void ask_server(int, pool::SharedPool*) override { ASSERT(false); }
+  void ask_room(int, const session::AddressKey&, int) override { ASSERT(false); }
   void welcome_known(pool::SharedPool*) override {}
   void route_cancel(uint32_t, std::string) override {}
   std::vector<net::Resolver::Known> known_names() override { return {}; }

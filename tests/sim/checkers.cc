@@ -150,7 +150,11 @@ void World::check_door() {
         [](const session::Server&) {});
   }
   const config::Options& options = running->options;
-  const int64_t most = options.max_unauthenticated_connections;
+  // Some more while another worker makes room.
+  const auto most_of = [this](int64_t limit) {
+    return limit > 0 && workers_.size() > 1 ? limit + session::Door::extra_of(limit) : limit;
+  };
+  const int64_t most = most_of(options.max_unauthenticated_connections);
   if (globals_.door.newcomers() != newcomers) return violation("the door's count is wrong");
   if (most > 0 && newcomers > most) violation(fmt::format("{} newcomers, the limit is {} (I8)", newcomers, most));
   size_t addresses = 0;
@@ -159,7 +163,7 @@ void World::check_door() {
     who.prefix = address.first;
     who.kind = address.second;
     if (!(globals_.door.of(who) == counts)) violation("the door's count of an address is wrong");
-    const int64_t newcomers_most = options.max_unauthenticated_per_address;
+    const int64_t newcomers_most = most_of(options.max_unauthenticated_per_address);
     const int64_t clients_most = options.max_client_conn_per_address;
     if (newcomers_most > 0 && counts.newcomers > newcomers_most) violation("too many newcomers of an address (I8)");
     if (clients_most > 0 && counts.clients > clients_most) violation("too many clients of an address (I8)");

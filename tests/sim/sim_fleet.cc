@@ -15,6 +15,10 @@ void SimFleet::ask_server(int to, pool::SharedPool* shared) {
   world_.mail(worker_, to, {0, [=, this] { session::lend_asked(world_.context(to), shared); }});
 }
 
+void SimFleet::ask_room(int to, const session::AddressKey& of, int workers_left) {
+  world_.mail(worker_, to, {0, [=, this] { session::room_asked(world_.context(to), of, workers_left); }});
+}
+
 void SimFleet::welcome_known(pool::SharedPool* shared) {
   for (int to = 0; to < world_.workers(); ++to) {
     if (to != worker_)

@@ -17,6 +17,7 @@ class SimFleet final : public session::Fleet {
   SimFleet(World& world, int worker) : world_(world), worker_(worker) {}
   void send_server(int to, session::Server* server, int descriptor, pool::SharedPool* shared) override;
   void ask_server(int to, pool::SharedPool* shared) override;
+  void ask_room(int to, const session::AddressKey& of, int workers_left) override;
   void welcome_known(pool::SharedPool* shared) override;
   void route_cancel(uint32_t pid, std::string key) override;
   void resolve(const std::string& host, int port, Resolved done) override;

@@ -85,6 +85,7 @@ class TestFleet final : public session::Fleet {
  public:
   void send_server(int, session::Server*, int, pool::SharedPool*) override {}
   void ask_server(int, pool::SharedPool*) override {}
+  void ask_room(int, const session::AddressKey&, int) override {}
   void welcome_known(pool::SharedPool*) override {}
   void route_cancel(uint32_t, std::string) override {}
   void resolve(const std::string&, int, Resolved done) override { asked.push_back(std::move(done)); }

@@ -158,6 +158,41 @@ TEST(DoorTest, LimitsAreLowered) {
   EXPECT_EQ(door.most().newcomers, 4);
 }
 
+// Whoever owes a place passes the limits by a little, and by no more.
+TEST(DoorTest, OwingHasAnEnd) {
+  for (const int64_t limit : {1, 8, 40, 100000}) {
+    for (const bool per_address : {false, true}) {
+      Door door;
+      door.set_limits(per_address ? 0 : limit, per_address ? limit : 0, 0);
+      const AddressKey who = key("10.0.0.1");
+      int64_t in = 0;
+      while (door.enter(who) == Door::Answer::kIn) ++in;
+      EXPECT_EQ(in, limit);
+      while (door.enter(who, 0, true) == Door::Answer::kIn) ++in;
+      EXPECT_EQ(in, limit + Door::extra_of(limit));
+      EXPECT_LE(Door::extra_of(limit), Door::kExtraMax);
+      EXPECT_EQ(door.of(who).newcomers, in);
+      for (; in > 0; --in) door.leave(who);
+      EXPECT_EQ(door.newcomers(), 0);
+      EXPECT_EQ(door.addresses(), 0u);
+    }
+  }
+}
+
+TEST(DoorTest, TheFullestWorker) {
+  Door door;
+  EXPECT_EQ(door.fullest(3), 3);
+  door.enter(AddressKey{}, 3);
+  for (int i = 0; i < 2; ++i) door.enter(AddressKey{}, 5);
+  EXPECT_EQ(door.fullest(3), 3);  // not more than twice as many
+  EXPECT_EQ(door.fullest(1), 5);
+  door.enter(AddressKey{}, 5);
+  EXPECT_EQ(door.fullest(3), 5);
+  EXPECT_EQ(door.fullest(5), 5);
+  door.leave(AddressKey{}, 5);
+  EXPECT_EQ(door.fullest(3), 3);
+}
+
 // Workers come and go at once: no limit is passed at any time, and nothing is left.
 TEST(DoorTest, Threads) {
   Door door;
