@@ -112,6 +112,9 @@ void SimStranger::judge() {
 }
 
 void SimStranger::end(bool reset) {
+  in_ += link_->to_peer.bytes;
+  if (const std::string tag = tag_in(in_); !tag.empty())
+    world_.violation("a stranger got what belongs to a client, " + tag + " (I1)");
   gone_ = true;
   link_->reset |= reset;
   link_->to_broker.fin = true;

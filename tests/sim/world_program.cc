@@ -138,12 +138,19 @@ void World::obey_operator() {
   if (LinkPtr link = come_in(config::PoolMode::kTransaction)) one.start(link);
 }
 
+// Words that nobody takes for a client's, not even behind other ones (see tag_in).
+static std::string raw_words(Choices& choices) {
+  std::string words = choices.text(kRawBytesMost);
+  const bool goes_on = !words.empty() && (words[0] == '.' || (words[0] >= '0' && words[0] <= '9'));
+  return goes_on || !tag_in(words).empty() ? std::string() : words;
+}
+
 void World::obey_raw_client() {
   const uint64_t what = random_.below(5);
   const size_t known = strangers_.size();
   SimStranger* one = known > 0 ? strangers_[random_.below(known)].get() : nullptr;
   if (what >= 3) {
-    const std::string bytes = choices_->text(kRawBytesMost);
+    const std::string bytes = raw_words(*choices_);
     // Neither the console nor another's pool: what happens there is judged.
     for (const char* other : {"admin", "pgbouncer", "u0", "u1"}) {
       if (bytes.find(other) != std::string::npos) return;
@@ -188,7 +195,7 @@ void World::obey_raw_backend(uint64_t what) {
     backend.out.clear();
     backend.owed.clear();
   }
-  backend.out += choices_->text(kRawBytesMost) + backend.owed;
+  backend.out += raw_words(*choices_) + backend.owed;
   backend.owed.clear();
 }
 
