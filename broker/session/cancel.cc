@@ -21,7 +21,7 @@ CancelConnection::CancelConnection(Context& context, Server* server)
   wire::put32(packet_, wire::kCancelRequestCode);
   wire::put32(packet_, server->pid);
   packet_ += server->key;
-  tls_wish_ = server->tls_wish;
+  if (!FAULT(cancel_in_clear_words)) tls_wish_ = server->tls_wish;
   context_.cancels.push_back(this);
   conn_ = context_.engine.connect(server->address, this);
 }

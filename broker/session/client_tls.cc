@@ -2,6 +2,7 @@
 // at once (direct TLS: the first byte is that of a handshake, and ALPN must name PostgreSQL's protocol). The
 // handshake is the engine's; here is what it means for the session. Over the Unix socket there is none, as in
 // PgBouncer.
+#include "base/fault.h"
 #include "base/log.h"
 #include "net/tls_context.h"
 #include "net/tls_session.h"
@@ -83,7 +84,7 @@ std::string Client::tls_text() const {
 // Whether a startup packet may come as this one has come.
 bool Client::encrypted_enough() const {
   const std::shared_ptr<const net::TlsContext> offered = encrypted ? nullptr : tls_offered();
-  return !offered || offered->mode() < net::TlsMode::kRequire;
+  return !offered || offered->mode() < net::TlsMode::kRequire || FAULT(clear_words_let_in);
 }
 
 }  // namespace berth::session

@@ -164,7 +164,8 @@ void reconfigure(Context& context, std::shared_ptr<const config::Config> next) {
                        (before->hosts != after->hosts || before->port != after->port ||
                         before->dbname != after->dbname || before->user != after->user ||
                         before->connect_query != after->connect_query || before->password != after->password);
-    if ((moved || other_tls || !after) && !FAULT(moved_entry_kept)) slice->pool.reconnect();
+    if ((moved || (other_tls && !FAULT(clear_servers_kept)) || !after) && !FAULT(moved_entry_kept))
+      slice->pool.reconnect();
   }
   const std::shared_ptr<const config::Config> old =
       context.config;  // entries point into it until the loop below is done

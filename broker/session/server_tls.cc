@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "net/tls_session.h"
 #include "wire/encode.h"
 #include "wire/startup.h"
@@ -49,7 +50,8 @@ ServerTls::Next ServerTls::on_bytes(net::Engine& engine, net::Conn* conn, std::s
   // TLS.
   if (bytes.size() > 1) return fail("the server sent unencrypted data after its answer to the request for TLS");
   if (answer == 'S') return shake(engine, conn);
-  if (wish_->must) return fail("the server does not offer TLS, but server_tls_sslmode requires it");
+  if (wish_->must && !FAULT(declined_tls_accepted))
+    return fail("the server does not offer TLS, but server_tls_sslmode requires it");
   state_ = State::kOver;
   return Next::kClear;
 }
@@ -73,7 +75,7 @@ ServerTls::Next ServerTls::on_handshake(net::Engine& engine, net::Conn* conn, st
   const net::TlsSession* session = engine.tls(conn);
   ASSERT(session);
   // Direct TLS has not asked for PostgreSQL: only the protocol's name says that it is one.
-  if (wish_->direct && session->alpn() != net::kTlsProtocol) {
+  if (wish_->direct && session->alpn() != net::kTlsProtocol && !FAULT(any_protocol_taken)) {
     counts_.failures.fetch_add(1, std::memory_order_relaxed);
     return fail("TLS handshake failed: the server did not agree on the protocol postgresql (ALPN)");
   }

@@ -33,9 +33,10 @@ class Unit:
 @dataclasses.dataclass(frozen=True)
 class Simulation:
     seeds: int  # within these the bug has to be found
+    tls: bool = False  # worlds with TLS only
 
     def __str__(self):
-        return f"simulation, {self.seeds} seeds"
+        return f"simulation, {self.seeds} seeds" + (" with TLS" if self.tls else "")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +102,11 @@ FAULTS = {
     "console_alias": EndToEnd("test_hba.py::test_the_console_by_either_name"),
     "database_told_early": EndToEnd("test_auth.py::test_unknown_database_only_after_authentication"),
     "moved_entry_kept": EndToEnd("test_lifecycle.py::test_reload_leads_a_database_elsewhere"),
+    "clear_words_let_in": Simulation(100, tls=True),
+    "clear_servers_kept": Simulation(300, tls=True),
+    "cancel_in_clear_words": Simulation(100, tls=True),
+    "declined_tls_accepted": Simulation(200, tls=True),
+    "any_protocol_taken": Simulation(300, tls=True),
     "admin_room_missing": EndToEnd("test_limits.py::test_max_client_conn"),
     "wake_up_lost": Unit("worker_unit", "Mailbox.OneWakeUpForAReaderThatSleeps"),
     "outbox_overtaken": Unit("worker_unit", "Mailbox.NewMailStaysBehindWhatWaitsForRoom"),
@@ -149,7 +155,8 @@ def run_unit(test, fault):
 def run_simulation(test, fault):
     """Ends with the first seed that is red."""
     command = ["./simulation", "--gtest_brief=1", "--gtest_break_on_failure", "--gtest_filter=Simulation.Worlds"]
-    status, output = execute(command, BUILD, 120, fault, SIM_FIRST="1", SIM_SEEDS=str(test.seeds))
+    which = {"SIM_TLS": "1"} if test.tls else {}
+    status, output = execute(command, BUILD, 120, fault, SIM_FIRST="1", SIM_SEEDS=str(test.seeds), **which)
     found = re.search(r"\bseed (\d+):", output)
     if status is None:
         return Outcome(status, output, "out of time")
@@ -181,8 +188,11 @@ def fault_list():
 def green_tests(names):
     """The tests that must pass without a fault: each once, the simulation over as many seeds as the longest row has."""
     tests = {FAULTS[name] for name in names}
-    seeds = [test.seeds for test in tests if isinstance(test, Simulation)]
-    tests = {test for test in tests if not isinstance(test, Simulation)} | ({Simulation(max(seeds))} if seeds else set())
+    longest = {}
+    for test in tests:
+        if isinstance(test, Simulation):
+            longest[test.tls] = max(longest.get(test.tls, 0), test.seeds)
+    tests = {test for test in tests if not isinstance(test, Simulation)} | {Simulation(most, tls) for tls, most in longest.items()}
     return sorted(tests, key=str)
 
 

@@ -124,8 +124,39 @@ void World::check_paused(const std::string& database) {
 
 void World::check() {
   for (size_t i = 0; i < workers_.size(); ++i) check_lists(i);
+  for (size_t i = 0; tls_ && i < workers_.size(); ++i) check_tls(i);
   check_limits();
   check_door();
+}
+
+// Who is further than the first packet has come as client_tls_sslmode demands, and no server serves whom
+// server_tls_sslmode would not trust today (T32).
+void World::check_tls(size_t index) {
+  const Worker& worker = workers_[index];
+  const auto secured = [&](const net::Conn* conn) {
+    const net::TlsSession* session = conn ? worker.engine->tls(conn) : nullptr;
+    return session && session->state() != net::TlsSession::State::kHandshake;
+  };
+  const session::Context& context = *worker.context;
+  const bool clients_must = tls_->clients() >= net::TlsMode::kRequire;
+  const std::shared_ptr<const net::TlsContext> newest = globals_.tls.servers.context();
+  const bool servers_must =
+      newest->mode() >= net::TlsMode::kRequire && context.tls_servers_seen == globals_.tls.servers_changed.load();
+  each_node(
+      index,
+      [&](const session::Client& client) {
+        if (client.state == C::kStartup || client.state == C::kClosing) return;
+        if (client.encrypted != secured(client.conn)) violation("a client's TLS is not what it thinks");
+        if (clients_must && !client.unix_socket && !client.encrypted)
+          violation(fmt::format("a client in clear words got to {}", name_of(client.state)));
+      },
+      [&](const session::Server& server) {
+        const bool serves = server.state == S::kSetup || server.state == S::kIdle || server.state == S::kLinked ||
+                            server.state == S::kCleaning || server.state == S::kChecking;
+        if (!serves || !servers_must || server.slice->pool.stale(&server)) return;
+        if (!secured(server.conn))
+          violation(fmt::format("a server in clear words is {} (T32)", name_of(server.state)));
+      });
 }
 
 // Whoever has not proved who it is has a place at the door, and nobody else has; and the counts are those of the

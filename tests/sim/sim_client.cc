@@ -27,7 +27,7 @@ SimClient::SimClient(World& world, int number, const Habits& habits, const Dice&
 
 void SimClient::start(LinkPtr to) {
   link = std::move(to);
-  if (chance(20)) {
+  if (chance(20) && !world_.tls()) {  // else a tunnel asks, or must not
     phase_ = Phase::kSsl;
     out_ = std::string("\0\0\0\x08\x04\xd2\x16\x2f", 8);
     return;
@@ -232,6 +232,8 @@ void SimClient::check_owner(const Message& message) {
   const std::string tag = tag_in(message.bytes);
   if (!tag.empty() && client_of_tag(tag) != number_)
     violation("got what belongs to another client (I1): " + show(message.bytes));
+  if (message.bytes.find("INJECTED") != std::string::npos)
+    violation("was told what an unproved server has said (T23)");
 }
 
 // The connection is over. `expected`: the client itself has ended it.
@@ -241,7 +243,7 @@ void SimClient::ended(bool expected) {
   link->to_broker.fin = true;
   link->peer_open = false;
   if (!expected && !said_goodbye && !lost_is_allowed(last_fatal_) &&
-      !(last_fatal_.empty() && !in_.empty() && lost_is_allowed("torn"))) {
+      !(last_fatal_.empty() && (!in_.empty() || link->mute) && lost_is_allowed("torn"))) {
     violation(fmt::format("was disconnected: {}", last_fatal_.empty() ? "without a word" : last_fatal_));
   }
   world_.trace("client {} ended: {}", number_, last_fatal_);

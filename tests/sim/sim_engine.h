@@ -30,6 +30,7 @@ struct Link {
   bool reset = false;       // either side sees ECONNRESET, what is under way is lost
   bool broker_open = true;  // the broker has not closed its end
   bool peer_open = true;
+  bool mute = false;      // the broker has ended it before it could say a word inside of TLS
   size_t window = 65536;  // bytes that fit under way, per direction
   int descriptor = -1;    // the broker's end
   void* owner = nullptr;  // the peer, for whoever dials

@@ -37,10 +37,12 @@ void SimFleet::route_cancel(uint32_t pid, std::string key) {
 }
 
 void SimFleet::resolve(const std::string& host, int port, Resolved done) {
-  world_.mail(worker_, worker_, {0, [=, this] {
-                                   if (world_.resolving_fails()) return done(Error{"no such host", ""});
-                                   done(std::vector<net::Address>{net::unix_address(host, port).value()});
-                                 }});
+  world_.mail(worker_, worker_,
+              {0, [=, this] {
+                 if (world_.resolving_fails()) return done(Error{"no such host", ""});
+                 done(std::vector<net::Address>{
+                     (world_.tls() ? net::parse_ip("10.0.0.9", port) : net::unix_address(host, port)).value()});
+               }});
 }
 
 bool SimFleet::aside(std::unique_ptr<auth::Work> work, WorkDone done) {

@@ -202,7 +202,8 @@ void SimOperator::read() {
   Direction& from = link_->to_peer;
   if (from.bytes.empty()) {
     if (!from.fin) return;
-    if (!leaving_ && !fatal_) world_.violation("operator " + std::to_string(number_) + " was disconnected silently");
+    if (!leaving_ && !fatal_ && !(link_->mute && world_.may_lose("torn")))
+      world_.violation("operator " + std::to_string(number_) + " was disconnected silently");
     return gone();
   }
   if (!chance(70)) return;

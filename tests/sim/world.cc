@@ -84,7 +84,7 @@ void World::trace_line(const std::string& line) {
 // ---- connections
 
 LinkPtr World::dial(const net::Address& address, int& error) {
-  ASSERT(address.is_unix());
+  ASSERT(address.is_unix() == !tls_);
   if (trouble_ && scenario_.faults && chance(10)) {
     error = chance(80) ? ECONNREFUSED : EINPROGRESS;
     return nullptr;
@@ -96,13 +96,13 @@ LinkPtr World::dial(const net::Address& address, int& error) {
   place->answers_at = now() + static_cast<Micros>(random_.below(3000));
   LinkPtr link = place->link;
   places_.push_back(std::move(place));
-  return link;
+  return tls_ ? tls_->to_backend(std::move(link)) : link;
 }
 
 // Few, so that they meet: two of IPv4, two of one network of IPv6, and the Unix socket.
 net::ShortAddress World::some_address() {
   net::ShortAddress address;
-  if (!scenario_.guarded) return address;
+  if (!scenario_.guarded) return tls_ ? tls_->some_address() : address;
   const uint64_t number = door_random_.below(5);
   if (number == 4) return address;
   address.kind = number < 2 ? net::ShortAddress::Kind::kIpv4 : net::ShortAddress::Kind::kIpv6;
@@ -111,7 +111,7 @@ net::ShortAddress World::some_address() {
   return address;
 }
 
-LinkPtr World::come_in(std::optional<config::PoolMode> mode) {
+LinkPtr World::come_in(std::optional<config::PoolMode> mode, Comer who) {
   std::vector<size_t> open;
   for (size_t i = 0; i < workers_.size(); ++i) {
     if (workers_[i].listening) open.push_back(i);
@@ -122,10 +122,12 @@ LinkPtr World::come_in(std::optional<config::PoolMode> mode) {
   link->window = chance(30) ? 32 + random_.below(500) : 65536;
   const int descriptor = network_.descriptor_of(link);
   globals_.worker_clients[index].fetch_add(1);
-  const net::ShortAddress peer = some_address();
+  net::ShortAddress peer = some_address();
+  while (who == Comer::kIntruder && peer.kind == net::ShortAddress::Kind::kNone) peer = some_address();
   const bool unix_socket = peer.kind == net::ShortAddress::Kind::kNone;
   session::accept_client(*workers_[index].context, descriptor, mode, unix_socket, peer);
-  return link;
+  if (!tls_ || who == Comer::kIntruder) return link;
+  return tls_->come_in(std::move(link), unix_socket, who == Comer::kInhabitant);
 }
 
 void World::let_in(SimClient& client) {
@@ -150,7 +152,10 @@ void World::admit() {
   }
   for (auto& one : strangers_) {
     if (one->started() || !chance(2)) continue;
-    if (LinkPtr link = come_in(config::PoolMode::kTransaction)) one->start(link);
+    if (LinkPtr link = come_in(config::PoolMode::kTransaction, Comer::kStranger)) one->start(link);
+  }
+  if (tls_ && tls_->wants_intruder()) {
+    if (LinkPtr link = come_in(config::PoolMode::kTransaction, Comer::kIntruder)) tls_->intrude(std::move(link));
   }
 }
 
@@ -168,6 +173,7 @@ void World::send_packet(std::string packet) {
 
 void World::step_cancellers() {
   for (Canceller& canceller : cancellers_) {
+    if (tls_) canceller.link->to_peer.bytes.clear();  // nothing else reads what a tunnel has decrypted
     if (canceller.out.empty() || chance(50)) continue;
     const size_t part = 1 + random_.below(canceller.out.size());
     canceller.link->to_broker.bytes.append(canceller.out, 0, part);
@@ -342,6 +348,7 @@ void World::turn() {
   }
   forget_backends();
   step_cancellers();
+  if (tls_ && !failed()) tls_->step();
   cause_trouble();
   network_.now += 20 + static_cast<Micros>(random_.below(steps_ % 64 == 0 ? 20000 : 300));
   if (!failed()) check();
@@ -368,11 +375,18 @@ void World::request_shutdown(session::Shutdown how) {
   if (how == session::Shutdown::kWaitForServers) globals_.paused = true;
 }
 
+bool World::is_secured(uint32_t pid) const {
+  return tls_ && std::any_of(places_.begin(), places_.end(), [&](const auto& place) {
+           return place->backend->pid() == pid && tls_->is_secured(place->link.get());
+         });
+}
+
 bool World::everybody_gone() const {
   const bool closed =
       std::none_of(workers_.begin(), workers_.end(), [](const Worker& worker) { return worker.listening; });
   const auto gone = [closed](const auto& one) { return one->done() || (closed && !one->started()); };
-  return cancellers_.empty() && std::all_of(clients_.begin(), clients_.end(), gone) &&
+  return cancellers_.empty() && (!tls_ || tls_->intruders_gone()) &&
+         std::all_of(clients_.begin(), clients_.end(), gone) &&
          std::all_of(operators_.begin(), operators_.end(), gone) &&
          std::all_of(strangers_.begin(), strangers_.end(), gone);
 }
@@ -417,6 +431,8 @@ void World::report_stuck(const char* what) {
     }
   }
   for (const auto& place : places_) all += "\n  " + place->backend->describe();
+  if (!cancellers_.empty()) all += fmt::format("\n  {} cancel requests", cancellers_.size());
+  if (tls_ && !tls_->intruders_gone()) all += "\n  an intruder";
   violation(all);
 }
 

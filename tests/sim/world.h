@@ -20,6 +20,7 @@
 #include "sim/sim_fleet.h"
 #include "sim/sim_operator.h"
 #include "sim/sim_stranger.h"
+#include "sim/sim_tls.h"
 
 namespace berth::sim {
 
@@ -44,6 +45,7 @@ struct Scenario {
   bool queried = false;            // users are not in auth_file: auth_query knows them
   bool guarded = false;            // few may be there before their login, and failed logins wait: session/door.h
   bool absent = false;             // now and then a database leads to one that PostgreSQL does not have
+  bool tls = false;                // clients and servers may or must speak TLS: sim_tls.h
   int operators = 0, strangers = 0;
   Powers powers;
   Habits habits;
@@ -91,6 +93,10 @@ class World final : public Observer {
   bool chance(int percent) { return random_.below(100) < static_cast<uint64_t>(percent); }
   bool resolving_fails();
   bool in_trouble() const { return trouble_; }
+  const SimTls* tls() const { return tls_.get(); }
+  // Whether the backend of this process id speaks TLS.
+  bool is_secured(uint32_t pid) const;
+  const session::TlsCounts& tls_counts() const { return globals_.tls.clients.counts; }
   template <typename... Args>
   void trace(fmt::format_string<Args...> format, Args&&... args) {
     if (tracing_) trace_line(fmt::format(format, std::forward<Args>(args)...));
@@ -152,7 +158,8 @@ class World final : public Observer {
   LinkPtr dial(const net::Address& address, int& error);
   void admit();
   net::ShortAddress some_address();
-  LinkPtr come_in(std::optional<config::PoolMode> mode);
+  enum class Comer { kInhabitant, kStranger, kIntruder };
+  LinkPtr come_in(std::optional<config::PoolMode> mode, Comer who = Comer::kInhabitant);
   void turn();
   void turn_worker(size_t index);
   void deliver_mail();
@@ -190,6 +197,7 @@ class World final : public Observer {
   void saw(int state, const std::string& subject, const char* event);
   void check();
   void check_lists(size_t worker);
+  void check_tls(size_t worker);
   void check_waiters(size_t worker);
   void check_trimmed();
   void check_end();
@@ -209,6 +217,7 @@ class World final : public Observer {
   std::vector<Worker> workers_;
   std::vector<std::unique_ptr<SimClient>> clients_;
   std::vector<std::unique_ptr<Place>> places_;
+  std::unique_ptr<SimTls> tls_;  // null: a world without
   std::vector<Canceller> cancellers_;
   SimDispatcher dispatcher_{*this};
   std::vector<std::unique_ptr<SimOperator>> operators_;

@@ -30,6 +30,9 @@ void World::draw_scenario() {
   s.strangers = chance(75) ? 0 : 1 + static_cast<int>(random_.below(5));
   s.operators = chance(50) ? 0 : 1 + static_cast<int>(random_.below(3));
   s.guarded = door_random_.below(5) == 0;
+  // A world of handshakes takes as long as ten others, and a fuzzer learns nothing by them.
+  s.tls = (seed_ % 71 == 7 || std::getenv("SIM_TLS")) && !choices_;
+  s.faults |= s.tls && seed_ % 3 > 0;
   if (s.guarded) s.strangers += 2 + static_cast<int>(door_random_.below(8));
   Powers& p = s.powers;
   p.commands = 2 + static_cast<int>(random_.below(20));
@@ -49,6 +52,10 @@ void World::draw_scenario() {
     *habit = chance(75);
   }
   if (s.statements && chance(60)) h.blocks = false;
+  if (s.tls && s.faults) {  // cancel requests meet bad servers, too
+    h.sleeps = true;
+    h.cancel_percent = 5;
+  }
   h.rest_percent = s.impatient ? 5 : 0;
   if (!h.extended) h.simple = true;
   h.large = chance(20);
@@ -85,10 +92,10 @@ std::shared_ptr<const config::Hba> World::draw_hba() {
   std::string text;
   const auto rule = [&](std::string_view who, std::string_view how) {
     text += fmt::format("local {} {}\n", who, how);
-    if (scenario_.guarded) text += fmt::format("host {} all {}\n", who, how);  // there they come by addresses
+    if (scenario_.guarded || scenario_.tls) text += fmt::format("host {} all {}\n", who, how);  // they have addresses
   };
   rule("all nobody", "reject");
-  if (chance(50)) text += scenario_.guarded ? "\n" : "host all all all reject\n";
+  if (chance(50)) text += scenario_.guarded || scenario_.tls ? "\n" : "host all all all reject\n";
   if (chance(50)) rule("pgbouncer admin", method());
   if (chance(50)) rule("d0 u0", method());
   rule("all all", method());
@@ -191,7 +198,7 @@ void World::draw_databases(config::Config& config) {
   for (int i = 0; i < scenario_.databases; ++i) {
     config::DatabaseEntry entry;
     entry.name = entry.dbname = "d" + std::to_string(i);
-    entry.hosts = {"/sim"};
+    entry.hosts = {scenario_.tls ? kTlsHost : "/sim"};
     if (scenario_.password) entry.password = password_;
     if (chance(20)) entry.connect_query = chance(70) ? "set application_name to 'setup'" : "sleep setup";
     config.databases.push_back(entry);
@@ -230,6 +237,13 @@ void World::make_config() {
   draw_logins(*config_);
   if (choices_) config_->secrets[std::string(kRawUser)] = password_;
   if (scenario_.crowded) postgres_.connections_max = 1 + random_.below(3);
+  if (scenario_.tls) {
+    tls_ = std::make_unique<SimTls>(*this, seed_, scenario_.faults);
+    tls_->begin(globals_);
+    if (tls_->direct_servers()) options.server_tls_negotiation = "direct";
+    options.server_tls_sslmode = net::to_string(tls_->servers());  // what rules look at
+    options.server_tls_ca_file = "roots";
+  }
   config_->index();
 }
 
@@ -237,6 +251,7 @@ void World::make_config() {
 // the trouble is over, everything is there again.
 std::shared_ptr<const config::Config> World::draw_reload() {
   auto next = std::make_shared<config::Config>(*config_);
+  if (tls_) tls_->reload(globals_);
   if (!trouble_) return next;
   config::Options& options = next->options;
   if (chance(50)) options.default_pool_size = 1 + static_cast<int64_t>(random_.below(4));
@@ -275,6 +290,7 @@ bool World::may_lose(std::string_view text) const {
     return true;
   }
   if (s.faults && among({"too many logins wait"}, text)) return true;
+  if (s.faults && s.tls && SimTls::is_failure(text)) return true;
   if (s.faults && s.queried && text.starts_with("auth_query failed")) return true;
   if (s.waits_end && text == "query_wait_timeout") return true;  // at its login
   const bool asked_nowhere = s.queried && s.absent;              // without its database nobody knows the user
@@ -304,6 +320,7 @@ bool World::may_lose(std::string_view text) const {
 
 // May a request be refused with these words, while its client stays?
 bool World::is_refusal(std::string_view text) const {
+  if (scenario_.tls && scenario_.faults && SimTls::is_failure(text)) return true;
   return scenario_.absent &&
          (text == "database \"missing\" does not exist" || text == "database is no longer configured");
 }
