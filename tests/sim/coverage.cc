@@ -73,6 +73,7 @@ const Row kClientEvents[] = {
     {"max_db_client_connections", "Auth"},
     {"max_user_client_connections", "Auth"},
     {"too_many_logins_wait", "Auth"},
+    {"too_many_databases_looked_up", "Auth"},
     {"authentication_failed", "Auth"},
     {"too_many_failed_logins", "Auth"},
     {"auth_query_failed", "Auth"},
@@ -176,6 +177,7 @@ struct Exception {
   const char* why;
 };
 const Exception kExceptions[] = {
+    {"client Auth: too_many_databases_looked_up", "no world has so many databases"},
     {"client Auth: too_many_failed_logins", "no world has kPairBurst failures at once"},
     {"server Linked: replication", "no client of the model asks for replication"},
     {"server Cleaning: rollback_failed", "ROLLBACK of the model never fails"},
