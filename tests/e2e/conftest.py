@@ -26,8 +26,8 @@ def pytest_configure():
 
 
 # `-m short` selects these files, without what is slow in them: for the builds with sanitizers.
-SHORT = {"test_basic", "test_transaction_mode", "test_prepared", "test_params", "test_startup", "test_cancel",
-         "test_differential", "test_crossing", "test_hostile", "test_workers", "test_link"}
+SHORT = {"test_basic", "test_transaction_mode", "test_copy", "test_leaving", "test_prepared", "test_params", "test_startup",
+         "test_cancel", "test_differential", "test_crossing", "test_hostile", "test_workers", "test_link"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -140,3 +140,19 @@ def fake():
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def one(broker):
+    """A broker whose pools hold one server: one that was not released, or too early, shows at once."""
+    return broker(default_pool_size=1)
+
+
+@pytest.fixture
+def table(postgres):
+    """One that COPY may fill."""
+    name = "copied"
+    postgres.sql(f"drop table if exists {name}; create table {name} (n int); grant all on {name} to public",
+                 database="e2e")
+    yield name
+    postgres.sql(f"drop table {name}", database="e2e")

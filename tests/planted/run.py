@@ -101,7 +101,7 @@ FAULTS = {
     "identity_kept": EndToEnd("test_params.py::test_session_authorization_does_not_leak"),
     "console_alias": EndToEnd("test_hba.py::test_the_console_by_either_name"),
     "database_told_early": EndToEnd("test_auth.py::test_unknown_database_only_after_authentication"),
-    "moved_entry_kept": EndToEnd("test_lifecycle.py::test_reload_leads_a_database_elsewhere"),
+    "moved_entry_kept": EndToEnd("test_files.py::test_reload_leads_a_database_elsewhere"),
     "clear_words_let_in": Simulation(100, tls=True),
     "clear_servers_kept": Simulation(300, tls=True),
     "cancel_in_clear_words": Simulation(100, tls=True),
