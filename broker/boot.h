@@ -75,6 +75,8 @@ class PidFile {
 Result<std::vector<worker::Listener>> open_listeners(const config::Config& config);
 // Closes them and removes the files of the Unix sockets that are still theirs.
 void close_listeners(std::vector<worker::Listener>& listeners);
+// Those settings of listening sockets that a reload may change (tcp_defer_accept, tcp_keepalive).
+void tune_listeners(const std::vector<worker::Listener>& listeners, const config::Options& options);
 
 // Whether the process at the other end of a Unix socket belongs to the broker's own user: an admin without a
 // password.

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "boot.h"
 #include "net/listen.h"
+#include "net/socket_options.h"
 
 namespace berth {
 
@@ -58,6 +59,14 @@ Result<std::vector<worker::Listener>> open_listeners(const config::Config& confi
   if (mistakes.empty()) return out;
   close_listeners(out);
   return Error{mistakes, {}};
+}
+
+void tune_listeners(const std::vector<worker::Listener>& listeners, const config::Options& options) {
+  for (const worker::Listener& listener : listeners) {
+    if (listener.unix_socket) continue;
+    net::defer_accept(listener.descriptor, options.tcp_defer_accept);
+    net::keep_alive(listener.descriptor, options.tcp_keepalive);
+  }
 }
 
 void close_listeners(std::vector<worker::Listener>& listeners) {

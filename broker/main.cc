@@ -109,6 +109,7 @@ Result<bool> Process::start() {
   Result<std::vector<worker::Listener>> listeners = open_listeners(*config_);
   if (!listeners) return listeners.error();
   fleet_->listeners = std::move(listeners.value());
+  tune_listeners(fleet_->listeners, config_->options);
   drop_capabilities();
   for (const worker::Listener& listener : fleet_->listeners) {
     LOG_INFO("listening on {}", net::local_address(listener.descriptor).text());
@@ -208,6 +209,7 @@ void Process::set_dns_lifetimes() {
 void Process::put_in_place(std::shared_ptr<const config::Config> next) {
   config_ = std::move(next);
   set_dns_lifetimes();
+  tune_listeners(fleet_->listeners, config_->options);
   dispatcher_->spread(config_);
   link_->reconfigure(config_);
   auth_query_->reconfigure(config_);

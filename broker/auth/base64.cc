@@ -31,14 +31,15 @@ size_t count_padding(std::string_view text) {
 }  // namespace
 
 std::string base64_encode(std::string_view bytes) {
-  std::string out;
-  out.reserve((bytes.size() + 2) / 3 * 4);
+  std::string out((bytes.size() + 2) / 3 * 4, '=');
+  char* to = out.data();
   for (size_t at = 0; at < bytes.size(); at += 3) {
     const uint32_t group = byte_at(bytes, at) << 16 | byte_at(bytes, at + 1) << 8 | byte_at(bytes, at + 2);
-    out += kAlphabet[group >> 18];
-    out += kAlphabet[group >> 12 & 63];
-    out += at + 1 < bytes.size() ? kAlphabet[group >> 6 & 63] : '=';
-    out += at + 2 < bytes.size() ? kAlphabet[group & 63] : '=';
+    to[0] = kAlphabet[group >> 18];
+    to[1] = kAlphabet[group >> 12 & 63];
+    if (at + 1 < bytes.size()) to[2] = kAlphabet[group >> 6 & 63];
+    if (at + 2 < bytes.size()) to[3] = kAlphabet[group & 63];
+    to += 4;
   }
   return out;
 }
@@ -48,7 +49,8 @@ bool base64_decode(std::string_view text, std::string& out) {
   if (text.size() % 4 != 0) return false;
   const size_t padding = count_padding(text);
   const std::string_view digits = text.substr(0, text.size() - padding);
-  out.reserve(text.size() / 4 * 3);
+  out.resize(text.size() / 4 * 3 - padding);
+  char* to = out.data();
   uint32_t bits = 0;
   int count = 0;
   for (const char character : digits) {
@@ -61,7 +63,7 @@ bool base64_decode(std::string_view text, std::string& out) {
     count += 6;
     if (count >= 8) {
       count -= 8;
-      out += static_cast<char>(bits >> count);
+      *to++ = static_cast<char>(bits >> count);
     }
   }
   // With one '=' two bits are left over, with two '=' four: they must be zero.

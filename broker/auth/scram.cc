@@ -2,10 +2,8 @@
 #include "auth/scram.h"
 
 #include <fmt/format.h>
-#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <openssl/params.h>
 
 #include <algorithm>
 #include <limits>
@@ -24,41 +22,43 @@ const uint8_t* bytes_of(std::string_view text) {
   return reinterpret_cast<const uint8_t*>(text.data());
 }
 
-// One HMAC context per thread. OpenSSL 3 looks the algorithm up under a process-wide lock whenever a context is made,
-// which caps the logins of all threads together; a context that only gets a new key does not.
-class Hmac {
+// SHA-256 with one context per thread. OpenSSL 3 looks an algorithm up under a process-wide lock whenever a context
+// is made, which caps the logins of all threads together; and its own HMAC costs twice what two digests do.
+class Sha256 {
  public:
-  Hmac() {
-    const std::unique_ptr<EVP_MAC, decltype(&EVP_MAC_free)> mac(EVP_MAC_fetch(nullptr, "HMAC", nullptr),
-                                                                EVP_MAC_free);
-    ASSERT(mac);
-    context_.reset(EVP_MAC_CTX_new(mac.get()));
-    ASSERT(context_);
-    char digest[] = "SHA256";
-    const OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest, 0),
-                                 OSSL_PARAM_construct_end()};
-    ASSERT(EVP_MAC_CTX_set_params(context_.get(), params) == 1);
+  static constexpr size_t kBlock = 64;
+
+  static Sha256& of_thread() {
+    thread_local Sha256 one;
+    return one;
   }
-  Digest run(std::string_view key, std::initializer_list<std::string_view> parts) {
-    set_key(key);
-    for (const std::string_view part : parts) {
-      ASSERT(EVP_MAC_update(context_.get(), bytes_of(part), part.size()) == 1);
-    }
+  void start() { ASSERT(EVP_DigestInit_ex2(context_.get(), algorithm(), nullptr) == 1); }
+  void add(const void* bytes, size_t size) { ASSERT(EVP_DigestUpdate(context_.get(), bytes, size) == 1); }
+  void add(std::string_view bytes) { add(bytes.data(), bytes.size()); }
+  Digest result() {
     Digest out;
-    size_t size = 0;
-    ASSERT(EVP_MAC_final(context_.get(), out.data(), &size, out.size()) == 1 && size == out.size());
-    set_key(std::string_view("\0", 1));  // so that the context does not keep the secret one
+    unsigned size = 0;
+    ASSERT(EVP_DigestFinal_ex(context_.get(), out.data(), &size) == 1 && size == out.size());
     return out;
+  }
+  // The context holds the last block of what was added, which may be a secret: over it goes as much of nothing.
+  void forget() {
+    static constexpr char kNothing[kBlock - 1] = {};
+    start();
+    add(kNothing, sizeof kNothing);
   }
 
  private:
-  void set_key(std::string_view key) {
-    ASSERT(EVP_MAC_init(context_.get(), bytes_of(key), key.size(), nullptr) == 1);
+  Sha256() { ASSERT(context_); }
+  static const EVP_MD* algorithm() {
+    static const EVP_MD* const found = EVP_MD_fetch(nullptr, "SHA256", nullptr);
+    ASSERT(found);
+    return found;
   }
   struct Free {
-    void operator()(EVP_MAC_CTX* context) const { EVP_MAC_CTX_free(context); }
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
   };
-  std::unique_ptr<EVP_MAC_CTX, Free> context_;
+  std::unique_ptr<EVP_MD_CTX, Free> context_{EVP_MD_CTX_new()};
 };
 
 bool is_letter(char c) {
@@ -68,16 +68,41 @@ bool is_letter(char c) {
 }  // namespace
 
 Digest sha256(std::string_view bytes) {
-  Digest out;
-  unsigned size = 0;
-  ASSERT(EVP_Digest(bytes.data(), bytes.size(), out.data(), &size, EVP_sha256(), nullptr) == 1 && size == out.size());
+  Sha256& hash = Sha256::of_thread();
+  hash.start();
+  hash.add(bytes);
+  const Digest out = hash.result();
+  hash.forget();
   return out;
 }
 
+// RFC 2104: H(key ^ opad, H(key ^ ipad, text)).
 Digest hmac_sha256(std::string_view key, std::initializer_list<std::string_view> parts) {
-  ASSERT(!key.empty());  // an empty key would mean "the key of last time" to OpenSSL
-  thread_local Hmac hmac;
-  return hmac.run(key, parts);
+  Digest short_key{};
+  if (key.size() > Sha256::kBlock) {
+    short_key = sha256(key);
+    key = view_of(short_key);
+  }
+  unsigned char inner[Sha256::kBlock], outer[Sha256::kBlock];
+  for (size_t i = 0; i < Sha256::kBlock; ++i) {
+    const auto byte = static_cast<unsigned char>(i < key.size() ? key[i] : 0);
+    inner[i] = byte ^ 0x36;
+    outer[i] = byte ^ 0x5c;
+  }
+  Sha256& hash = Sha256::of_thread();
+  hash.start();
+  hash.add(inner, sizeof inner);
+  for (const std::string_view part : parts) hash.add(part);
+  const Digest digest = hash.result();
+  hash.start();
+  hash.add(outer, sizeof outer);
+  hash.add(view_of(digest));
+  const Digest out = hash.result();
+  hash.forget();
+  wipe(inner, sizeof inner);
+  wipe(outer, sizeof outer);
+  scrub(short_key);
+  return out;
 }
 
 Digest xor_of(const Digest& a, const Digest& b) {

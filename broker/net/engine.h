@@ -73,8 +73,8 @@ class Handler {
 class AcceptHandler {
  public:
   // A new descriptor, non-blocking and close-on-exec; the receiver owns it. `listener` is the number given to
-  // listen().
-  virtual void on_accepted(int fd, int listener) = 0;
+  // listen(), `peer` the other end.
+  virtual void on_accepted(int fd, int listener, const Address& peer) = 0;
   // accept(2) failed with EMFILE, ENFILE, ENOBUFS or ENOMEM: the engine tries again after kAcceptPause, without
   // spinning.
   virtual void on_accept_failed(int error, int listener) = 0;

@@ -1,19 +1,18 @@
 // The epoll engine's listeners. Every worker accepts on the same sockets; the kernel wakes one of them.
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 
+#include "net/address.h"
 #include "net/epoll_engine.h"
+#include "net/socket_options.h"
 
 namespace berth::net {
 
 void EpollEngine::listen(int fd, int listener, AcceptHandler* handler) {
   ASSERT(fd >= 0 && handler);
   // Accepted sockets inherit it, which spares a call for each. On a Unix socket it fails and means nothing.
-  const int on = 1;
-  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  send_at_once(fd);
   size_t place = 0;
   while (place < listeners_.size() && listeners_[place].fd >= 0) ++place;
   if (place == listeners_.size()) listeners_.emplace_back();
@@ -49,9 +48,12 @@ void EpollEngine::accept_some(size_t place) {
 bool EpollEngine::accept_one(size_t place) {
   const Listener listener = listeners_[place];  // a copy: the handler may call listen() or unlisten()
   if (listener.fd < 0 || listener.retry_at > 0) return false;
-  const int fd = accept4(listener.fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  Address peer;
+  peer.size = sizeof peer.storage;
+  const int fd =
+      accept4(listener.fd, reinterpret_cast<sockaddr*>(&peer.storage), &peer.size, SOCK_NONBLOCK | SOCK_CLOEXEC);
   if (fd >= 0) {
-    listener.handler->on_accepted(fd, listener.number);
+    listener.handler->on_accepted(fd, listener.number, peer);
     return true;
   }
   const int error = errno;

@@ -1,8 +1,6 @@
 // The epoll engine's turn: waiting, handing each event to the connection's state, and the agenda afterwards.
 #include "net/epoll_engine.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -14,6 +12,7 @@
 
 #include "base/fault.h"
 #include "net/address.h"
+#include "net/socket_options.h"
 
 namespace berth::net {
 namespace {
@@ -82,8 +81,7 @@ Conn* EpollEngine::connect(const Address& address, Handler* handler) {
   conn->state = ConnState::kConnecting;
   conn->fd = socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (conn->fd >= 0) {
-    const int on = 1;
-    if (!address.is_unix()) setsockopt(conn->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (!address.is_unix()) send_at_once(conn->fd);
     const sockaddr* name = reinterpret_cast<const sockaddr*>(&address.storage);
     if (::connect(conn->fd, name, address.size) == 0) {  // a Unix socket connects at once
       if (control(EPOLL_CTL_ADD, conn, kReadEvents)) errno = 0;

@@ -59,9 +59,11 @@ size_t EpollEngine::write(Conn* handle, std::span<const iovec> spans) {
   return conn->unsent;
 }
 
-// Small sends of a turn wait for its end. What the connection has gathered before goes first, whatever follows it.
+// Small sends of a turn wait for its end. What the connection has gathered before goes with it or first: a login's
+// last two answers, say, are one packet.
 bool EpollEngine::gather(EpollConn* conn, std::span<const iovec> spans, size_t bytes) {
   const bool small = in_turn_ && bytes > 0 && bytes <= SendBatch::kLongest;
+  if (conn->gathered && small && batch_.extend(conn, spans, bytes)) return true;
   if (conn->gathered || (small && !batch_.has_room(bytes))) send_gathered();
   if (!small || conn->unsent > 0 || conn->broken) return false;
   batch_.add(conn, conn->fd, spans, bytes);
@@ -188,8 +190,10 @@ void EpollEngine::finish_close(EpollConn* conn) {
   drop_output(conn);
   if (conn->fd >= 0) {
     // A socket closed with unread bytes answers RST, which would take our last words (an error message) from the
-    // peer.
-    [[maybe_unused]] const ssize_t discarded = recv(conn->fd, receive_.get(), kReceiveSize, MSG_DONTWAIT);
+    // peer. Of one that says no more and was read empty there are none.
+    if (!conn->half_closed || conn->readable || conn->tls) {
+      [[maybe_unused]] const ssize_t discarded = recv(conn->fd, receive_.get(), kReceiveSize, MSG_DONTWAIT);
+    }
     ::close(conn->fd);
   }
   Handler* handler = conn->handler;

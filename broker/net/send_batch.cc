@@ -82,6 +82,19 @@ void SendBatch::unmap() {
 void SendBatch::add(EpollConn* conn, int fd, std::span<const iovec> spans, size_t bytes) {
   ASSERT(has_room(bytes));
   entries_[count_++] = {conn, fd, 0, static_cast<uint32_t>(used_), static_cast<uint32_t>(bytes)};
+  copy(spans);
+}
+
+bool SendBatch::extend(const EpollConn* conn, std::span<const iovec> spans, size_t bytes) {
+  if (count_ == 0 || used_ + bytes > kArena) return false;
+  Entry& last = entries_[count_ - 1];
+  if (last.conn != conn || last.size + bytes > kLongest) return false;
+  last.size += static_cast<uint32_t>(bytes);
+  copy(spans);
+  return true;
+}
+
+void SendBatch::copy(std::span<const iovec> spans) {
   for (const iovec& span : spans) {
     std::memcpy(arena_.get() + used_, span.iov_base, span.iov_len);
     used_ += span.iov_len;

@@ -51,12 +51,17 @@ class SendBatch {
   bool has_room(size_t bytes) const { return count_ < kMost && used_ + bytes <= kArena; }
   // Copies the spans, which have `bytes` bytes in all.
   void add(EpollConn* conn, int fd, std::span<const iovec> spans, size_t bytes);
+  // Puts the spans behind the bytes of the entry that was added last, if that is this connection's and stays short
+  // enough. Returns whether it did.
+  bool extend(const EpollConn* conn, std::span<const iovec> spans, size_t bytes);
   // Sends all of them. The entries are valid until clear().
   std::span<const Entry> send();
   iovec bytes_of(const Entry& entry) const { return {arena_.get() + entry.begin, entry.size}; }
   void clear() { count_ = used_ = 0; }
 
  private:
+  void copy(std::span<const iovec> spans);
+
   enum class State : uint8_t { kUnknown, kReady, kNone };
 
   bool open();

@@ -10,13 +10,20 @@ static void set(int fd, int level, int name, int value) {
   setsockopt(fd, level, name, &value, sizeof value);
 }
 
-void tune_tcp_socket(int fd, const TcpOptions& options) {
-  int domain = 0;
-  socklen_t size = sizeof domain;
-  if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) != 0 || domain == AF_UNIX) return;
+void send_at_once(int fd) {
   set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
+void defer_accept(int fd, bool on) {
+  set(fd, IPPROTO_TCP, TCP_DEFER_ACCEPT, on ? kDeferSeconds : 0);
+}
+
+void keep_alive(int fd, bool on) {
+  set(fd, SOL_SOCKET, SO_KEEPALIVE, on ? 1 : 0);
+}
+
+void tune_tcp_socket(int fd, const TcpOptions& options) {
   if (options.keepalive) {
-    set(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     if (options.keepalive_idle > 0) set(fd, IPPROTO_TCP, TCP_KEEPIDLE, options.keepalive_idle);
     if (options.keepalive_interval > 0) set(fd, IPPROTO_TCP, TCP_KEEPINTVL, options.keepalive_interval);
     if (options.keepalive_count > 0) set(fd, IPPROTO_TCP, TCP_KEEPCNT, options.keepalive_count);

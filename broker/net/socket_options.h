@@ -1,4 +1,4 @@
-// Options of TCP sockets, both sides: no delay for small packets, keepalive and limits as configured.
+// Options of TCP sockets, both sides.
 #pragma once
 
 namespace berth::net {
@@ -12,7 +12,16 @@ struct TcpOptions {
   int buffer = 0;        // bytes of each socket buffer
 };
 
-// Errors are of no consequence: the socket works without. Nothing happens on a Unix socket.
+// For TCP sockets, here and below; errors are of no consequence: the socket works without.
+// No delay for small packets. EpollEngine calls it for what it connects and for its listeners, whose accepted sockets
+// inherit it.
+void send_at_once(int fd);
+// Of a listener: the kernel keeps a connection to itself until the client has said something, kDeferSeconds at most.
+constexpr int kDeferSeconds = 45;  // as PgBouncer
+void defer_accept(int fd, bool on);
+// Turns keepalive on or off. Accepted sockets inherit it from the listener.
+void keep_alive(int fd, bool on);
+// The rest. It is for each socket: a listener could not be given the system's defaults back.
 void tune_tcp_socket(int fd, const TcpOptions& options);
 
 }  // namespace berth::net

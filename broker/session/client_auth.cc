@@ -165,7 +165,7 @@ net::Taken Client::auth_on_bytes(std::string_view bytes) {
   }
   auth::Step step = login->verifier->feed(message.substr(wire::kHeaderSize));
   net::scrub_lent(message);
-  wipe_stack();
+  if (step.kind != auth::Step::Kind::kSend) wipe_stack();  // until SCRAM's proof nothing is secret
   auth_on_step(std::move(step));
   return {head.size, 0};
 }

@@ -74,7 +74,11 @@ void Server::on_connected(int error) {
     return connect_failed("08001", fmt::format("connect failed: {}", strerror(error)), false);
   }
   if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);  // a reload came
-  if (!address.is_unix()) net::tune_tcp_socket(context->engine.descriptor(conn), tcp_options(*context));
+  if (!address.is_unix()) {
+    const int fd = context->engine.descriptor(conn);
+    net::keep_alive(fd, context->options().tcp_keepalive);
+    net::tune_tcp_socket(fd, tcp_options(*context));
+  }
   slice->pool.move(this, pool::ServerState::kLogin, context->now());
   if (address.is_unix()) tls_wish.reset();  // nobody can listen there, and PostgreSQL knows no TLS on it
   if (!tls_wish) return begin_login();

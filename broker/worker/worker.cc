@@ -72,7 +72,10 @@ void Worker::run() {
 void Worker::receive() {
   fleet_.mailboxes.drain(index_, [this](const Envelope& mail) {
     switch (static_cast<Mail>(mail.kind)) {
-      case Mail::kAccepted: return take_client(static_cast<int>(mail.number), mail.value);
+      case Mail::kAccepted: {
+        const int fd = static_cast<int>(mail.number);
+        return take_client(fd, mail.value, net::peer_address(fd));
+      }
       case Mail::kServer:
         return session::arrive(context_, static_cast<session::Server*>(mail.object), static_cast<int>(mail.number),
                                reinterpret_cast<pool::SharedPool*>(mail.value));
@@ -280,7 +283,7 @@ void Worker::secret_refuted(const session::SecretQuestion& question, uint64_t st
 
 // ---- new clients
 
-void Worker::on_accepted(int fd, int listener) {
+void Worker::on_accepted(int fd, int listener, const net::Address& peer) {
   // To the worker with the fewest clients; this one if it is among them.
   int best = index_;
   auto& counts = context_.globals.worker_clients;
@@ -291,17 +294,17 @@ void Worker::on_accepted(int fd, int listener) {
     }
   }
   counts[static_cast<size_t>(best)].fetch_add(1, std::memory_order_relaxed);
-  if (best == index_) return take_client(fd, static_cast<size_t>(listener));
+  if (best == index_) return take_client(fd, static_cast<size_t>(listener), peer);
   fleet_.mailboxes.send(
       index_, best,
       {static_cast<uint32_t>(Mail::kAccepted), static_cast<uint32_t>(fd), nullptr, static_cast<uint64_t>(listener)});
 }
 
-void Worker::take_client(int fd, size_t listener) {
+void Worker::take_client(int fd, size_t listener, const net::Address& peer) {
   const Listener& from = fleet_.listeners[listener];
   if (!from.unix_socket) net::tune_tcp_socket(fd, session::tcp_options(context_));
   session::accept_client(context_, fd, from.mode, from.unix_socket,
-                         from.unix_socket ? net::ShortAddress{} : net::shorten(net::peer_address(fd)));
+                         from.unix_socket ? net::ShortAddress{} : net::shorten(peer));
 }
 
 void Worker::on_accept_failed(int error, int) {

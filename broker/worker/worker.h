@@ -87,7 +87,7 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   void find_secret(session::SecretQuestion question, session::SecretFinder::Done done) override;
   void secret_refuted(const session::SecretQuestion& question, uint64_t stamp) override;
   // ---- net::AcceptHandler
-  void on_accepted(int fd, int listener) override;
+  void on_accepted(int fd, int listener, const net::Address& peer) override;
   void on_accept_failed(int error, int listener) override;
 
  private:
@@ -95,7 +95,7 @@ class Worker final : public session::Fleet, public net::AcceptHandler {
   void receive();
   void tick();
   void close_all();
-  void take_client(int fd, size_t listener);
+  void take_client(int fd, size_t listener, const net::Address& peer);
 
   worker::Fleet& fleet_;
   const int index_;

@@ -6,7 +6,8 @@
     tls-login         CPU per login with a whole handshake; beside it a login without TLS, and a bare server's handshake with the same
                       certificate (tests/bench/tls_bare.cc)
     tls-resumed       CPU per login that takes up the session of the one before
-    scram-login       CPU per login with SCRAM-SHA-256, the user list has the verifier
+    scram-login       CPU per login with SCRAM-SHA-256, the user list has the verifier, and the clients have salted the password before;
+                      beside it pgbench's logins, whose clients salt it each time: then the broker mostly waits
     tls-simple-32     CPU per transaction over TLS, as bench.py's rows of that name
     tls-prepared-100
     tls-idle-2000     memory per silent client over TLS
@@ -139,7 +140,7 @@ class Clients:
     """tests/bench/tls_clients.cc."""
 
     def __init__(self, program, subject):
-        self.process = subprocess.Popen([program, str(subject.port), USER, DATABASE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        self.process = subprocess.Popen([program, str(subject.port), USER, DATABASE, PASSWORD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                         text=True, bufsize=1)
 
     def ask(self, line):
@@ -200,13 +201,17 @@ def measurements(ground, options):
         elif row == "tls-resumed":
             for name in brokers:
                 yield row, name, lambda n=name: logins(ground[n], program, "resumed", options.logins)
+        elif row == "scram-login":
+            for name in brokers:
+                yield row, name, lambda n=name: logins(ground[n + "-scram"], program, "scram", options.logins)
+                yield row, f"{name} by pgbench", load(f"{name}-scram", row)
         elif row == "tls-idle-2000":
             for name in brokers:
                 yield row, name, lambda n=name: idle(ground[n], program, "full")
             yield row, "bare OpenSSL", lambda: idle(ground["bare"], program, "bare")
         else:
             for name in brokers:
-                yield row, name, load(name + "-scram" if row == "scram-login" else name, row)
+                yield row, name, load(name, row)
 
 
 def targets(cells):

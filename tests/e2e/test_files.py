@@ -37,7 +37,7 @@ def test_settings_whose_absence_would_open_a_door(broker, key, value):
 
 @pytest.mark.ours
 @pytest.mark.parametrize("key, value", [("so_reuseport", "1"), ("pkt_buf", "8192"), ("sbuf_loopcnt", "3"),
-                                        ("suspend_timeout", "5"), ("dns_zone_check_period", "0"), ("tcp_defer_accept", "45")])
+                                        ("suspend_timeout", "5"), ("dns_zone_check_period", "0")])
 def test_settings_without_effect_are_accepted_with_one_warning(broker, key, value):
     b = broker(**{key: value})
     warnings = [line for line in b.log.splitlines() if key in line and "WARNING" in line]

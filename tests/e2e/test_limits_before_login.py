@@ -173,6 +173,20 @@ def test_client_startup_timeout(guarded):
     assert ends(b)["client_startup_timeout"] == 4
 
 
+def test_tcp_defer_accept(guarded):
+    """With it the kernel holds who says nothing; a reload or SET turns it on and off."""
+    b = guarded(tcp_defer_accept=1)
+    silent = come(b)
+    login(b)  # a later connection has been accepted, so that one would have been
+    assert limits(b)["max_unauthenticated_connections"] == 0
+    console = b.new_console()
+    console("SET tcp_defer_accept = 0")
+    console.close()
+    with come(b):
+        eventually(lambda: limits(b)["max_unauthenticated_connections"] == 1)
+    assert silent.startup(user="app", database="e2e").recv().tag == "R"
+
+
 def test_one_byte_at_a_time(guarded):
     """Bytes alone do not keep a connection."""
     b = guarded(client_startup_timeout=1)

@@ -1,5 +1,7 @@
 """Timeouts end what they are meant to end and nothing else. No test asserts how long anything took."""
 
+from pathlib import Path
+
 import pytest
 
 from harness import wire
@@ -176,3 +178,29 @@ def test_server_reset_query_always(broker, fake):
     c = b.connect()
     c.query("select 1")
     eventually(lambda: "RESET ALWAYS 1" in seen())
+
+
+def keepalive_runs(b, c):
+    """Whether the kernel has a keepalive timer for the broker's end of a connection (proc(5), /proc/net/tcp)."""
+    port, ours = b.transaction_port, c.sock.getsockname()[1]
+    for line in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:]:
+        _, local, remote, _, _, timer, *_ = line.split()
+        if (int(local.split(":")[1], 16), int(remote.split(":")[1], 16)) == (port, ours):
+            return timer.startswith("02:")
+    return None
+
+
+@pytest.mark.ours
+def test_tcp_keepalive(broker):
+    """Accepted sockets get it, and a change counts for those to come."""
+    b = broker()
+    console = b.new_console()
+    with Raw(b.transaction_port) as first:
+        first.login("app", "e2e")
+        assert keepalive_runs(b, first) is True
+        console("SET tcp_keepalive = 0")
+        with Raw(b.transaction_port) as second:
+            second.login("app", "e2e")
+            assert keepalive_runs(b, second) is False
+        assert keepalive_runs(b, first) is True
+    console.close()

@@ -57,6 +57,40 @@ TEST_P(GatherTest, EachConnectionsBytesStayInOrder) {
   expect_empty(engine_);
 }
 
+// What one connection says in several pieces is one send; another's bytes between them end it.
+TEST_P(GatherTest, PiecesOfOneConnectionAreOneSend) {
+  if (!GetParam() || !SendBatch().available()) GTEST_SKIP() << "nothing is gathered";
+  int packets[2];  // whose every send is a record
+  ASSERT_EQ(0, socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, packets));
+  const Pair sockets{packets[0], packets[1]}, other = unix_pair();
+  Recorder recorder, beside;
+  Conn* conn = attach(sockets, recorder);
+  Conn* second = attach(other, beside);
+  recorder.on_data = [&](std::string_view lent) {
+    write(engine_, conn, "one");
+    write(engine_, conn, "two");
+    write(engine_, second, ".");
+    write(engine_, conn, "three");
+    write(engine_, conn, std::string(SendBatch::kLongest, 'x'));
+    return Taken{lent.size(), 0};
+  };
+  send_all(sockets.theirs, "go");
+  std::vector<size_t> sizes;
+  char record[2 * SendBatch::kLongest];
+  EXPECT_TRUE(turn_until(engine_, [&] {
+    const ssize_t got = recv(sockets.theirs, record, sizeof record, MSG_DONTWAIT);
+    if (got > 0) sizes.push_back(static_cast<size_t>(got));
+    return sizes.size() == 3;
+  }));
+  EXPECT_EQ((std::vector<size_t>{6, 5, SendBatch::kLongest}), sizes);
+  EXPECT_EQ(".", read_available(other.theirs));
+  close_and_wait(engine_, conn, recorder);
+  close_and_wait(engine_, second, beside);
+  expect_empty(engine_);
+  close(sockets.theirs);
+  close(other.theirs);
+}
+
 // The peer does not read: what the kernel refuses at the end of a turn is kept, shows as unsent, and follows.
 TEST_P(GatherTest, WhatTheKernelRefusesFollows) {
   const Pair sockets = unix_pair(), other = unix_pair();
