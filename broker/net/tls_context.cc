@@ -136,8 +136,8 @@ class TlsContextBuilder {
     if (!list.empty() && SSL_CTX_set_cipher_list(ctx_, list.c_str()) != 1) {
       return fail("ciphers", fmt::format("no cipher of \"{}\" is known: {}", settings_.ciphers, tls_error()));
     }
-    if (settings_.tls13_ciphers.empty()) return true;
-    if (SSL_CTX_set_ciphersuites(ctx_, settings_.tls13_ciphers.c_str()) == 1) return true;
+    const std::string_view suites = settings_.tls13_ciphers.empty() ? kTls13Suites : settings_.tls13_ciphers;
+    if (SSL_CTX_set_ciphersuites(ctx_, std::string(suites).c_str()) == 1) return true;
     why_ = fmt::format("{}_tls13_ciphers: \"{}\" is not a list of cipher suites of TLS 1.3: {}",
                        for_clients_ ? "client" : "server", settings_.tls13_ciphers, tls_error());
     return false;
@@ -291,7 +291,6 @@ class TlsContextBuilder {
     made_->ticket_keys_ = TicketKeys::shared(likeness);
     TicketKeys::install(ctx_, made_->ticket_keys_.get());
     SSL_CTX_set_timeout(ctx_, kSessionSeconds);
-    SSL_CTX_set_num_tickets(ctx_, 1);
     SSL_CTX_set_session_id_context(ctx_, reinterpret_cast<const unsigned char*>(kTlsProtocol.data()),
                                    static_cast<unsigned>(kTlsProtocol.size()));
   }

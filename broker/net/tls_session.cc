@@ -82,7 +82,8 @@ static void prepare_both(SSL_CTX* context) {
 
 void TlsSession::prepare_accepting(SSL_CTX* context) {
   prepare_both(context);
-  SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);  // until stop_cleansing()
+  SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);  // until peer_has_proved(),
+  SSL_CTX_set_num_tickets(context, 0);                     // and none before it
   // Data that a resumed handshake carries early can be replayed by whoever has seen it.
   SSL_CTX_set_max_early_data(context, 0);
   SSL_CTX_set_recv_max_early_data(context, 0);
@@ -99,8 +100,9 @@ void TlsSession::prepare_connecting(SSL_CTX* context) {
                                  static_cast<unsigned int>(protocol.size())) == 0);
 }
 
-void TlsSession::stop_cleansing() const {
+void TlsSession::peer_has_proved() const {
   SSL_clear_options(ssl_, SSL_OP_CLEANSE_PLAINTEXT);
+  SSL_new_session_ticket(ssl_);  // with the next SSL_write; in older versions the handshake brings it
 }
 
 int TlsSession::on_client_hello(SSL* ssl, int* alert, void*) {

@@ -172,7 +172,7 @@ net::Taken Client::auth_on_bytes(std::string_view bytes) {
 
 void Client::auth_succeeded() {
   if (!pass_door()) return;
-  if (const net::TlsSession* session = tls()) session->stop_cleansing();
+  if (const net::TlsSession* session = tls()) session->peer_has_proved();
   if (login->console) return enter_console();
   if (login->database_missing)
     return fatal(ClientEnd::kNoDatabase, "3D000", fmt::format("no such database: {}", login->database));

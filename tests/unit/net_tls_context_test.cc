@@ -81,8 +81,10 @@ Handshake shake(SSL_CTX* accepting, const TlsContext& servers, const std::string
     SSL_do_handshake(theirs.get());
     SSL_do_handshake(ours.get());
   }
+  SSL_new_session_ticket(ours.get());  // as TlsSession::peer_has_proved()
+  SSL_do_handshake(ours.get());
   char byte;
-  SSL_read(theirs.get(), &byte, 1);  // takes the tickets in
+  SSL_read(theirs.get(), &byte, 1);  // takes the ticket in
   out.done = SSL_is_init_finished(ours.get()) && SSL_is_init_finished(theirs.get());
   out.resumed = SSL_session_reused(theirs.get());
   const unsigned char* protocol = nullptr;

@@ -357,6 +357,37 @@ TEST_P(TlsVersions, WhatWasAgreedOn) {
   EXPECT_EQ("", accepting_->peer_distinguished_name());
 }
 
+// TLS 1.3: with the next bytes, whoever sends them, and not before. In older versions the handshake brings it.
+TEST_P(TlsVersions, ATicketForWhoHasProvedItself) {
+  const bool late = GetParam() == TLS1_3_VERSION;
+  for (const bool peer_speaks : {false, true}) {
+    auto session = TlsSession::accepting(server_.get(), false);
+    RawPeer peer(client_.get());
+    ASSERT_TRUE(shake_hands(*session, peer));
+    EXPECT_EQ("before", peer.hear(encrypt(*session, "before")));
+    EXPECT_EQ(!late, SSL_SESSION_has_ticket(SSL_get0_session(peer.ssl)));
+    session->peer_has_proved();
+    if (peer_speaks) {
+      plain_.clear(), out_.clear();
+      peer.write("question");
+      EXPECT_EQ("", feed(*session, peer.say(), plain_, out_).error);
+      EXPECT_EQ("question", plain_);
+      EXPECT_EQ("", peer.hear(out_));
+      EXPECT_EQ("", peer.hear({}));
+    }
+    EXPECT_EQ("after", peer.hear(encrypt(*session, "after")));
+    ASSERT_TRUE(SSL_SESSION_has_ticket(SSL_get0_session(peer.ssl)));
+    EXPECT_TRUE(session->established());
+
+    auto second = TlsSession::accepting(server_.get(), false);
+    RawPeer again(client_.get());
+    SSL_set_shutdown(peer.ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+    SSL_set_session(again.ssl, SSL_get0_session(peer.ssl));
+    ASSERT_TRUE(shake_hands(*second, again));
+    EXPECT_TRUE(second->resumed());
+  }
+}
+
 TEST_P(TlsVersions, TheClientsCertificate) {
   SSL_CTX_set_verify(server_.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   X509_STORE_add_cert(SSL_CTX_get_cert_store(server_.get()), test_root().cert.get());
