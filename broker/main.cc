@@ -17,6 +17,7 @@
 #include "config/show.h"
 #include "link/auth_query_thread.h"
 #include "link/link_thread.h"
+#include "net/openssl_memory.h"
 #include "worker/dispatch.h"
 
 namespace berth {
@@ -80,7 +81,9 @@ void log_warnings(const config::Config& config) {
 }
 
 Result<bool> Process::start() {
-  CRYPTO_secure_malloc_init(kPrivateKeyMemory, kPrivateKeyMemoryLeast);  // before the first key; for OpenSSL's own
+  // Both before OpenSSL's first allocation, and so before the first key.
+  const bool watched = net::watch_openssl_memory();
+  CRYPTO_secure_malloc_init(kPrivateKeyMemory, kPrivateKeyMemoryLeast);
   Result<std::shared_ptr<const config::Config>> loaded = config::load_config(command_.config);
   wipe_deep_stack();
   if (!loaded) return loaded.error();
@@ -96,6 +99,7 @@ Result<bool> Process::start() {
   settle_secret_memory();
   if (const std::string error = log_configure(log_target(*config_)); !error.empty()) return Error{error, {}};
   log_warnings(*config_);
+  if (!watched) LOG_WARNING("another library has started OpenSSL: copies of a private key may stay in freed memory");
   if (!files.empty()) LOG_WARNING("{}", files);
   if (Result<bool> held = pidfile_.create(config_->options.pidfile); !held) return held;
   int count = static_cast<int>(config_->options.workers);

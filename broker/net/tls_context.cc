@@ -12,6 +12,7 @@
 #include <cstring>
 
 #include "base/time.h"
+#include "net/openssl_memory.h"
 #include "net/tls_session.h"
 #include "net/tls_tickets.h"
 #include "net/tls_words.h"
@@ -218,6 +219,7 @@ class TlsContextBuilder {
   bool load_key() {
     const std::string& path = settings_.key_file;
     if (path.empty()) return true;
+    const WipeFreed wiped;
     FileText file;
     if (!take_file("key_file", read_key_file(path), file)) return false;
     const Owned<EVP_PKEY> key(PEM_read_bio_PrivateKey(reader_of(file.text).get(), nullptr, no_passphrase, nullptr));

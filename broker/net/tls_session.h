@@ -73,7 +73,7 @@ class TlsSession {
   bool established() const { return state_ == State::kOpen || state_ == State::kEnded; }
 
   // ---- once established
-  std::string describe() const;  // as SHOW and the log have it: TLSv1.3/TLS_AES_256_GCM_SHA384
+  std::string describe() const;  // as SHOW and the log have it: TLSv1.3/TLS_AES_128_GCM_SHA256
   bool resumed() const;
   std::string_view alpn() const;  // empty: none was agreed on
   // The channel binding tls-server-end-point (RFC 5929): the hash of the accepting side's certificate. Empty: its

@@ -92,7 +92,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   std::string_view database_name() const;
   const net::TlsSession* tls() const;  // null: it speaks in clear words
   std::string binding() const;         // what a login inside of TLS can be bound to; empty: nothing
-  std::string tls_text() const;        // as SHOW has it: TLSv1.3/TLS_AES_256_GCM_SHA384, or nothing
+  std::string tls_text() const;        // as SHOW has it: TLSv1.3/TLS_AES_128_GCM_SHA256, or nothing
 
   Context& context;
   net::Conn* conn = nullptr;

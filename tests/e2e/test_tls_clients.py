@@ -136,10 +136,10 @@ def test_what_show_and_the_log_say(tls_broker):
     with secured(b).login("app", "e2e"), Raw(b.transaction_port).login("app2", "e2e"):
         for command in ("SHOW CLIENTS", "SHOW SOCKETS"):
             by_user = {row["user"]: row["tls"] for row in b.console(command) if row["type"] == "C"}
-            assert by_user["app"] == "TLSv1.3/TLS_AES_256_GCM_SHA384"
+            assert by_user["app"] == "TLSv1.3/TLS_AES_128_GCM_SHA256"
             assert by_user["app2"] == ""
     eventually(lambda: "e2e/app@127.0.0.1" in b.log, "the log has the login")
-    assert "db=e2e user=app tls=TLSv1.3/TLS_AES_256_GCM_SHA384" in b.log
+    assert "db=e2e user=app tls=TLSv1.3/TLS_AES_128_GCM_SHA256" in b.log
     assert "db=e2e user=app2 tls=no" in b.log
 
 
@@ -497,7 +497,7 @@ def test_psql(tls_broker, certs):
     b = tls_broker("require")
     url = f"host=localhost hostaddr=127.0.0.1 port={b.transaction_port} user=app dbname=e2e"
     said = psql(f"{url} sslmode=verify-full sslrootcert={certs.authority.cert}", "\\conninfo")
-    assert "TLSv1.3" in said and "TLS_AES_256_GCM_SHA384" in said
+    assert "TLSv1.3" in said and "TLS_AES_128_GCM_SHA256" in said
     assert "SSL required" in psql(f"{url} sslmode=disable", "select 1", fails=True)
 
 
