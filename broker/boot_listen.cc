@@ -31,6 +31,8 @@ net::ListenPlace place_of(const config::Options& options) {
   place.unix_mode = static_cast<int>(options.unix_socket_mode);
   place.unix_group = options.unix_socket_group;
   place.backlog = static_cast<int>(options.listen_backlog);
+  place.keepalive = options.tcp_keepalive;
+  place.defer_accept = options.tcp_defer_accept;
   return place;
 }
 

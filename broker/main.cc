@@ -113,7 +113,6 @@ Result<bool> Process::start() {
   Result<std::vector<worker::Listener>> listeners = open_listeners(*config_);
   if (!listeners) return listeners.error();
   fleet_->listeners = std::move(listeners.value());
-  tune_listeners(fleet_->listeners, config_->options);
   drop_capabilities();
   for (const worker::Listener& listener : fleet_->listeners) {
     LOG_INFO("listening on {}", net::local_address(listener.descriptor).text());

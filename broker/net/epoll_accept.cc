@@ -5,14 +5,11 @@
 
 #include "net/address.h"
 #include "net/epoll_engine.h"
-#include "net/socket_options.h"
 
 namespace berth::net {
 
 void EpollEngine::listen(int fd, int listener, AcceptHandler* handler) {
   ASSERT(fd >= 0 && handler);
-  // Accepted sockets inherit it, which spares a call for each. On a Unix socket it fails and means nothing.
-  send_at_once(fd);
   size_t place = 0;
   while (place < listeners_.size() && listeners_[place].fd >= 0) ++place;
   if (place == listeners_.size()) listeners_.emplace_back();

@@ -188,7 +188,6 @@ void EpollEngine::look_for_hangup(EpollConn* conn) {
 void EpollEngine::tell_eof(EpollConn* conn, int error) {
   ASSERT(!conn->eof_told);
   conn->eof_told = 1;
-  conn->readable = 0;
   drop_tail(conn);  // half a message, and its end will not come
   conn->handler->on_eof(error);
 }

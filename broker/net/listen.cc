@@ -16,6 +16,7 @@
 #include <optional>
 
 #include "net/address.h"
+#include "net/socket_options.h"
 
 namespace berth::net {
 
@@ -56,6 +57,9 @@ int listen_tcp(Listening& state, const Address& address) {
   setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
   // Else the IPv6 socket of "*" takes the port for IPv4 too, and its own partner fails.
   if (address.storage.ss_family == AF_INET6) setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  send_at_once(fd);
+  keep_alive(fd, state.place.keepalive);
+  defer_accept(fd, state.place.defer_accept);
   if (bind(fd, raw(address), address.size) != 0 || listen(fd, state.place.backlog) != 0) {
     const int error = errno;
     close(fd);

@@ -15,6 +15,10 @@ struct ListenPlace {
   int unix_mode = 0777;
   std::string unix_group;  // name or number; empty: the process's
   int backlog = 128;
+  // TCP only, see socket_options.h. Set before the first client can come: a connection has them from its handshake
+  // on.
+  bool keepalive = false;
+  bool defer_accept = false;
 };
 
 // One listening socket: non-blocking, close-on-exec.

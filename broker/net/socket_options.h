@@ -13,14 +13,14 @@ struct TcpOptions {
 };
 
 // For TCP sockets, here and below; errors are of no consequence: the socket works without.
-// No delay for small packets. EpollEngine calls it for what it connects and for its listeners, whose accepted sockets
-// inherit it.
+// No delay for small packets. What is accepted inherits it, as keep_alive, from the listener as it was in the
+// handshake of TCP.
 void send_at_once(int fd);
-// Of a listener: the kernel keeps a connection to itself until the client has said something, kDeferSeconds at most.
+void keep_alive(int fd, bool on);
+// Of a listener: the kernel keeps a connection to itself until the client has said something, or kDeferSeconds and
+// what is left of the pause between two answers of the handshake are over (a minute and some seconds in all).
 constexpr int kDeferSeconds = 45;  // as PgBouncer
 void defer_accept(int fd, bool on);
-// Turns keepalive on or off. Accepted sockets inherit it from the listener.
-void keep_alive(int fd, bool on);
 // The rest. It is for each socket: a listener could not be given the system's defaults back.
 void tune_tcp_socket(int fd, const TcpOptions& options);
 

@@ -65,6 +65,19 @@ TlsContext::~TlsContext() {
   SSL_CTX_free(ctx_);
 }
 
+// Those that a context speaks, in its order.
+static std::string tls13_suites(SSL_CTX* ctx) {
+  std::string out;
+  const STACK_OF(SSL_CIPHER)* all = SSL_CTX_get_ciphers(ctx);
+  for (int i = 0; i < sk_SSL_CIPHER_num(all); ++i) {
+    const SSL_CIPHER* one = sk_SSL_CIPHER_value(all, i);
+    if (SSL_CIPHER_get_version(one) != std::string_view("TLSv1.3")) continue;
+    if (!out.empty()) out += ':';
+    out += SSL_CIPHER_get_name(one);
+  }
+  return out;
+}
+
 // One context in the making. `prefix` is that of the settings' names, for what is told.
 class TlsContextBuilder {
  public:
@@ -137,8 +150,12 @@ class TlsContextBuilder {
     if (!list.empty() && SSL_CTX_set_cipher_list(ctx_, list.c_str()) != 1) {
       return fail("ciphers", fmt::format("no cipher of \"{}\" is known: {}", settings_.ciphers, tls_error()));
     }
-    const std::string_view suites = settings_.tls13_ciphers.empty() ? kTls13Suites : settings_.tls13_ciphers;
-    if (SSL_CTX_set_ciphersuites(ctx_, std::string(suites).c_str()) == 1) return true;
+    if (settings_.tls13_ciphers.empty()) {
+      // A system whose openssl.cnf leaves one out, or wants another order, has reasons: that stays.
+      if (!for_clients_ || tls13_suites(ctx_) != OSSL_default_ciphersuites()) return true;
+      return SSL_CTX_set_ciphersuites(ctx_, std::string(kTls13Suites).c_str()) == 1;
+    }
+    if (SSL_CTX_set_ciphersuites(ctx_, settings_.tls13_ciphers.c_str()) == 1) return true;
     why_ = fmt::format("{}_tls13_ciphers: \"{}\" is not a list of cipher suites of TLS 1.3: {}",
                        for_clients_ ? "client" : "server", settings_.tls13_ciphers, tls_error());
     return false;

@@ -24,6 +24,12 @@ struct TlsSession::Call {
   std::string* out = nullptr;
 };
 
+// SSL_get_error looks at this thread's queue of errors, which must have been empty before. It mostly is, and to look
+// costs a tenth of clearing it.
+static void forget_errors() {
+  if (ERR_peek_error() != 0) ERR_clear_error();
+}
+
 // ---- The BIO ----
 
 int TlsSession::bio_read(BIO* bio, char* into, size_t size, size_t* got) {
@@ -102,7 +108,18 @@ void TlsSession::prepare_connecting(SSL_CTX* context) {
 
 void TlsSession::peer_has_proved() const {
   SSL_clear_options(ssl_, SSL_OP_CLEANSE_PLAINTEXT);
-  SSL_new_session_ticket(ssl_);  // with the next SSL_write; in older versions the handshake brings it
+  ticket_due_ = SSL_version(ssl_) >= TLS1_3_VERSION;  // in older versions the handshake brings it
+}
+
+// In front of what is written next. OpenSSL takes itself to be in a handshake meanwhile, and takes a buffer for
+// reading that it gives back only when it is read from.
+void TlsSession::put_ticket() {
+  ticket_due_ = false;
+  forget_errors();
+  char nothing = 0;
+  size_t got = 0;
+  if (SSL_new_session_ticket(ssl_) != 1 || SSL_do_handshake(ssl_) != 1) return ERR_clear_error();
+  ASSERT(call_->in.empty() && SSL_read_ex(ssl_, &nothing, 1, &got) == 0);
 }
 
 int TlsSession::on_client_hello(SSL* ssl, int* alert, void*) {
@@ -170,12 +187,6 @@ TlsSession::~TlsSession() {
 }
 
 // ---- Bytes ----
-
-// SSL_get_error looks at this thread's queue of errors, which must have been empty before. It mostly is, and to look
-// costs a tenth of clearing it.
-static void forget_errors() {
-  if (ERR_peek_error() != 0) ERR_clear_error();
-}
 
 TlsSession::Fed TlsSession::feed(std::string_view cipher, std::span<char> plain, std::string& out) {
   ASSERT(!call_ && (cipher.empty() || plain.size() >= cipher.size() + kHeldMost));
@@ -245,6 +256,8 @@ bool TlsSession::encrypt(std::span<const iovec> plain, std::string& out) {
     if (size > 0) fail(nullptr);
     return size == 0;
   };
+  if (ticket_due_) [[unlikely]]
+    put_ticket();
   bool good = true;
   for (const iovec& span : plain) {
     const char* bytes = static_cast<const char*>(span.iov_base);

@@ -98,6 +98,7 @@ class TlsSession {
   static TlsSession* of(const ssl_st* ssl);
 
   bool shake();
+  void put_ticket();
   size_t read(std::span<char> plain);
   void fail(std::string* error);
 
@@ -118,7 +119,8 @@ class TlsSession {
   bool accepts_ = false;
   bool alpn_required_ = false;
   bool said_goodbye_ = false;
-  uint8_t steps_ = 0;  // of OpenSSL's machine, since the last record of data
+  mutable bool ticket_due_ = false;  // peer_has_proved() changes nothing else, and who calls it only looks
+  uint8_t steps_ = 0;                // of OpenSSL's machine, since the last record of data
 };
 
 }  // namespace berth::net

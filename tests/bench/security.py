@@ -140,8 +140,8 @@ class Clients:
     """tests/bench/tls_clients.cc."""
 
     def __init__(self, program, subject):
-        self.process = subprocess.Popen([program, str(subject.port), USER, DATABASE, PASSWORD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        text=True, bufsize=1)
+        self.process = subprocess.Popen([program, str(subject.port), USER, DATABASE, PASSWORD], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def ask(self, line):
         """(how many, how many of them resumed)."""

@@ -179,12 +179,14 @@ def test_tcp_defer_accept(guarded):
     silent = come(b)
     login(b)  # a later connection has been accepted, so that one would have been
     assert limits(b)["max_unauthenticated_connections"] == 0
+    assert silent.startup(user="app", database="e2e").recv().tag == "R"
+    silent.close()
+    nobody_left(b)
     console = b.new_console()
     console("SET tcp_defer_accept = 0")
     console.close()
     with come(b):
         eventually(lambda: limits(b)["max_unauthenticated_connections"] == 1)
-    assert silent.startup(user="app", database="e2e").recv().tag == "R"
 
 
 def test_one_byte_at_a_time(guarded):

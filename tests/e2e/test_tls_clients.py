@@ -408,6 +408,17 @@ def test_resumption(tls_broker, version):
     assert not secured(b, how, session=session).login("app", "e2e").sock.session_reused
 
 
+def test_strangers_get_no_ticket(tls_broker):
+    """TLS 1.3: only a login that has succeeded gives one."""
+    b = tls_broker(auth_type="plain", userlist={"app": "right"})
+    how = context(version=ssl.TLSVersion.TLSv1_3)
+    stranger = secured(b, how)
+    with pytest.raises(Refused):
+        stranger.login("app", "e2e", "wrong")
+    assert stranger.sock.session is None or not stranger.sock.session.has_ticket
+    assert secured(b, how).login("app", "e2e", "right").sock.session.has_ticket
+
+
 def test_resumption_with_a_client_certificate(tls_broker, certs):
     """Who was proved by a certificate is so again; a ticket is bound to what the broker demands."""
     b = tls_broker("verify-full")

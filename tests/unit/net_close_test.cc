@@ -99,6 +99,26 @@ TEST_P(CloseTest, EndWhileWaitingIsToldAtOnce) {
   }
 }
 
+// Whoever has said its last word while it was not read still gets ours: no RST takes it.
+TEST_P(CloseTest, UnreadBytesOfWhoWaitsMakeNoReset) {
+  const Pair sockets = pair();
+  Recorder recorder;
+  Conn* conn = engine_.attach(sockets.ours, &recorder);
+  engine_.pause(conn, kPauseWaiting);
+  send_all(sockets.theirs, "query");
+  shutdown(sockets.theirs, SHUT_WR);
+  ASSERT_TRUE(turn_until(engine_, [&] { return recorder.seen("eof 0"); }));
+  write(engine_, conn, "answer");
+  close_and_wait(engine_, conn, recorder);
+  int error = -1;
+  socklen_t size = sizeof error;
+  EXPECT_EQ(getsockopt(sockets.theirs, SOL_SOCKET, SO_ERROR, &error, &size), 0);
+  EXPECT_EQ(error, 0) << strerror(error);
+  EXPECT_EQ("answer", read_available(sockets.theirs));
+  expect_empty(engine_);
+  close(sockets.theirs);
+}
+
 // A server that says why it leaves, while the client it serves is slow: its words come first, after resume.
 TEST_P(CloseTest, EndUnderBackpressureWaitsForTheBytes) {
   const Pair sockets = pair();

@@ -4,6 +4,8 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,6 +14,7 @@
 #include <fstream>
 
 #include "net/address.h"
+#include "net/socket_options.h"
 
 namespace berth::net {
 namespace {
@@ -47,6 +50,49 @@ class ListenTest : public testing::Test {
   }
   std::string directory_;
 };
+
+// What a client's connection has from its first moment, even if nobody has accepted it when the settings change.
+TEST_F(ListenTest, OptionsThatAreInherited) {
+  for (const bool keepalive : {false, true}) {
+    ListenPlace place = on({"127.0.0.1"});
+    place.keepalive = keepalive;
+    auto listening = listen_on(place, 0);
+    ASSERT_TRUE(listening.ok()) << listening.error().text;
+    const int listener = listening.value().sockets[0].fd;
+    const Address address = local_address(listener);
+    const int client = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    ASSERT_EQ(connect(client, reinterpret_cast<const sockaddr*>(&address.storage), address.size), 0);
+    keep_alive(listener, !keepalive);
+    const int accepted = accept(listener, nullptr, nullptr);
+    const auto option = [accepted](int level, int name) {
+      int value = -1;
+      socklen_t size = sizeof value;
+      EXPECT_EQ(getsockopt(accepted, level, name, &value, &size), 0);
+      return value != 0;
+    };
+    EXPECT_TRUE(option(IPPROTO_TCP, TCP_NODELAY));
+    EXPECT_EQ(option(SOL_SOCKET, SO_KEEPALIVE), keepalive);
+    close(accepted);
+    close(client);
+    close_listeners(listening.value().sockets);
+  }
+}
+
+TEST_F(ListenTest, DeferAccept) {
+  ListenPlace place = on({"127.0.0.1"});
+  place.defer_accept = true;
+  auto listening = listen_on(place, 0);
+  ASSERT_TRUE(listening.ok()) << listening.error().text;
+  const int listener = listening.value().sockets[0].fd;
+  int seconds = 0;
+  socklen_t size = sizeof seconds;
+  ASSERT_EQ(getsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, &size), 0);
+  EXPECT_GE(seconds, kDeferSeconds);
+  defer_accept(listener, false);
+  ASSERT_EQ(getsockopt(listener, IPPROTO_TCP, TCP_DEFER_ACCEPT, &seconds, &size), 0);
+  EXPECT_EQ(seconds, 0);
+  close_listeners(listening.value().sockets);
+}
 
 TEST_F(ListenTest, TcpAndUnix) {
   auto tcp = listen_on(on({"127.0.0.1"}), 0);
