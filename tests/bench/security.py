@@ -11,6 +11,7 @@
     tls-simple-32     CPU per transaction over TLS, as bench.py's rows of that name
     tls-prepared-100
     tls-idle-2000     memory per silent client over TLS
+    tls-floor         what OpenSSL by itself takes for a handshake, in memory (tests/bench/tls_floor.cc)
 
 Logins come from four threads of one program (tests/bench/tls_clients.cc), SCRAM's and transactions from pgbench. The certificate has an
 EC key (P-256), the protocol is TLS 1.3. Rounds are interleaved; the tables show medians.
@@ -33,7 +34,8 @@ from cluster import DATABASE, ROOT, USER, BenchError, Cluster, raise_file_limit
 from rows import Row
 from subjects import PEERS, IniBroker, Subject, compile_helper
 
-ROWS = ("tls-login", "tls-resumed", "scram-login", "tls-simple-32", "tls-prepared-100", "tls-idle-2000")
+ROWS = ("tls-login", "tls-resumed", "scram-login", "tls-simple-32", "tls-prepared-100", "tls-idle-2000", "tls-floor")
+FLOOR = ("whole, AES-256", "whole, AES-128", "resumed, AES-256", "resumed, AES-128", "of it X25519")
 PASSWORD = "bench-password"
 ITERATIONS = 4096
 IDLE_FIRST, IDLE_LAST = 500, 2000
@@ -184,6 +186,22 @@ def idle(subject, program, kind):
     return {"bytes_per_client": (seen[IDLE_LAST] - seen[IDLE_FIRST]) / (IDLE_LAST - IDLE_FIRST)}
 
 
+def floor(files):
+    """One run of the program measures all of it."""
+    seen = {}
+
+    def of(name):
+        if name == FLOOR[0]:
+            done = subprocess.run([compile_helper("tls_floor", "-lssl", "-lcrypto"), *files], capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise BenchError(done.stderr)
+            seen.update(line.split("\t") for line in done.stdout.splitlines())
+        return {"cpu_us": float(seen[name])}
+
+    for name in FLOOR:
+        yield "tls-floor", name, lambda n=name: of(n)
+
+
 def measurements(ground, options):
     """For each row the pairs (what stands in the table, how it is measured), in the order of a round."""
     program = compile_helper("tls_clients", "-lssl", "-lcrypto")
@@ -209,6 +227,8 @@ def measurements(ground, options):
             for name in brokers:
                 yield row, name, lambda n=name: idle(ground[n], program, "full")
             yield row, "bare OpenSSL", lambda: idle(ground["bare"], program, "bare")
+        elif row == "tls-floor":
+            yield from floor(ground["bare"].files)
         else:
             for name in brokers:
                 yield row, name, load(name, row)
