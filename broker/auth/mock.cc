@@ -15,15 +15,16 @@
 namespace berth::auth {
 namespace {
 
-// 32 bytes that nobody can guess who has not the process's secret. SipHash is enough for that, and this is paid at
-// every login.
-Digest derive(char purpose, std::string_view user) {
+// `size` bytes, at most 32, that nobody can guess who has not the process's secret. SipHash is enough for that, and
+// this is paid at every login.
+Digest derive(char purpose, std::string_view user, size_t size) {
   SipKey halves[2];
   static_assert(sizeof halves == sizeof(Digest));
   std::memcpy(halves, process_secret().data(), sizeof halves);
   const SipKey of_user{siphash(halves[0], user), siphash(halves[1], user)};
-  Digest out;
-  for (char part = 0; part < 4; ++part) {
+  Digest out{};
+  ASSERT(size <= out.size());
+  for (char part = 0; static_cast<size_t>(part) * 8 < size; ++part) {
     const char text[] = {purpose, part};
     const uint64_t word = siphash(of_user, {text, sizeof text});
     std::memcpy(out.data() + 8 * part, &word, sizeof word);
@@ -44,15 +45,15 @@ const Digest& process_secret() {
 }
 
 std::string user_salt(std::string_view user, size_t size) {
-  const Digest salt = derive('s', user);
-  ASSERT(size >= 1 && size <= salt.size());
+  ASSERT(size >= 1);
+  const Digest salt = derive('s', user, size);
   return std::string(view_of(salt).substr(0, size));
 }
 
 Secret mock_secret(std::string_view user, const MockProfile& profile) {
   Secret secret;
   secret.kind = profile.kind;
-  const Digest text = derive('m', user);
+  const Digest text = derive('m', user, sizeof(Digest));
   switch (profile.kind) {
     case SecretKind::kNone: ASSERT(profile.kind != SecretKind::kNone); break;
     case SecretKind::kPlain: secret.text = view_of(text); break;
