@@ -60,6 +60,17 @@ std::string uris_of_domain(const config::LdapOptions& options, std::string& why)
   return server_uris(of_dns);
 }
 
+// A server's certificate and its name are checked whatever TLS_REQCERT of a ldap.conf or the environment says; the
+// roots are theirs to name. The value for the process is what the one TLS context of all connections is made with.
+bool insist_on_certificates(LDAP* handle) {
+  static const bool for_process = [] {
+    const int demand = LDAP_OPT_X_TLS_DEMAND;
+    return ldap_set_option(nullptr, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) == LDAP_OPT_SUCCESS;
+  }();
+  const int demand = LDAP_OPT_X_TLS_DEMAND;
+  return for_process && ldap_set_option(handle, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) == LDAP_OPT_SUCCESS;
+}
+
 // Connects, with TLS if asked for. Nothing is sent yet otherwise.
 Handle connect(const config::LdapOptions& options, std::string& why) {
   const std::string uris = options.server.empty() ? uris_of_domain(options, why) : server_uris(options);
@@ -78,6 +89,11 @@ Handle connect(const config::LdapOptions& options, std::string& why) {
   ldap_set_option(made, LDAP_OPT_TIMEOUT, &answer_time);
   ldap_set_option(made, LDAP_OPT_REFERRALS,
                   LDAP_OPT_OFF);  // the password goes to the servers named, and nowhere else
+  const bool insists = insist_on_certificates(made);
+  if ((options.tls || uris.find("ldaps://") != std::string::npos) && !insists) {
+    why = "the LDAP library does not let certificates be checked";
+    return {};
+  }
   if (options.tls) code = ldap_start_tls_s(made, nullptr, nullptr);
   if (code != LDAP_SUCCESS) {
     why = failed(fmt::format("no TLS with {}", uris), code);

@@ -173,7 +173,9 @@ The options of `ldap`, in a rule or in `auth_ldap_options`, are PostgreSQL's:
   `ldapsearchattribute` (`uid`) or `ldapsearchfilter` with `$username` in it. The user's name is escaped.
 - `ldapurl=ldap[s]://host[:port]/basedn[?attribute[?scope[?filter]]]`; without a scope only the entry `basedn` itself
   is looked at.
-- Referrals are not followed. Certificates are checked as `/etc/ldap/ldap.conf` says.
+- Referrals are not followed. With `ldaps` and `ldaptls=1` the server's certificate and its name are always checked;
+  the roots are those of `TLS_CACERT` in `/etc/ldap/ldap.conf` or of `LDAPTLS_CACERT` in the broker's environment, as
+  for PostgreSQL. They are read once: a change needs a restart. `TLS_REQCERT` there has no effect.
 )";
 
 std::string cell(std::string_view text) {

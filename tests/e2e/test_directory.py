@@ -8,6 +8,7 @@ import psycopg
 import pytest
 
 from harness import wire
+from harness.certificates import Authority
 from harness.directory import ADMIN, ADMIN_PASSWORD, BASE, Directory, pam_environment
 from harness.psql import psql
 from harness.raw import Raw
@@ -134,6 +135,49 @@ def test_a_directory_that_hangs(broker, silent):
     assert login(b, "app2") == "app2"
     for client in waiting[1:]:
         client.close()
+
+
+# LDAP inside of TLS ---------------------------------------------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def encrypted():
+    """Its certificate names 127.0.0.1, and not localhost (which the LDAP library takes for the machine's name)."""
+    made = Directory(PEOPLE, tls_address="127.0.0.1")
+    yield made
+    made.remove()
+
+
+WAYS = ["ldapscheme=ldaps ldapport={tls_port}", "ldaptls=1 ldapport={port}"]
+
+
+def over_tls(broker, encrypted, way, host, roots, **more):
+    where = way.format(port=encrypted.port, tls_port=encrypted.tls_port)
+    return with_ldap(broker, f'ldapserver={host} {where} ldapprefix="uid=" ldapsuffix=",ou=people,{BASE}"',
+                     environment={"LDAPTLS_CACERT": str(roots), **more})
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["ldaps", "starttls"])
+def test_tls_towards_the_directory(broker, encrypted, way):
+    b = over_tls(broker, encrypted, way, "127.0.0.1", encrypted.authority.cert)
+    asked = encrypted.log().count("TLS established")
+    assert login(b, "app", PEOPLE["app"]) == "app"
+    assert encrypted.log().count("TLS established") == asked + 1
+    assert refusal(b, "app", "wrong").sqlstate == "28000"
+    assert encrypted.log().count("TLS established") == asked + 2
+    assert "nobody can say" not in b.log
+
+
+@pytest.mark.parametrize("wrong", ["root", "name"])
+@pytest.mark.parametrize("way", WAYS, ids=["ldaps", "starttls"])
+def test_a_directory_that_cannot_prove_itself(broker, encrypted, way, wrong):
+    """No password goes there, also if the environment or a ldap.conf says that certificates do not matter."""
+    other = Authority(encrypted.root, f"Other Root {way[:7]} {wrong}")
+    roots, host = (other.cert, "127.0.0.1") if wrong == "root" else (encrypted.authority.cert, "localhost")
+    b = over_tls(broker, encrypted, way, host, roots, LDAPTLS_REQCERT="never")
+    asked = encrypted.log().count(" BIND ")
+    assert refusal(b, "app", PEOPLE["app"]).sqlstate == "28000"
+    assert "nobody can say whether the password is right" in b.log
+    assert encrypted.log().count(" BIND ") == asked
 
 
 # PAM ------------------------------------------------------------------------------------------------------------------

@@ -3,7 +3,9 @@
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Optional
 
+from .certificates import Authority
 from .system import eventually, free_port, kill, make_directory, run_checked, spawn, write
 
 SLAPD = "/usr/sbin/slapd"
@@ -34,22 +36,32 @@ def person(name: str, password: str, mail: str) -> str:
 
 
 class Directory:
-    """A slapd with these people ({name: password}); everybody may search it, or `reader` alone."""
+    """A slapd with these people ({name: password}); everybody may search it, or `reader` alone. With `tls_address`,
+    which its certificate names, it speaks TLS too, by STARTTLS and at `tls_port`, and `authority` is who signed that."""
 
-    def __init__(self, people: dict, open_to_all: bool = True):
+    def __init__(self, people: dict, open_to_all: bool = True, tls_address: str = ""):
         self.root: Path = make_directory()
         self.port = free_port()
+        self.authority: Optional[Authority] = None
+        self.tls_port = 0
         data = self.root / "data"
         data.mkdir()
         shutil.chown(data, *_owner(self.root))
         conf = write(self.root / "slapd.conf", CONFIG.format(
             root=self.root, base=BASE, admin=ADMIN, password=ADMIN_PASSWORD.replace('"', '\\"'),
             anonymous="* read" if open_to_all else "anonymous auth by * none"))
+        urls = f"ldap://127.0.0.1:{self.port}/"
+        if tls_address:
+            self.authority = Authority(self.root, "Directory Root")
+            own = self.authority.issue("directory", addresses=[tls_address])
+            write(conf, f"TLSCertificateFile {own.cert}\nTLSCertificateKeyFile {own.key}\n" + conf.read_text())
+            self.tls_port = free_port()
+            urls += f" ldaps://127.0.0.1:{self.tls_port}/"
         entries = f"dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: test\ndc: example\n\n" \
                   f"dn: ou=people,{BASE}\nobjectClass: organizationalUnit\nou: people\n\n"
         entries += "".join(person(name, password, f"{name}@example.net") for name, password in people.items())
         run_checked(["/usr/sbin/slapadd", "-q", "-f", conf, "-l", write(self.root / "people.ldif", entries)])
-        self.process = spawn([SLAPD, "-f", conf, "-h", f"ldap://127.0.0.1:{self.port}/", "-d", "stats"],
+        self.process = spawn([SLAPD, "-f", conf, "-h", urls, "-d", "stats"],
                              self.root / "slapd.log")
         eventually(self._answers, "slapd answers", timeout=60)
 
