@@ -17,6 +17,7 @@
 #include "config/show.h"
 #include "link/auth_query_thread.h"
 #include "link/link_thread.h"
+#include "link/pq.h"
 #include "net/openssl_memory.h"
 #include "worker/dispatch.h"
 
@@ -359,6 +360,7 @@ int main(int argc, char** argv) {
   for (int number : {SIGHUP, SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, kWakeSignal}) sigaddset(&signals, number);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   signal(SIGPIPE, SIG_IGN);
+  link::forget_environment();
   const CommandLine command = read_command_line(argc, argv);
   if (command.exit_code >= 0) return command.exit_code;
   if (!command.docs.empty()) {

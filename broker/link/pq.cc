@@ -1,6 +1,8 @@
 #include "link/pq.h"
 
 #include <libpq-fe.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include <fstream>
 #include <iterator>
@@ -82,11 +84,21 @@ std::vector<config::Pair> connect_parameters(const Target& target, const char* a
   pairs.push_back({"dbname", target.dbname});
   pairs.push_back({"user", target.user});
   if (!target.password.empty()) pairs.push_back({"password", std::string(target.password.view())});
+  pairs.push_back({"passfile", kNoFile});
   pairs.push_back({"application_name", application});
   pairs.push_back({"gssencmode", "disable"});  // asking for tickets blocks
   put_tls(pairs, config);
   pairs.insert(pairs.end(), target.more.begin(), target.more.end());  // the last word counts
   return pairs;
+}
+
+void forget_environment() {
+  std::vector<std::string> names;
+  for (char** entry = environ; entry && *entry; ++entry) {
+    const std::string_view text = *entry;
+    if (text.starts_with("PG") && !text.starts_with("PGBERTH_")) names.emplace_back(text.substr(0, text.find('=')));
+  }
+  for (const std::string& name : names) unsetenv(name.c_str());
 }
 
 void PqFinish::operator()(pg_conn* connection) const {

@@ -26,6 +26,10 @@ struct PqClear {
 using PqConnection = std::unique_ptr<pg_conn, PqFinish>;
 using PqResult = std::unique_ptr<pg_result, PqClear>;
 
+// Takes what libpq would read from the process: every PG* variable but those of the broker. What it connects with is
+// in connect_parameters() and nowhere else. Before there are threads.
+void forget_environment();
+
 // What libpq is told of a connection, the last word for a key counts. `addresses` as below.
 std::vector<config::Pair> connect_parameters(const Target& target, const char* application,
                                              const config::Config& config,

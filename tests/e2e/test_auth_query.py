@@ -7,7 +7,7 @@ import pytest
 from harness import raw, scram, wire
 from harness.postgres import Postgres
 from harness.raw import Raw, Refused
-from harness.system import eventually
+from harness.system import eventually, write
 from test_auth import transcript
 
 pytestmark = pytest.mark.ours
@@ -135,6 +135,22 @@ def test_methods_and_secrets(asking, server, auth_type, kind):
         assert transcript(b, "nobody_here", wrong) == transcript(b, "ann", wrong)
     assert transcript(b, "nobody_here", "x", "no_such_db") == transcript(b, "ann", "x")
     assert login(b) == "ann"
+
+
+def test_nothing_of_the_environment(broker, server):
+    """libpq's variables and files of passwords: the broker connects with what its configuration says, and with nothing else."""
+    b = broker(launch=False, server=server, auth_type="scram-sha-256", auth_user="looker", userlist={"looker": "lookerpw"})
+    found = write(b.root / ".pgpass", "*:*:*:looker:lookerpw\n")
+    found.chmod(0o600)
+    b.environment = {"HOME": str(b.root), "PGPASSFILE": str(found), "PGOPTIONS": "-c role=nobody_here", "PGREQUIREPEER": "nobody",
+                     "PGSERVICE": "none", "PGSSLMODE": "verify-full", "PGPASSWORD": "lookerpw"}
+    b.start()
+    assert login(b) == "ann"
+    b.stop()
+    b.userlist = {"looker": ""}
+    b.write_files()
+    b.start()
+    cannot_be_looked_up(b)
 
 
 def test_clear_secrets(asking, server):

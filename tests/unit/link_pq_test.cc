@@ -3,6 +3,8 @@
 #include "link/pq.h"
 
 #include <gtest/gtest.h>
+#include <libpq-fe.h>
+#include <stdlib.h>
 
 #include "unit/certificates.h"
 
@@ -65,7 +67,26 @@ TEST_F(LinkPq, RevokedCertificatesOfTheFileOfRoots) {
 
 TEST_F(LinkPq, NothingOfTheHomeDirectory) {
   config.options.server_tls_ca_file = "";
-  for (const char* key : {"sslrootcert", "sslcrl", "sslcert", "sslkey"}) EXPECT_EQ(told(key), kNoFile) << key;
+  for (const char* key : {"sslrootcert", "sslcrl", "sslcert", "sslkey", "passfile"}) {
+    EXPECT_EQ(told(key), kNoFile) << key;
+  }
+}
+
+// libpq's own list of what it takes from variables, and those that stand in no list.
+TEST_F(LinkPq, NothingOfTheEnvironment) {
+  std::vector<std::string> names{"PGTZ", "PGDATESTYLE", "PGGEQO", "PGSERVICEFILE", "PGSYSCONFDIR", "PGLOCALEDIR"};
+  PQconninfoOption* const options = PQconndefaults();
+  for (const PQconninfoOption* option = options; option && option->keyword; ++option) {
+    if (option->envvar) names.emplace_back(option->envvar);
+  }
+  PQconninfoFree(options);
+  ASSERT_GT(names.size(), 20u);
+  for (const std::string& name : names) setenv(name.c_str(), "hostile", 1);
+  setenv("PGBERTH_TEST", "own", 1);
+  forget_environment();
+  for (const std::string& name : names) EXPECT_EQ(nullptr, getenv(name.c_str())) << name;
+  EXPECT_STREQ("own", getenv("PGBERTH_TEST"));
+  unsetenv("PGBERTH_TEST");
 }
 
 TEST_F(LinkPq, Protocols) {
