@@ -7,10 +7,10 @@ namespace {
 
 constexpr ColumnType Q = ColumnType::kInt8;
 
-constexpr Column kTls[] = {{"side"},       {"sslmode"},       {"subject"},        {"issuer"},
-                           {"serial"},     {"not_before"},    {"not_after"},      {"seconds_left", Q},
-                           {"cert_file"},  {"key_file"},      {"ca_file"},        {"loaded_at"},
-                           {"last_error"}, {"handshakes", Q}, {"resumptions", Q}, {"failures", Q}};
+constexpr Column kTls[] = {{"side"},        {"sslmode"},   {"subject"},         {"issuer"},        {"serial"},
+                           {"not_before"},  {"not_after"}, {"seconds_left", Q}, {"cert_file"},     {"key_file"},
+                           {"ca_file"},     {"loaded_at"}, {"last_error"},      {"handshakes", Q}, {"resumptions", Q},
+                           {"failures", Q}, {"expired", Q}};
 
 void put(Table& table, std::string_view name, const session::TlsSide& side) {
   const std::shared_ptr<const net::TlsContext> context = side.context();
@@ -27,7 +27,7 @@ void put(Table& table, std::string_view name, const session::TlsSide& side) {
   context ? table.instant(context->loaded_at() * kSecond) : table.null();
   table.text(side.last_error());
   for (const std::atomic<uint64_t>* count :
-       {&side.counts.handshakes, &side.counts.resumptions, &side.counts.failures}) {
+       {&side.counts.handshakes, &side.counts.resumptions, &side.counts.failures, &side.counts.expired}) {
     table.number(static_cast<int64_t>(count->load(std::memory_order_relaxed)));
   }
   table.end_row();

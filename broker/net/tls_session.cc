@@ -318,6 +318,11 @@ void TlsSession::fail(std::string* error) {
   }
 }
 
+bool tells_of_expiry(std::string_view error) {
+  return error.find("certificate has expired") != std::string_view::npos ||  // our verdict
+         error.find("alert certificate expired") != std::string_view::npos;
+}
+
 // Called for every step of a handshake, for what is said between two records of data, and never for data.
 void TlsSession::on_info(const SSL* ssl, int, int) {
   TlsSession* session = of(ssl);

@@ -23,6 +23,9 @@ struct bio_method_st;
 
 namespace berth::net {
 
+// Whether that is why a session failed (Fed::error): the peer's certificate, or ours as the peer says.
+bool tells_of_expiry(std::string_view error);
+
 class TlsSession {
  public:
   // OpenSSL keeps at most one record that has not arrived whole: so many plain bytes may come on top of what is fed.

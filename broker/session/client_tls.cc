@@ -57,6 +57,8 @@ void Client::on_handshake(std::string_view error) {
     const std::string text = fmt::format("TLS handshake failed: {}", error);
     if (context.options().log_pooler_errors && context.refusals.take(context.now()))
       LOG_WARNING("{} {}", label(), text);
+    if (net::tells_of_expiry(error))
+      context.globals.tls.clients.counts.expired.fetch_add(1, std::memory_order_relaxed);
     return close(ClientEnd::kTlsFailed, text);
   }
   handshaking = false;

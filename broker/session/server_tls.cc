@@ -69,6 +69,7 @@ ServerTls::Next ServerTls::shake(net::Engine& engine, net::Conn* conn) {
 ServerTls::Next ServerTls::on_handshake(net::Engine& engine, net::Conn* conn, std::string_view error) {
   ASSERT(state_ == State::kShaking);
   if (!error.empty()) {
+    if (net::tells_of_expiry(error)) counts_.expired.fetch_add(1, std::memory_order_relaxed);
     counts_.failures.fetch_add(1, std::memory_order_relaxed);
     return fail(fmt::format("TLS handshake failed: {}", error));
   }

@@ -21,6 +21,7 @@ struct TlsCounts {
   std::atomic<uint64_t> handshakes{0};   // that were completed
   std::atomic<uint64_t> resumptions{0};  // among them
   std::atomic<uint64_t> failures{0};     // that were begun and not completed
+  std::atomic<uint64_t> expired{0};      // among them: because a certificate had
 };
 
 class TlsSide {

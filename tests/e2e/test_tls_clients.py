@@ -324,6 +324,7 @@ def test_client_certificates(tls_broker, certs):
             secured(b, context(version=version)).login("app", "e2e")
         assert "certificate required" in reason(failure) or "handshake failure" in reason(failure)
     assert disconnects(b, "tls_handshake_failed") == 10
+    assert {row["side"]: row["expired"] for row in show(b, "TLS")} == {"clients": "2", "servers": "0"}
     assert "certificate verify failed: certificate has expired" in b.log
 
 
@@ -341,11 +342,11 @@ def test_rotation_under_load(broker, certs):
     """A certificate is renewed while clients log in: nobody is refused, every login is bound to the certificate that it saw, open
     sessions stay. Half of a pair is refused as a whole; SIGHUP takes what is there, and so does the look at the files."""
     cert, key = certs.root / "rotated.crt", certs.root / "rotated.key"
-    new = lambda: certs.authority.issue("localhost", hosts=["localhost"], addresses=["127.0.0.1"])
+    new = lambda days=30: certs.authority.issue("localhost", hosts=["localhost"], addresses=["127.0.0.1"], days=days)
 
     def put(path, source):
         write(path, source.read_text()).chmod(0o600)
-    first = new()
+    first = new(days=1)
     put(cert, first.cert), put(key, first.key)
     b = broker(auth_type="scram-sha-256", client_tls_sslmode="require", client_tls_cert_file=cert, client_tls_key_file=key,
                userlist={"app": "apppw", "admin": "adminpw"}, workers=2)
@@ -366,6 +367,7 @@ def test_rotation_under_load(broker, certs):
     state = lambda: next(row for row in show(b, "TLS") if row["side"] == "clients")
     with psycopg.connect(**how, autocommit=True) as kept:
         tasks = [Task(log_in, number) for number in range(3)]
+        assert 0 < int(state()["seconds_left"]) <= 86400
         for hup in (True, False):
             before, renewed, noticed = state()["serial"], new(), b.log.count("does not belong to the certificate")
             put(cert, renewed.cert)
@@ -379,6 +381,7 @@ def test_rotation_under_load(broker, certs):
                 b.signal(signal.SIGHUP)
             eventually(lambda: state()["serial"] != before, "the whole pair is taken")
             more()
+            assert int(state()["seconds_left"]) > 29 * 86400
             assert kept.execute("select 1").fetchone() == (1,)
         stop.set()
         for task in tasks:

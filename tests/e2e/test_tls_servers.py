@@ -161,8 +161,9 @@ def test_bad_certificates(connects, secure, kind):
     try:
         b = connects("verify-full", server_tls_ca_file=secure.root.cert)
         assert "TLS handshake failed" in refusal(b)
-        failures = {r["side"]: int(r["failures"]) for r in b.console("SHOW TLS")}["servers"]
-        assert failures >= 1 and not b.servers(state="idle")
+        row = {r["side"]: r for r in b.console("SHOW TLS")}["servers"]
+        assert int(row["failures"]) >= 1 and (int(row["expired"]) >= 1) == (kind == "expired")
+        assert not b.servers(state="idle")
         b.settings["server_tls_sslmode"] = "require"  # checks nothing, as in PgBouncer
         b.reload()
         assert eventually(lambda: retried(b), "without a check it is taken") == "TLSv1.3"

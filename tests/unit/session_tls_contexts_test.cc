@@ -2,8 +2,11 @@
 // certificates made on the spot; the files are rewritten between the calls.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdio>
+#include <fstream>
 
+#include "base/log.h"
 #include "session/tls_contexts.h"
 #include "unit/certificates.h"
 
@@ -159,6 +162,77 @@ TEST_F(TlsContextsTest, ServersAreGivenUpWhenTheirTlsChanges) {
   config.options.server_tls_sslmode = "prefer";
   take();
   EXPECT_EQ(seen + 4, changes());
+}
+
+// The log's lines about expiry, from the word on.
+class TlsExpiryTest : public TlsContextsTest {
+ protected:
+  TlsExpiryTest() {
+    LogTarget target;
+    target.file = directory.path("log");
+    target.to_stderr = false;
+    EXPECT_EQ("", log_configure(target));
+  }
+  ~TlsExpiryTest() override { log_configure({}); }
+
+  // What ends so many seconds from now, towards clients.
+  void ends_in(long seconds) {
+    test::Wanted wanted;
+    wanted.from = std::min(seconds, 0L) - 3600;
+    wanted.until = seconds;
+    write(test::issue(wanted));
+    take();
+  }
+  std::vector<std::string> warnings() const {
+    std::vector<std::string> out;
+    std::ifstream in(directory.path("log"));
+    const std::string begin = "WARNING the certificate of \"" + directory.path("own.crt") + "\" expire";
+    for (std::string line; std::getline(in, line);) {
+      const size_t at = line.find(begin);
+      if (at != std::string::npos) out.push_back(line.substr(at + begin.size() - 6));
+    }
+    return out;
+  }
+};
+
+constexpr long kDay = 24 * 3600;
+using Lines = std::vector<std::string>;
+
+TEST_F(TlsExpiryTest, BothSidesOfTheThreshold) {
+  ends_in(kExpiryWarningDays * kDay + 600);
+  tls.warn_of_expiry(0);
+  EXPECT_EQ(Lines(), warnings());
+  ends_in(kExpiryWarningDays * kDay - 600);
+  tls.warn_of_expiry(0);
+  EXPECT_EQ(Lines{"expires in 13 days"}, warnings());
+}
+
+TEST_F(TlsExpiryTest, OneThatHasExpired) {
+  ends_in(-3 * kDay - 600);
+  tls.warn_of_expiry(0);
+  EXPECT_EQ(Lines{"expired 3 days ago"}, warnings());
+}
+
+TEST_F(TlsExpiryTest, OnceADayAndAtOnceForAnother) {
+  const Micros day = kDay * kSecond, start = 7 * day;
+  ends_in(5 * kDay + 600);
+  for (const Micros now : {start, start + 1, start + day - 1}) tls.warn_of_expiry(now);
+  EXPECT_EQ(1u, warnings().size());
+  tls.warn_of_expiry(start + day);
+  EXPECT_EQ(2u, warnings().size());
+  ends_in(2 * kDay + 600);
+  tls.warn_of_expiry(start + day + 1);
+  EXPECT_EQ((Lines{"expires in 5 days", "expires in 5 days", "expires in 2 days"}), warnings());
+}
+
+TEST_F(TlsExpiryTest, OfServersToo) {
+  config.options.client_tls_sslmode = "disable";
+  config.options.server_tls_sslmode = "require";
+  config.options.server_tls_cert_file = config.options.client_tls_cert_file;
+  config.options.server_tls_key_file = config.options.client_tls_key_file;
+  ends_in(kDay + 600);
+  tls.warn_of_expiry(0);
+  EXPECT_EQ(Lines{"expires in 1 days"}, warnings());
 }
 
 }  // namespace
