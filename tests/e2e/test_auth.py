@@ -2,6 +2,8 @@
 
 import base64
 import random
+import signal
+import threading
 
 import pytest
 
@@ -9,7 +11,7 @@ from harness import raw, scram, wire
 from harness.broker import IS_PGBOUNCER
 from harness.postgres import LONG_NAME
 from harness.raw import Closed, Raw, Refused
-from harness.system import random_seed, write
+from harness.system import Task, eventually, random_seed, write
 
 PASSWORD = "correct horse"
 TYPES = ["plain", "md5", "scram-sha-256"]
@@ -412,6 +414,47 @@ def test_password_changes_with_a_reload(broker, auth_type):
     del b.userlist["app"]
     b.reload()
     wrong_password(b, password="new password")
+
+
+@pytest.mark.ours
+def test_passwords_rotate_under_load(broker):
+    """auth_file gets a new password and SIGHUP comes while everybody logs in, with the limits on failed logins as they are by
+    default: nobody with a valid password is refused, also beside one who goes on with the old password from the same address."""
+    b = broker(auth_type="scram-sha-256", userlist=userlist("password 0"), workers=2)
+    valid, changing, stop, logins = ["password 0"], threading.Event(), threading.Event(), [0] * 4
+
+    def log_in(number):
+        user = ("app", "app2")[number % 2]
+        while not stop.is_set():
+            password, unsure = valid[0], changing.is_set()
+            try:
+                assert login(b, user, password if user == "app" else PASSWORD) == user
+            except Refused as error:  # between the signal and the end of the reload either password may be the right one
+                assert user == "app" and error.sqlstate == "28P01" and (unsure or changing.is_set() or valid[0] != password)
+            else:
+                logins[number] += 1
+
+    def more(*numbers):
+        before = list(logins)
+        eventually(lambda: all(logins[n] > before[n] + 2 for n in numbers) or any(not t.is_alive() for t in tasks), "clients log in")
+    tasks = [Task(log_in, number) for number in range(len(logins))]
+    for rotation in (1, 2):
+        more(0, 1, 2, 3)
+        changing.set()
+        b.userlist["app"] = f"password {rotation}"
+        b.write_files()
+        b.signal(signal.SIGHUP)
+        more(1, 3)
+        b.console("RELOAD")  # behind the signal's, and then there is nothing of the old in any worker:
+        b.console("SHOW CLIENTS")
+        old, valid[0] = valid[0], b.userlist["app"]
+        changing.clear()
+        for _ in range(8):
+            wrong_password(b, password=old)
+        more(0, 1, 2, 3)
+    stop.set()
+    for task in tasks:
+        task.result()
 
 
 @pytest.mark.ours
