@@ -140,6 +140,36 @@ TEST(Tls, ServersAreCheckedWhereRootsAreNamed) {
             "and verify-full check"});
 }
 
+// T25: libpq goes on in clear after a handshake that failed.
+TEST(Tls, OwnConnectionsInClear) {
+  const auto text = [](const std::string& what, const std::string& mode) {
+    return "server_tls_sslmode: with " + mode + " the connection of " + what +
+           " may be in clear: require or above prevents that";
+  };
+  const auto warned = [](const std::string& own, const std::string& databases) {
+    Lines out;
+    for (std::string& line : warnings(kTrust + own + "[databases]\n" + databases)) {
+      if (const size_t at = line.find("server_tls_sslmode: with"); at != std::string::npos)
+        out.push_back(line.substr(at));
+    }
+    return out;
+  };
+  const std::string shop = "here = host=127.0.0.1\nshop = host=/run,db.example.net\n";
+  EXPECT_EQ(Lines{text("auth_user to db.example.net", "prefer")}, warned("auth_user = looker\n", shop));
+  EXPECT_EQ(Lines{text("auth_user to db.example.net", "allow")},
+            warned("server_tls_sslmode = allow\n", "shop = host=db.example.net auth_user=looker\n"));
+  EXPECT_EQ(Lines{text("link_user to db.example.net", "prefer")}, warned("link_user = app\n", shop));
+  EXPECT_EQ(Lines{text("link to 10.0.0.7", "prefer")}, warned("link = host=10.0.0.7 dbname=postgres user=app\n", ""));
+  EXPECT_EQ(2u, warned("auth_user = looker\nlink_user = app\n", shop).size());
+  const Lines none;
+  EXPECT_EQ(none, warned("", shop)) << "who is served has his own connection";
+  EXPECT_EQ(none, warned("auth_user = looker\nauth_dbname = here\n", shop));
+  EXPECT_EQ(none, warned("link_user = app\nlink = off\n", shop));
+  EXPECT_EQ(none, warned("auth_user = looker\nlink_user = app\nserver_tls_sslmode = require\n", shop));
+  EXPECT_EQ(none, warned("auth_user = looker\nlink_user = app\n", "here = host=/run,localhost,::1,127.0.0.2\n"));
+  EXPECT_EQ(none, warned("link = host=10.0.0.7 sslmode=require\n", ""));
+}
+
 TEST(Warnings, OneForWhatHasNoEffectYet) {
   EXPECT_EQ(
       warnings(kTrust + "so_reuseport = 1\nso_reuseport = 1\n"),
@@ -163,7 +193,7 @@ TEST(Warnings, LoginsThatCannotWork) {
 }
 
 TEST(Rules, AuthQuery) {
-  const std::string scram = "[databases]\na = host=x\n[pgbouncer]\nauth_type = scram-sha-256\n";
+  const std::string scram = "[databases]\na = host=/x\n[pgbouncer]\nauth_type = scram-sha-256\n";
   EXPECT_EQ(warnings(scram + "auth_user = u\n"), Lines{});  // nobody needs to be in auth_file
   EXPECT_EQ(
       warnings(scram + "auth_user = u\nauth_dbname = b\n"),

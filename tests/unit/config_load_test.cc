@@ -100,7 +100,7 @@ TEST_F(LoadTest, AHashOfAuthUserIsWorthAWarning) {
   const std::string users = write("users.txt", "\"hashed\" \"md5" + std::string(32, '0') + "\"\n\"clear\" \"a\"\n");
   const auto warnings = [&](const std::string& user) {
     const auto config =
-        load_config(write("main.ini", "[databases]\na = host=x\n[pgbouncer]\nauth_type = md5\nauth_file = " + users +
+        load_config(write("main.ini", "[databases]\na = host=/x\n[pgbouncer]\nauth_type = md5\nauth_file = " + users +
                                           "\nauth_user = " + user + "\n"));
     return config.value()->warnings.size();
   };
