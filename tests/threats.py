@@ -1,8 +1,8 @@
 """The table of docs/security.md: every advisory's number has one row, and every test that a row names exists.
 
 `test_FILE.py::NAME` is below tests/e2e, `Suite.Name` in tests/unit or tests/sim (`Suite.*`: any of the suite), `fuzz_NAME` in
-tests/fuzz. A row without a test has to say why: "cannot apply". The number stands in each file that the row names, too, so that a
-search for it finds the test from either side.
+tests/fuzz. A row without a test has to say why: "cannot apply". The number stands in each test that the row names, too (its name, its
+text or the comment before it), so that a search for it finds the test from either side.
 """
 
 import os
@@ -19,30 +19,46 @@ def read(*path):
         return file.read()
 
 
+def with_comment(text, start, stop, mark):
+    """The lines of `text` from `start` to before `stop`, and those just before that begin with one of `mark`."""
+    before = text[:start].splitlines()
+    comment = []
+    while before and before[-1].startswith(mark):
+        comment.append(before.pop())
+    return "\n".join(reversed(comment)) + "\n" + text[start:stop]
+
+
 def cpp_tests():
-    """{"Suite.Name": file} of the unit tests and the simulation."""
+    """{"Suite.Name": its text} of the unit tests and the simulation, its comment included; of "Suite.*" the text of all."""
     found = {}
     for folder in ("unit", "sim"):
         for name in sorted(os.listdir(os.path.join(ROOT, "tests", folder))):
             if not name.endswith(".cc"):
                 continue
-            for suite, test in re.findall(r"^TEST(?:_F|_P)?\((\w+), (\w+)\)", read("tests", folder, name), re.M):
-                found[f"{suite}.{test}"] = found[f"{suite}.*"] = f"tests/{folder}/{name}"
+            text = read("tests", folder, name)
+            for test in re.finditer(r"^TEST(?:_F|_P)?\((\w+), (\w+)\).*?^}", text, re.M | re.S):
+                own = with_comment(text, test.start(), test.end(), "//")
+                found[f"{test[1]}.{test[2]}"] = own
+                found[f"{test[1]}.*"] = found.get(f"{test[1]}.*", "") + own
     return found
 
 
-def file_of(name, known):
-    """The file of a named test; None if there is no such test."""
+def python_test(text, name):
+    """The text of a test with its comment and its decorators; None if there is none of the name."""
+    found = re.search(rf"^def {name}\(.*?(?=^[^\s)]|\Z)", text, re.M | re.S)
+    return with_comment(text, found.start(), found.end(), ("#", "@", " ", "]", ")")) if found else None
+
+
+def text_of(name, known):
+    """What a named test says; None if there is no such test."""
     if name.startswith("fuzz_"):
-        path = f"tests/fuzz/{name[5:]}.cc"
-        return path if os.path.exists(os.path.join(ROOT, path)) else None
+        path = os.path.join("tests", "fuzz", f"{name[5:]}.cc")
+        return read(path) if os.path.exists(os.path.join(ROOT, path)) else None
     if "::" not in name:
         return known.get(name)
     path, test = name.split("::")
-    path = f"tests/e2e/{path}"
-    if not os.path.exists(os.path.join(ROOT, path)):
-        return None
-    return path if re.search(rf"^def {test}\(", read(path), re.M) else None
+    path = os.path.join("tests", "e2e", path)
+    return python_test(read(path), test) if os.path.exists(os.path.join(ROOT, path)) else None
 
 
 def problems(page, known):
@@ -56,11 +72,11 @@ def problems(page, known):
         if not names and "cannot apply" not in tests:
             yield f"T{number}: no test, and no reason why it cannot apply"
         for name in names:
-            path = file_of(name, known)
-            if path is None:
+            text = text_of(name, known)
+            if text is None:
                 yield f"T{number}: there is no test {name}"
-            elif not re.search(rf"(?<![A-Z])T{number}(?!\d)", read(path)):
-                yield f"T{number}: {path} does not mention it"
+            elif not re.search(rf"(?<![A-Z])T{number}(?!\d)", text):
+                yield f"T{number}: {name} does not mention it"
 
 
 def main():

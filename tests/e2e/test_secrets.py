@@ -98,6 +98,7 @@ class Planted:
 
 @pytest.mark.parametrize("auth_type", ["plain", "md5", "scram-sha-256"])
 def test_no_core_dump_has_a_secret(broker, postgres, auth_type):
+    """T18: the memory that a core dump would have, after logins by every method."""
     planted = Planted(broker, postgres, auth_type)
     b = planted.b
     clients = planted.use()

@@ -208,6 +208,7 @@ LIES = {
 
 @pytest.mark.parametrize("lie", list(LIES))
 def test_lies_before_tls(broker, lie):
+    """T4, T23: nothing that an unproved server says reaches a client or the log."""
     say, told = LIES[lie]
     fake = FakeServer(encryption=lambda session: (say(session), session.wait_closed()))
     try:

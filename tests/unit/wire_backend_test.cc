@@ -33,11 +33,14 @@ TEST(Errors, EncodedAndDecoded) {
   }
 }
 
+// T9.
 TEST(Errors, FieldsThatAreMissing) {
   EXPECT_EQ(parse_error("").message, "");
   EXPECT_EQ(parse_error("\0"s).message, "");
   EXPECT_EQ(parse_error("Mtext"s).message, "") << "without its NUL";
   EXPECT_EQ(parse_error("Mtext\0"s).message, "text");
+  EXPECT_EQ(parse_error("SERROR\0Mtext\0\0"s).sqlstate, "");
+  EXPECT_EQ(parse_error("SERROR\0C42601"s).sqlstate, "") << "without its NUL";
   EXPECT_EQ(parse_error("SFEHLER\0VERROR\0C42601\0\0"s).severity, "ERROR");
   EXPECT_EQ(parse_error("VERROR\0SFEHLER\0C42601\0\0"s).severity, "ERROR");
   EXPECT_EQ(parse_error("SFEHLER\0C42601\0\0"s).severity, "FEHLER") << "servers before 9.6 have no V";

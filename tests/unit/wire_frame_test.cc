@@ -14,6 +14,7 @@ std::string head(char tag, uint32_t length) {
   return out;
 }
 
+// T7, T11, T29.
 TEST(Frame, LengthsAtEveryBorder) {
   constexpr uint64_t kMax = 1 << 20;
   struct Case {

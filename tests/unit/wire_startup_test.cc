@@ -68,6 +68,7 @@ TEST(StartupPacket, CancelKeysOfEverySize) {
   }
 }
 
+// T1.
 TEST(StartupPacket, HostileLengths) {
   for (uint32_t length : {0u, 1u, 3u, 4u, 7u, 10001u, 0x7fffffffu, 0x80000000u, 0xffffffffu}) {
     std::string bytes;
@@ -131,6 +132,7 @@ TEST(StartupOptionsTest, EverySpelling) {
   EXPECT_EQ(read.others, (std::vector<std::string>{"-F", "-d2"}));
 }
 
+// T14: a name that is empty, or not there, is an end.
 TEST(StartupOptionsTest, Malformed) {
   for (const char* text : {"-c", "-c novalue", "--novalue", "-c =1", "--=1", "-c a=1 -c", "--"}) {
     StartupOptions read;
