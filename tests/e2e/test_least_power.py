@@ -94,8 +94,9 @@ def test_built_in_defaults_deny(broker):
     write(b.ini, f"[databases]\n* = host={b.postgres.sockets}\n[pgbouncer]\nlisten_port = {port}\n"
                  f"unix_socket_dir = {b.root}\nlogfile = {b.log_path}\nlink = off\nauth_file = {b.auth_file}\n")
     write(b.auth_file, "")
+    began = b.log.count("process up")
     b.launch()
-    eventually((b.root / f".s.PGSQL.{port}").exists)
+    eventually(lambda: b.log.count("process up") > began, "the broker is up")
     assert listens_on(b.pid) == []
     for user, database in (("postgres", "e2e"), ("postgres", "pgbouncer"), ("admin", "pgbouncer")):
         with pytest.raises(Refused) as refused, Raw(port, str(b.root)) as client:

@@ -121,7 +121,7 @@ def test_the_backend_of_a_link_is_in_no_pool(linked, server):
     with broker.connect() as client:
         assert client.value("select 1") == "1"
     assert len(broker.servers(database="e2e")) == 1
-    assert len(server.backends("e2e")) == 2
+    eventually(lambda: len(server.backends("e2e")) == 2, "the link's, the pool's, and no more of those who have asked")
 
 
 def test_databases_of_the_fallback_while_they_have_servers(broker, server):
