@@ -110,9 +110,10 @@ void ConsoleImpl::set(Session& session, const Command& command) {
                            if (!of) return;
                            if (!error.empty()) return fail(*of, "SET failed", "08P01", error);
                            Reply reply{.tag = command_tag(command)};
-                           if (config::find_option(command.key)->effect == config::OptionClass::kNoEffectYet) {
+                           const config::OptionInfo* info = config::find_option(command.key);
+                           if (info->effect == config::OptionClass::kNoEffect) {
                              wire::put_error(reply.notices, wire::Severity::kWarning, "01000",
-                                             fmt::format("\"{}\" has no effect yet", command.key));
+                                             fmt::format("\"{}\" has no effect here: {}", command.key, info->doc));
                            }
                            finish(*of, std::move(reply));
                          });

@@ -9,6 +9,7 @@
 #include "config/entries.h"
 #include "config/options.h"
 #include "config/rules.h"
+#include "config/unknown.h"
 
 namespace berth::config {
 
@@ -41,6 +42,7 @@ class Builder {
     for (const auto& [key, setting] : option_at_) {
       out_.config.option_places[key] = {setting->file, setting->line, key, {}};
     }
+    warn_of_no_effect();
     choose_server_sslmode(out_.config);
     const auto where = [this](std::string_view key) { return out_.config.where(key); };
     std::vector<Remark> mistakes = check_rules(out_.config, where, out_.config.warnings);
@@ -68,7 +70,7 @@ class Builder {
   void take_option(const Setting& setting) {
     const OptionInfo* info = find_option(setting.key);
     if (!info) {
-      out_.config.warnings.push_back({setting.file, setting.line, setting.key, "unknown, it is ignored"});
+      take_unknown(setting);
       return;
     }
     const std::string why = assign_option(out_.config.options, *info, setting.value);
@@ -76,19 +78,36 @@ class Builder {
     const auto [found, is_new] = option_at_.try_emplace(setting.key, &setting);
     found->second = &setting;
     if (is_new) out_.config.explicit_options.push_back(setting.key);
-    if (is_new && info->effect == OptionClass::kNoEffectYet) {
+  }
+
+  void take_unknown(const Setting& setting) {
+    std::vector<std::string_view> known;
+    for (const OptionInfo& info : all_options()) known.push_back(info.name);
+    UnknownKey judged = judge_unknown_key(setting.key, known);
+    std::vector<Remark>& list = judged.refuses ? out_.mistakes : out_.config.warnings;
+    list.push_back({setting.file, setting.line, setting.key, std::move(judged.text)});
+  }
+
+  // Who writes a default takes away nothing by it, so that needs no words.
+  void warn_of_no_effect() {
+    const Options defaults;
+    for (const std::string& key : out_.config.explicit_options) {
+      const OptionInfo& info = *find_option(key);
+      if (info.effect != OptionClass::kNoEffect) continue;
+      if (option_value(out_.config.options, info) == option_value(defaults, info)) continue;
+      const Setting& setting = *option_at_.find(key)->second;
       out_.config.warnings.push_back(
-          {setting.file, setting.line, setting.key, fmt::format("it has no effect yet ({})", info->doc)});
+          {setting.file, setting.line, key, fmt::format("it has no effect here: {}", info.doc)});
     }
   }
 
   void take_other(const Setting& setting) {
     if (!other_sections_.insert(setting.section).second) return;
     const bool known = setting.section == "peers";
-    out_.config.warnings.push_back({setting.file, setting.line, fmt::format("[{}]", setting.section),
-                                    known
-                                        ? "it has no effect yet: cancel requests are not passed on to other processes"
-                                        : "unknown section, it is ignored"});
+    out_.config.warnings.push_back(
+        {setting.file, setting.line, fmt::format("[{}]", setting.section),
+         known ? "it has no effect here: cancel requests are not passed on to other processes"
+               : "unknown section, it is ignored"});
   }
 
   Ini& ini_;

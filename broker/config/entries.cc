@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "config/unknown.h"
 #include "config/values.h"
 
 namespace berth::config {
@@ -160,7 +161,10 @@ void store_pairs(const Setting& setting, const Parameter<Entry> (&parameters)[co
       if (known.name == pair.key) parameter = &known;
     }
     if (!parameter) {
-      out.warnings.push_back({setting.file, setting.line, where, "unknown, it is ignored"});
+      std::vector<std::string_view> names;
+      for (const Parameter<Entry>& known : parameters) names.push_back(known.name);
+      UnknownKey judged = judge_unknown_key(pair.key, names);
+      (judged.refuses ? out.mistakes : out.warnings).push_back({setting.file, setting.line, where, judged.text});
       continue;
     }
     const Why why = parameter->store(out.entry, pair.value);

@@ -11,7 +11,7 @@ namespace berth::config {
 namespace {
 
 constexpr OptionClass HONOURED = OptionClass::kHonoured;
-constexpr OptionClass NO_EFFECT_YET = OptionClass::kNoEffectYet;
+constexpr OptionClass NO_EFFECT = OptionClass::kNoEffect;
 constexpr OptionClass DOOR = OptionClass::kDoor;
 constexpr bool RELOAD = true;
 constexpr bool START = false;

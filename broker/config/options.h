@@ -13,7 +13,7 @@ namespace berth::config {
 
 enum class OptionKind : uint8_t { kBool, kNumber, kTime, kText, kPoolMode, kAuthType };
 // See the head of options.def.
-enum class OptionClass : uint8_t { kHonoured, kNoEffectYet, kDoor };
+enum class OptionClass : uint8_t { kHonoured, kNoEffect, kDoor };
 
 struct OptionInfo {
   std::string_view name;

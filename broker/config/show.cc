@@ -16,7 +16,7 @@ std::vector<ShowRow> show_config(const Config& config) {
   for (const OptionInfo& info : all_options()) {
     ShowRow row{std::string(info.name), option_shown(config.options, info), std::string(info.preset),
                 info.reloadable};
-    row.ignored = info.effect == OptionClass::kNoEffectYet && row.value != option_value(Options{}, info);
+    row.ignored = info.effect == OptionClass::kNoEffect && row.value != option_value(Options{}, info);
     rows.push_back(std::move(row));
   }
   std::sort(rows.begin(), rows.end(), [](const ShowRow& a, const ShowRow& b) { return a.key < b.key; });

@@ -27,7 +27,8 @@ def test_all_errors_of_a_file_at_once(broker):
 @pytest.mark.parametrize("key, value", [("client_tls_sslmode", "require"), ("client_tls_sslmode", "verify-full"),
                                         ("server_tls_sslmode", "verify-full"), ("server_tls_sslmode", "verify-ca"),
                                         ("auth_type", "cert"), ("auth_type", "hba"),
-                                        ("disable_pqexec", "1")])
+                                        ("disable_pqexec", "1"), ("client_tls_sslmod", "require"), ("sslmode", "require"),
+                                        ("auth_hba_fil", "/dev/null"), ("max_unauthenticated_per_adress", "5")])
 def test_settings_whose_absence_would_open_a_door(broker, key, value):
     """T20, T25, T32: what protects and does not work yet is refused, not ignored."""
     made = prepared(broker, **{key: value})
@@ -36,8 +37,16 @@ def test_settings_whose_absence_would_open_a_door(broker, key, value):
 
 
 @pytest.mark.ours
+def test_tls_in_a_database_line_is_refused(broker):
+    """T20, T25: sslmode is of libpq, no word of [databases]: to ignore it would speak in clear."""
+    made = prepared(broker, databases={"e2e": "host=127.0.0.1 sslmode=require"})
+    status, text = run(made, made.ini)
+    assert status == 1 and "e2e: sslmode: unknown" in text
+
+
+@pytest.mark.ours
 @pytest.mark.parametrize("key, value", [("so_reuseport", "1"), ("pkt_buf", "8192"), ("sbuf_loopcnt", "3"),
-                                        ("suspend_timeout", "5"), ("dns_zone_check_period", "0")])
+                                        ("suspend_timeout", "5"), ("dns_zone_check_period", "7")])
 def test_settings_without_effect_are_accepted_with_one_warning(broker, key, value):
     b = broker(**{key: value})
     warnings = [line for line in b.log.splitlines() if key in line and "WARNING" in line]

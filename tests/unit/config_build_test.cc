@@ -1,4 +1,5 @@
 // From a file to a Config: options, doors, rules between settings, warnings; lookups and effective values.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "config/options.h"
@@ -170,17 +171,51 @@ TEST(Tls, OwnConnectionsInClear) {
   EXPECT_EQ(none, warned("link = host=10.0.0.7 sslmode=require\n", ""));
 }
 
-TEST(Warnings, OneForWhatHasNoEffectYet) {
+TEST(Warnings, OneForWhatHasNoEffect) {
+  EXPECT_EQ(warnings(kTrust + "so_reuseport = 1\nso_reuseport = 1\n"),
+            (Lines{"a.ini:4: so_reuseport: it has no effect here: one process uses all cores, and no second one can "
+                   "listen on its ports."}));
+}
+
+// A PgBouncer file that spells the defaults out is as good as one that does not.
+TEST(Warnings, NoneForTheDefaultOfWhatHasNoEffect) {
+  std::string text = kTrust;
+  for (const OptionInfo& info : all_options()) {
+    if (info.effect == OptionClass::kNoEffect) text += fmt::format("{} = {}\n", info.name, info.preset);
+  }
+  EXPECT_GT(text.size(), kTrust.size() + 100);
+  EXPECT_EQ(warnings(text), Lines{});
+}
+
+// Who mistypes a protection must not believe to have it.
+TEST(Doors, UnknownKeysThatMayProtectRefuse) {
+  const std::string why = "unknown, and a protection may be missing without it";
   EXPECT_EQ(
-      warnings(kTrust + "so_reuseport = 1\nso_reuseport = 1\n"),
-      (Lines{"a.ini:3: so_reuseport: it has no effect yet (Lets several processes listen on one port. The broker "
-             "uses all cores in one process.)"}));
+      mistakes(kTrust + "client_tls_sslmod = require\n"),
+      Lines{"a.ini:3: client_tls_sslmod: " + why + " (did you mean client_tls_sslmode?): correct or remove it"});
+  EXPECT_EQ(mistakes(kTrust + "sslmode = require\n"), Lines{"a.ini:3: sslmode: " + why + ": correct or remove it"});
+  EXPECT_EQ(mistakes("[databases]\na = host=x sslmode=require\n" + kTrust),
+            Lines{"a.ini:2: a: sslmode: " + why + ": correct or remove it"});
+  for (const char* key : {"server_tls_x", "auth_x", "failed_logins", "max_unauthenticated", "disable_x",
+                          "cilent_tls_sslmode", "outh_type"}) {
+    EXPECT_EQ(mistakes(kTrust + key + " = 1\n").size(), 1u) << key;
+    EXPECT_EQ(warnings(kTrust + key + " = 1\n"), Lines{}) << key;
+  }
+  EXPECT_EQ(mistakes("[databases]\na = host=x auth_usr=b\n[users]\nu = sslmode=x\n" + kTrust).size(), 2u);
+}
+
+TEST(Warnings, TheNearestKnownKeyIsNamed) {
+  EXPECT_EQ(warnings("[databases]\na = hots=x\n[users]\nu = pol_size=3\n" + kTrust + "default_pol_size = 3\n"),
+            (Lines{"a.ini:2: a: hots: unknown, it is ignored (did you mean host?)",
+                   "a.ini:4: u: pol_size: unknown, it is ignored (did you mean pool_size?)",
+                   "a.ini:7: default_pol_size: unknown, it is ignored (did you mean default_pool_size?)"}));
+  EXPECT_EQ(warnings(kTrust + std::string(100'000, 'x') + " = 3\n").size(), 1u);
 }
 
 TEST(Warnings, UnknownKeysAndSectionsAreListed) {
   EXPECT_EQ(warnings(kTrust + "max_clients = 5\n[peers]\n1 = host=a\n2 = host=b\n[extra]\nx = y\n"),
             (Lines{"a.ini:3: max_clients: unknown, it is ignored",
-                   "a.ini:5: [peers]: it has no effect yet: cancel requests are not passed on to other processes",
+                   "a.ini:5: [peers]: it has no effect here: cancel requests are not passed on to other processes",
                    "a.ini:8: [extra]: unknown section, it is ignored"}));
   EXPECT_EQ(mistakes(kTrust + "max_clients = 5\n[peers]\n1 = host=a\n[extra]\nx = y\n"), Lines{});
 }
