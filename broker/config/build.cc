@@ -44,10 +44,10 @@ class Builder {
     }
     warn_of_no_effect();
     choose_server_sslmode(out_.config);
+    out_.config.index();  // the rules look things up
     const auto where = [this](std::string_view key) { return out_.config.where(key); };
     std::vector<Remark> mistakes = check_rules(out_.config, where, out_.config.warnings);
     out_.mistakes.insert(out_.mistakes.end(), mistakes.begin(), mistakes.end());
-    out_.config.index();
   }
 
  private:

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <map>
@@ -13,8 +14,10 @@
 
 #include "base/fault.h"
 #include "config/build.h"
+#include "config/clear.h"
 #include "config/entries.h"
 #include "config/hba.h"
+#include "config/ldap_options.h"
 #include "config/userlist.h"
 
 namespace berth::config {
@@ -61,10 +64,13 @@ void look_at_rights(const std::string& path, bool secrets, Config& config) {
   }
 }
 
-// The files among `read` whose [databases] have passwords.
+// The files among `read` that have passwords: in [databases], or for a directory.
 std::set<std::string> files_with_passwords(const Ini& ini) {
   std::set<std::string> out;
   for (const Setting& setting : ini.settings) {
+    if (setting.key == "auth_ldap_options" && without_ldap_secrets(setting.value) != setting.value) {
+      out.insert(setting.file);
+    }
     if (setting.section != "databases") continue;
     const Result<std::vector<Pair>> pairs = parse_pairs(setting.value);
     if (!pairs) continue;
@@ -161,7 +167,10 @@ void load_hba(Built& built, const Finder& finder) {
   built.mistakes.insert(built.mistakes.end(), parsed.mistakes.begin(), parsed.mistakes.end());
   built.config.warnings.insert(built.config.warnings.end(), parsed.warnings.begin(), parsed.warnings.end());
   warn_of_tls(built, parsed.hba);
-  look_at_rights(finder.find(options.auth_hba_file), false, built.config);
+  warn_of_clear_rules(built.config, parsed.hba, built.config.warnings);
+  const bool secrets = std::any_of(parsed.hba.rules.begin(), parsed.hba.rules.end(),
+                                   [](const HbaRule& rule) { return !rule.ldap.bind_password.empty(); });
+  look_at_rights(finder.find(options.auth_hba_file), secrets, built.config);
   if (!ident.empty()) look_at_rights(ident, false, built.config);
   built.config.hba = std::make_shared<const Hba>(std::move(parsed.hba));
 }

@@ -7,6 +7,7 @@
 #include <array>
 #include <string>
 
+#include "config/clear.h"
 #include "config/entries.h"
 #include "config/ldap_options.h"
 
@@ -133,13 +134,13 @@ void check_auth_query(Rules& rules) {
   check_auth_dbname(rules, "auth_dbname", options.auth_dbname);
   for (const DatabaseEntry& database : rules.config.databases) {
     check_auth_dbname(rules, database.name, database.auth_dbname);
-    if (database.auth_user.empty() && !database.auth_query.empty() && options.auth_user.empty()) {
-      rules.warn(database.name, "auth_query has no effect without auth_user");
-    }
+    if (!database.auth_user.empty() || !options.auth_user.empty()) continue;
+    if (!database.auth_query.empty()) rules.warn(database.name, "auth_query has no effect without auth_user");
+    if (!database.auth_dbname.empty()) rules.warn(database.name, "auth_dbname has no effect without auth_user");
   }
-  if (options.auth_user.empty() && rules.where("auth_query").line > 0 && !uses_auth_query(rules.config)) {
-    rules.warn("auth_query", "it has no effect without auth_user");
-  }
+  if (uses_auth_query(rules.config)) return;
+  if (rules.where("auth_query").line > 0) rules.warn("auth_query", "it has no effect without auth_user");
+  if (!options.auth_dbname.empty()) rules.warn("auth_dbname", "it has no effect without auth_user");
 }
 
 void check_auth_type(Rules& rules) {
@@ -184,6 +185,16 @@ void check_doors(Rules& rules) {
   if (!options.auth_hba_file.empty() && options.auth_type != AuthType::kHba) {
     rules.warn("auth_hba_file", fmt::format("its rules are not looked at: auth_type is {}, they count with hba only",
                                             to_string(options.auth_type)));
+  }
+  if (!options.auth_ident_file.empty() && options.auth_type != AuthType::kHba) {
+    rules.warn("auth_ident_file", fmt::format("its maps are not looked at: auth_type is {}, they count with hba only",
+                                              to_string(options.auth_type)));
+  }
+  if (!options.auth_ldap_options.empty() && options.auth_type != AuthType::kLdap) {
+    rules.warn("auth_ldap_options",
+               fmt::format("no directory is asked by it: auth_type is {}, it counts with ldap only (rules of "
+                           "auth_hba_file have their own)",
+                           to_string(options.auth_type)));
   }
   if (options.disable_pqexec) {
     rules.mistake("disable_pqexec",
@@ -325,6 +336,7 @@ std::vector<Remark> check_rules(const Config& config, const WhereIs& where, std:
   check_syslog(rules);
   check_link(rules);
   check_own_connections(rules);
+  warn_of_clear(config, warnings);
   return std::move(rules.mistakes);
 }
 

@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "config/clear.h"
+#include "config/hba.h"
 #include "config/options.h"
 #include "unit/config_support.h"
 
@@ -109,6 +111,95 @@ TEST(Tls, WhatIsMissingIsNamed) {
   EXPECT_EQ(mistakes(kTrust + kCert), Lines{}) << "with disable nothing of it is looked at";
   EXPECT_EQ(mistakes(kTrust + "server_tls_cert_file = c\n"),
             Lines{"a.ini:3: server_tls_cert_file: it needs its key: server_tls_key_file is not set"});
+}
+
+// Who has put a certificate there believes that it is used.
+TEST(Tls, ACertificateThatIsNotUsedIsWorthAWarning) {
+  const std::string why =
+      "client_tls_sslmode is disable: the certificate is not used, clients speak in clear; set require";
+  const std::string both = "client_tls_cert_file = c\nclient_tls_key_file = k\n";
+  EXPECT_EQ(warnings(kTrust + both), Lines{"a.ini:3: client_tls_cert_file: " + why});
+  EXPECT_EQ(warnings(kTrust + "client_tls_ca_file = a\n"), Lines{"a.ini:3: client_tls_ca_file: " + why});
+  EXPECT_EQ(warnings(kTrust + both + "client_tls_sslmode = allow\n"), Lines{});
+  EXPECT_EQ(
+      warnings(kTrust + "server_tls_sslmode = disable\nserver_tls_key_file = k\n"),
+      Lines{"a.ini:4: server_tls_key_file: server_tls_sslmode is disable: the certificate is not used, servers are "
+            "spoken to in clear; set verify-full"});
+  EXPECT_EQ(warnings(kTrust + "server_tls_sslmode = disable\nserver_tls_ca_file = a\n").size(), 1u);
+}
+
+TEST(Clear, PasswordsOnANetworkAreWorthAWarning) {
+  const auto text = [](const std::string& type, const std::string& address, const std::string& more) {
+    return "[pgbouncer]\nauth_type = " + type + "\nauth_file = u\nlisten_addr = " + address + "\n" + more;
+  };
+  EXPECT_EQ(
+      warnings(text("plain", "10.0.0.1", "")),
+      Lines{"a.ini:2: auth_type: plain has clients send their passwords in clear, and client_tls_sslmode is disable: "
+            "set require, so that no network sees them"});
+  const std::string local_ldap = "auth_ldap_options = ldapserver=localhost ldapprefix=x\n";
+  for (const char* address : {"*", "127.0.0.1,10.0.0.1", "::", "db.example.net", "127.0.0.1, 0.0.0.0"}) {
+    EXPECT_EQ(warnings(text("plain", address, "")).size(), 1u) << address;
+    EXPECT_EQ(warnings(text("pam", address, "")).size(), 1u) << address;
+    EXPECT_EQ(warnings(text("ldap", address, local_ldap)).size(), 1u) << address;
+    EXPECT_EQ(warnings(text("md5", address, "")), Lines{}) << address;
+  }
+  for (const char* address : {"127.0.0.1", "localhost, ::1", "127.0.0.53", ""}) {
+    EXPECT_EQ(warnings(text("plain", address, "")), Lines{}) << address;
+    EXPECT_EQ(warnings(text("ldap", address, local_ldap)), Lines{}) << address;
+  }
+  const std::string tls = "client_tls_cert_file = c\nclient_tls_key_file = k\nclient_tls_sslmode = ";
+  EXPECT_EQ(warnings(text("plain", "*", tls + "prefer\n")).size(), 1u);
+  EXPECT_EQ(warnings(text("plain", "*", tls + "require\n")), Lines{});
+  EXPECT_EQ(warnings(text("plain", "*", tls + "verify-full\nclient_tls_ca_file = a\n")), Lines{});
+}
+
+TEST(Clear, PasswordsForADirectoryAreWorthAWarning) {
+  const auto of = [](const std::string& options) {
+    return warnings("[pgbouncer]\nauth_type = ldap\nauth_ldap_options = " + options + "\n");
+  };
+  EXPECT_EQ(of("ldapserver=ldap.example.net ldapprefix=x"),
+            Lines{"a.ini:3: auth_ldap_options: passwords go to the directory in clear: ldaptls=1 or ldapscheme=ldaps "
+                  "encrypts them"});
+  EXPECT_EQ(of("ldapserver=\"localhost 10.0.0.1\" ldapprefix=x").size(), 1u);
+  EXPECT_EQ(of("ldapbasedn=\"dc=example,dc=net\"").size(), 1u) << "DNS says where";
+  EXPECT_EQ(of("ldapurl=ldap://10.0.0.1/dc=x").size(), 1u);
+  EXPECT_EQ(of("ldapurl=ldaps://10.0.0.1/dc=x"), Lines{});
+  EXPECT_EQ(of("ldapserver=10.0.0.1 ldapprefix=x ldaptls=1"), Lines{});
+  EXPECT_EQ(of("ldapserver=\"localhost  127.0.0.1:389\" ldapprefix=x"), Lines{});
+}
+
+TEST(Clear, RulesAreWorthOneWarning) {
+  const auto of = [](const std::string& rules, const std::string& more = "listen_addr = *\n") {
+    const Built built = build("[pgbouncer]\nauth_type = hba\nauth_hba_file = h\nauth_file = u\n" + more);
+    const ParsedHba parsed = parse_hba("h", "", files({{"h", rules}}));
+    EXPECT_EQ(formatted(parsed.mistakes), Lines{});
+    std::vector<Remark> out;
+    warn_of_clear_rules(built.config, parsed.hba, out);
+    return formatted(out);
+  };
+  EXPECT_EQ(of("local all all pam\nhost all all 10.0.0.0/8 password\nhost all all all pam\n"),
+            Lines{"h:2: password has clients send their passwords in clear, and client_tls_sslmode is disable: set "
+                  "require, so that no network sees them"});
+  EXPECT_EQ(of("hostnossl all all all pam\n").size(), 1u);
+  EXPECT_EQ(of("host all all 127.0.0.0/8 pam\nhost all all ::1/128 password\nhostssl all all all pam\n"), Lines{});
+  EXPECT_EQ(of("host all all all md5\n"), Lines{});
+  EXPECT_EQ(of("host all all all pam\n", "listen_addr = 127.0.0.1\n"), Lines{});
+  EXPECT_EQ(of("host all all all pam\n", "listen_addr = *\nclient_tls_sslmode = require\n"), Lines{});
+  const std::string ldap = "host all all 127.0.0.1/32 ldap ldapserver=10.0.0.1 ldapprefix=x";
+  EXPECT_EQ(of(ldap + "\n" + ldap + "\n"),
+            Lines{"h:1: passwords go to the directory in clear: ldaptls=1 or ldapscheme=ldaps encrypts them"});
+  EXPECT_EQ(of(ldap + " ldaptls=1\n"), Lines{});
+}
+
+TEST(Warnings, OfWhatCountsWithAnotherAuthTypeOnly) {
+  EXPECT_EQ(
+      warnings(kTrust + "auth_ident_file = i\nauth_ldap_options = ldapserver=a ldapprefix=x\nauth_dbname = a\n"
+                        "[databases]\na = host=x auth_dbname=a\n"),
+      (Lines{"a.ini:3: auth_ident_file: its maps are not looked at: auth_type is trust, they count with hba only",
+             "a.ini:4: auth_ldap_options: no directory is asked by it: auth_type is trust, it counts with ldap only "
+             "(rules of auth_hba_file have their own)",
+             "a.ini: a: auth_dbname has no effect without auth_user",
+             "a.ini:5: auth_dbname: it has no effect without auth_user"}));
 }
 
 TEST(Tls, WhatRequiresTlsNeedsAModeThatDoes) {
@@ -233,6 +324,7 @@ TEST(Rules, AuthQuery) {
   EXPECT_EQ(
       warnings(scram + "auth_user = u\nauth_dbname = b\n"),
       (Lines{"a.ini:6: auth_dbname: auth_dbname: database \"b\" is not configured: nobody can be looked up there"}));
+  EXPECT_EQ(warnings(scram + "auth_user = u\nauth_dbname = a\n"), Lines{});
   EXPECT_EQ(mistakes(scram + "auth_dbname = pgbouncer\n"),
             (Lines{"a.ini:5: auth_dbname: auth_dbname: \"pgbouncer\" is reserved for the console"}));
   EXPECT_EQ(warnings("[databases]\na = host=x auth_query='select 1'\n[pgbouncer]\nauth_type = trust\n"),

@@ -95,7 +95,32 @@ TEST_F(LoadTest, RightsOfFiles) {
   EXPECT_EQ(warnings(), open(path) + open(more) + open(users) + open(hba));
 }
 
-// The files that are shipped are right, and the warnings are only those that a file without users deserves.
+// The password of the directory's user is a secret like any other, wherever it stands.
+TEST_F(LoadTest, RightsOfFilesWithADirectorysPassword) {
+  const std::string ldap = "ldapserver=localhost ldapbasedn=dc=x ldapbinddn=cn=a";
+  const auto warnings = [&](const std::string& file, const std::string& path) {
+    std::vector<std::string> out;
+    chmod(file.c_str(), 0644);
+    const auto config = load_config(path);
+    if (!config) return std::vector<std::string>{config.error().text};
+    for (const Remark& warning : config.value()->warnings) out.push_back(warning.format());
+    return out;
+  };
+  const auto secret = [](const std::string& file) {
+    return std::vector<std::string>{file + ": it holds secrets and everybody may read it: chmod o-rwx " + file};
+  };
+  const std::string users = write("userlist.txt", "\"anna\" \"secret\"\n");
+  const std::string start = "[pgbouncer]\nauth_file = userlist.txt\n";
+  for (const bool has : {false, true}) {
+    const std::string options = ldap + (has ? " ldapbindpasswd=pw" : "");
+    const std::string hba = write("hba", "local all all ldap " + options + "\n");
+    std::string ini = write("berth.ini", start + "auth_type = hba\nauth_hba_file = hba\n");
+    EXPECT_EQ(warnings(hba, ini), has ? secret(hba) : std::vector<std::string>{});
+    ini = write("berth.ini", start + "auth_type = ldap\nauth_ldap_options = " + options + "\n");
+    EXPECT_EQ(warnings(ini, ini), has ? secret(ini) : std::vector<std::string>{});
+  }
+}
+
 TEST_F(LoadTest, AHashOfAuthUserIsWorthAWarning) {
   const std::string users = write("users.txt", "\"hashed\" \"md5" + std::string(32, '0') + "\"\n\"clear\" \"a\"\n");
   const auto warnings = [&](const std::string& user) {
@@ -109,6 +134,7 @@ TEST_F(LoadTest, AHashOfAuthUserIsWorthAWarning) {
   EXPECT_EQ(warnings("elsewhere"), 0u);
 }
 
+// The files that are shipped are right, and the warnings are only those that a file without users deserves.
 TEST_F(LoadTest, TheShippedFilesLoad) {
   const std::string here = __FILE__;
   const std::string path = here.substr(0, here.find("tests/unit/")) + "etc/pgberth.ini";
