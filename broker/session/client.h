@@ -23,6 +23,9 @@ namespace berth::session {
 class Server;
 
 // What only a login needs; freed when it is over.
+// Why a login fails, for the log: the client is told what a wrong password is.
+inline constexpr std::string_view kNoSuchUser = "no such user";
+
 struct Login {
   std::string user, database, replication;
   auth::Method method = auth::Method::kTrust;
@@ -39,6 +42,9 @@ struct Login {
   // A failed login whose answer waits: see Client::auth_failed().
   Micros held_until = 0;  // 0: it does not
   std::string refusal, refusal_sqlstate;
+  // Of a refusal, for the log alone: why, and which rule of auth_hba_file has decided (valid while `config` is).
+  std::string why;
+  const config::HbaRule* rule = nullptr;
 };
 
 class Client final : public net::Handler, public pool::ClientNode {

@@ -65,6 +65,7 @@ void Client::begin_auth() {
 }
 
 void Client::start_exchange(const auth::Secret* secret, const auth::MockProfile& profile) {
+  if (!secret && login->method != auth::Method::kAny) login->why = kNoSuchUser;
   if (login->method == auth::Method::kTrust && !secret) return auth_failed("28P01", wrong_password(login->user));
   login->verifier =
       auth::make_client_verifier(login->method, login->user, secret,
@@ -93,6 +94,7 @@ void Client::auth_on_step(auth::Step step) {
     case auth::Step::Kind::kFailed: break;
   }
   LOG_DEBUG("{} login failed: {}", label(), step.reason);
+  if (login->why.empty()) login->why = std::move(step.reason);
   if (!step.protocol_violation) secret_refuted();
   if (step.protocol_violation) return fatal(ClientEnd::kProtocolViolation, "08P01", "invalid authentication message");
   if (!login->asked.empty()) {  // in PostgreSQL's words, too
@@ -316,7 +318,7 @@ void Client::enter_console() {
   extension = login->extension;
   admin = !extension && (login->admin || config.is_admin(login->user));
   if (!admin && !extension && !config.is_stats(login->user)) {
-    return fatal(ClientEnd::kNotAllowed, "28000");
+    return fatal(ClientEnd::kNotAllowed, "28000", {}, "Add the user to admin_users or stats_users.");
   }
   context.startup_clients.remove(this);
   enter(pool::ClientState::kConsole);

@@ -3,6 +3,7 @@
 
 #include "base/fault.h"
 #include "base/log.h"
+#include "config/hba.h"
 #include "pool/watch.h"
 #include "session/client.h"
 #include "session/server.h"
@@ -41,6 +42,14 @@ void Client::count_error(std::string_view sqlstate) {
   context.errors.count(stats::ErrorSource::kBroker, sqlstate);
 }
 
+// What the operator is told beyond what the client is, which must not learn who exists or what the rules say.
+static std::string for_the_log(const Login& login, ClientEnd why) {
+  std::string out = login.why;
+  const bool by_rule = login.rule && (why == ClientEnd::kHba || why == ClientEnd::kAuthFailed);
+  if (by_rule) out += fmt::format("{}{}:{}", out.empty() ? "" : ", ", login.config->hba->file, login.rule->line);
+  return out.empty() ? out : " (" + out + ")";
+}
+
 void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view text, std::string_view detail) {
   if (closing()) return;
   if (text.empty()) text = stats::words_of(why);
@@ -51,7 +60,7 @@ void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view te
   count_error(sqlstate);
   const bool early = state == pool::ClientState::kStartup || state == pool::ClientState::kAuth;
   if (context.options().log_pooler_errors && (!early || context.refusals.take(context.now())))
-    LOG_WARNING("{} pooler error: {}", label(), text);
+    LOG_WARNING("{} pooler error: {}{}", label(), text, login ? for_the_log(*login, why) : std::string());
   close(why, text);
 }
 

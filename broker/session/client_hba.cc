@@ -60,6 +60,8 @@ bool Client::apply_hba(auth::Method& method) {
   if (!unix_socket) read_address(peer, who);
   const config::HbaRule* rule = config::find_rule(hba, who);
   if (rule) LOG_DEBUG("{} {}:{} decides: {}", label(), hba.file, rule->line, config::to_string(rule->method));
+  login->rule = rule;
+  if (!rule) login->why = "no line fits of " + hba.file;
   if (!rule || rule->method == config::HbaMethod::kReject) {
     fatal(ClientEnd::kHba, "28000",
           refusal(*login, rule, unix_socket ? "[local]" : peer.host(), encrypted, who.physical_replication));
@@ -116,12 +118,14 @@ void Client::peer_known(const config::HbaRule& rule, const std::string& system_u
     return with_secret(&Client::finish_peer);
   }
   LOG_DEBUG("{} login failed: it is \"{}\" who is there", label(), system_user);
+  login->why = fmt::format("it is \"{}\" who is there", system_user);
   finish_peer(nullptr, {});
 }
 
 // Also of cert. A user that nobody knows reads like a process, or a certificate, that may not be it.
 void Client::finish_peer(const auth::Secret* secret, const auth::MockProfile&) {
   if (secret) return auth_succeeded();
+  if (login->why.empty()) login->why = kNoSuchUser;
   const std::string_view how = login->asked.empty() ? "Peer" : std::string_view(login->asked);
   auth_failed("28000", fmt::format("{} authentication failed for user \"{}\"", how, login->user));
 }

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import signal
 import subprocess
 
@@ -142,6 +143,21 @@ def test_the_first_rule_decides(broker):
         ("28000", 'no pg_hba.conf entry for host "[local]", user "app", database "e2e", no encryption')
     ends = {row["reason"]: int(row["count"]) for row in b.console("SHOW DISCONNECTS")}
     assert ends["refused_by_hba"] == 3
+
+
+def test_the_log_says_which_line_and_why(broker):
+    """What the client must not learn (T3): the operator finds it at the usual verbosity."""
+    b = started(broker, CONSOLE + "host e2e app2 all reject\nhost e2e all all scram-sha-256\nlocal all app peer\n")
+    for who, why in ((dict(user="app", password="wrong"), "wrong password, {}:3"),
+                     (dict(user="nobody_here", password="wrong"), "no such user, {}:3"),
+                     (dict(user="app2"), "{}:2"), (dict(user="app", database="e2e2"), "no line fits of {}"),
+                     (dict(user="app", local=True), None)):
+        said = refusal(b, **who).fields
+        assert "hba.conf:" not in str(said) and "D" not in said, "not for the client"
+        why = why and f"({why.format(b.hba)})"
+        text = said["M"] + " " + (why or '(it is "')
+        eventually(lambda: any("WARNING" in line and text in line for line in b.log.splitlines()), text)
+    assert re.search(rf'it is "[^"]+" who is there, {re.escape(str(b.hba))}:4\)', b.log)
 
 
 def test_no_rule_reads_as_in_postgres(broker, postgres):
