@@ -6,6 +6,7 @@
 #include <spdlog/details/log_msg.h>
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/syslog_sink.h>
+#include <sys/stat.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -169,8 +170,17 @@ Log& the_log() {
 // it changes does no harm, hence relaxed.
 std::atomic<int> least_level{static_cast<int>(LogLevel::kLog)};
 
+// A link is followed only if root or our own user has made it (/dev/stderr is one): where others may make files, one
+// of theirs would have us write into a file that they choose.
 int open_file(const std::string& path) {
-  return open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+  constexpr int kFlags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
+  const int fd = open(path.c_str(), kFlags | O_NOFOLLOW, 0640);
+  if (fd >= 0 || errno != ELOOP) return fd;
+  struct stat link;
+  const bool ours = lstat(path.c_str(), &link) == 0 && (link.st_uid == 0 || link.st_uid == geteuid());
+  if (ours) return open(path.c_str(), kFlags, 0640);
+  errno = ELOOP;
+  return -1;
 }
 
 }  // namespace

@@ -49,6 +49,11 @@ Result<Pidfile> Pidfile::claim(const std::string& path) {
     const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NOCTTY, 0644);
     if (fd < 0) return Error{fmt::format("cannot open the pidfile \"{}\": {}", path, std::strerror(errno)), {}};
     Pidfile file(path, fd);
+    // Whoever owns it may write another number into it, for those who send signals by it.
+    struct stat held;
+    if (fstat(fd, &held) != 0 || (held.st_uid != geteuid() && held.st_uid != 0)) {
+      return Error{fmt::format("the pidfile \"{}\" belongs to another user: remove it", path), {}};
+    }
     const pid_t number = number_of(read_start(fd));
     if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
       if (errno == EWOULDBLOCK) {

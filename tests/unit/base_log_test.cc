@@ -57,6 +57,20 @@ class LogTest : public testing::Test {
   LogTarget target_;
 };
 
+// A link of our own is an operator's wish, one of somebody else's a trap.
+TEST_F(LogTest, LinksOfOthersAreNotFollowed) {
+  const std::string link = directory_ + "/broker.log.1";
+  ASSERT_EQ(symlink(target_.file.c_str(), link.c_str()), 0);
+  LogTarget through = target_;
+  through.file = link;
+  EXPECT_EQ(log_configure(through), "");
+  log_line(LogLevel::kLog, "through the link");
+  EXPECT_NE(content(target_.file).find("through the link"), std::string::npos);
+  if (lchown(link.c_str(), 12345, 12345) == 0) {  // as root may
+    EXPECT_NE(log_configure(through).find("cannot open the log file"), std::string::npos);
+  }
+}
+
 TEST_F(LogTest, LinesHaveTheFormOfPgBouncers) {
   LOG_INFO("listening on {}:{}", "127.0.0.1", 6432);
   LOG_WARNING("w");

@@ -119,6 +119,15 @@ TEST_F(PidfileTest, AFileThatIsNoLongerOursStays) {
   EXPECT_EQ(content(), "4711\n");
 }
 
+TEST_F(PidfileTest, AFileOfAnotherUserIsRefused) {
+  put("");
+  EXPECT_TRUE(Pidfile::claim(path_).ok());
+  if (chown(path_.c_str(), 12345, 12345) != 0) return;  // only root can
+  const auto file = Pidfile::claim(path_);
+  ASSERT_FALSE(file.ok());
+  EXPECT_NE(file.error().text.find("belongs to another user"), std::string::npos);
+}
+
 TEST_F(PidfileTest, NoDirectoryNoFile) {
   const auto file = Pidfile::claim(directory_ + "/absent/broker.pid");
   ASSERT_FALSE(file.ok());
