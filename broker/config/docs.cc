@@ -44,11 +44,11 @@ The broker reads one file in PgBouncer's format and with PgBouncer's names: an e
   `''` in it is one quote.
 - Times are in seconds and may have fractions. Truth values are `0` and `1`; words such as `yes` and `off` are
   understood too. Whole numbers with a leading `0` are octal, with `0x` hexadecimal.
-- A key that is unknown is ignored with a warning, which names the known one that is most like it. One that has no effect
-  here is accepted with a warning that says what happens instead.
+- A key that is unknown is ignored with a warning, which names the known one that is most like it. One that has no
+  effect here is accepted with a warning that says what happens instead.
 - What seems to ask for a protection and cannot be obeyed **refuses to start**: a line of `auth_hba_file` that is not
-  understood, `disable_pqexec`, and a key that is unknown and begins with `client_tls_`, `server_tls_`, `auth_`, `ssl`,
-  `failed_login`, `max_unauthenticated` or `disable_`, or is written almost like such a setting.
+  understood, `disable_pqexec`, and a key that is unknown and begins with `client_tls_`, `server_tls_`, `auth_`,
+  `ssl`, `failed_login`, `max_unauthenticated` or `disable_`, or is written almost like such a setting.
 - With a mistake in the file the broker does not start and lists every mistake; on a reload it keeps what runs.
 
 ## `[databases]`
