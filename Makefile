@@ -60,8 +60,14 @@ extension:
 deps: ## install what building and testing needs (Debian 12; apt as root or by sudo)
 	@bash tests/deps.sh
 
-# The user of the service may read its files, others may not. (Below DESTDIR the packager decides.)
-owner = $(if $(DESTDIR),,$(shell getent group postgres >/dev/null && echo -g postgres))
+# The service has a user of its own, who may read its files, others may not. (Below DESTDIR, and without root, that is
+# somebody else's to do: sysusers.d/pgberth.conf says it.)
+define make_user
+if [ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ] && ! getent passwd pgberth >/dev/null; then \
+  systemd-sysusers $(PREFIX)/lib/sysusers.d/pgberth.conf 2>/dev/null || \
+  useradd --system --user-group --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pgberth; fi
+endef
+owner = $$([ -z "$(DESTDIR)" ] && [ "$$(id -u)" = 0 ] && getent group pgberth >/dev/null && echo -g pgberth)
 
 .PHONY: install
 install: all ## install to PREFIX (default /usr/local), below DESTDIR
@@ -69,12 +75,12 @@ install: all ## install to PREFIX (default /usr/local), below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|; s|@SYSCONFDIR@|$(SYSCONFDIR)|' etc/pgberth.service \
 	  >$(DESTDIR)$(PREFIX)/lib/systemd/system/pgberth.service
+	install -D -m 0644 etc/pgberth.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/pgberth.conf
+	$(make_user)
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pgberth $(DESTDIR)$(SYSCONFDIR)/pgberth
 	install -m 0644 LICENSE README.md CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgberth
 	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini ]; then \
-	  sed 's|^unix_socket_dir = .*|unix_socket_dir = /run/pgberth|; s|^logfile = .*|logfile = /var/log/pgberth/pgberth.log|; \
-	    s|^pidfile = .*|pidfile = /run/pgberth/pgberth.pid|' etc/pgberth.ini >build/pgberth.ini; \
-	  install -m 0640 $(owner) build/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
+	  install -m 0640 $(owner) etc/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
 	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt ]; then \
 	  install -m 0640 $(owner) etc/userlist.txt $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt; fi
 	$(MAKE) -C extension install DESTDIR=$(DESTDIR)

@@ -1,6 +1,7 @@
 """What the process may do, and what it lets others do: privileges, files, the default configuration, the systemd unit."""
 
 import os
+import pwd
 import re
 import shutil
 import stat
@@ -12,7 +13,7 @@ import pytest
 
 from harness.broker import REPOSITORY
 from harness.raw import Raw, Refused
-from harness.system import eventually, write
+from harness.system import SERVICE_USER, eventually, write
 
 pytestmark = pytest.mark.ours
 
@@ -69,7 +70,8 @@ def test_shipped_configuration_denies(broker):
     b.stop()
     b.process = None
     text = (REPOSITORY / "etc" / "pgberth.ini").read_text()
-    for key, value in {**taken, "unix_socket_dir": b.root, "logfile": b.log_path, "pidfile": b.pid_path}.items():
+    for key, value in {**taken, "unix_socket_dir": b.root, "logfile": b.log_path, "pidfile": b.pid_path,
+                       "user": pwd.getpwuid(os.getuid()).pw_name if SERVICE_USER is None else SERVICE_USER}.items():
         text, count = re.subn(rf"^{key} = .*$", f"{key} = {value}", text, flags=re.M)
         assert count == 1, key
     write(b.ini, text)
@@ -124,6 +126,28 @@ def test_exposure_of_the_unit(tmp_path):
     assert float(figure[1]) <= EXPOSURE_MOST, "\n".join(open_doors)
     assert f"exposure level {figure[1]}" in (REPOSITORY / "docs" / "security.md").read_text()
     assert "Unknown" not in report.stdout and "Failed to parse" not in report.stdout
+
+
+def test_a_user_of_its_own(tmp_path):
+    """Not postgres, who owns the databases: what the unit and the shipped file name is the user that sysusers.d makes."""
+    unit, ini = UNIT.read_text(), (REPOSITORY / "etc" / "pgberth.ini").read_text()
+    assert re.findall(r"^(?:User|Group)=(.*)$", unit, re.M) == ["pgberth", "pgberth"]
+    assert re.findall(r"^user = (.*)$", ini, re.M) == ["pgberth"]
+    assert re.search(r"^InaccessiblePaths=.*/var/lib/postgresql", unit, re.M)
+    root = tmp_path / "root"
+    (root / "etc").mkdir(parents=True)
+    subprocess.run(["systemd-sysusers", f"--root={root}", str(REPOSITORY / "etc" / "pgberth.sysusers")], check=True, timeout=60)
+    user = next(line.split(":") for line in (root / "etc" / "passwd").read_text().splitlines() if line.startswith("pgberth:"))
+    assert user[2] != "0" and user[6].endswith("nologin"), user
+
+
+def test_nothing_of_the_shipped_configuration_is_in_tmp():
+    """Where everybody may make files, somebody else's link or pidfile may be there first."""
+    ini = (REPOSITORY / "etc" / "pgberth.ini").read_text()
+    places = dict(re.findall(r"^(unix_socket_dir|logfile|pidfile) = (.*)$", ini, re.M))
+    assert len(places) == 3 and not [path for path in places.values() if not path.startswith(("/run/pgberth", "/var/log/pgberth"))]
+    unit = UNIT.read_text()
+    assert "\nRuntimeDirectory=pgberth\n" in unit and "\nLogsDirectory=pgberth\n" in unit
 
 
 def calls_of(name):
