@@ -189,13 +189,13 @@ std::string cell(std::string_view text) {
   return out;
 }
 
-void append_table(std::string& out, OptionClass effect) {
+void append_table(std::string& out, OptionClass effect, std::string_view doc = "meaning") {
   std::vector<const OptionInfo*> options;
   for (const OptionInfo& info : all_options()) {
     if (info.effect == effect) options.push_back(&info);
   }
   std::sort(options.begin(), options.end(), [](const auto* a, const auto* b) { return a->name < b->name; });
-  out += "\n| setting | default | reload | meaning |\n|---|---|---|---|\n";
+  out += fmt::format("\n| setting | default | reload | {} |\n|---|---|---|---|\n", doc);
   for (const OptionInfo* info : options) {
     const std::string preset = info->preset.empty() ? "" : fmt::format("`{}`", cell(info->preset));
     out +=
@@ -217,7 +217,7 @@ std::string config_markdown() {
   out +=
       "\n## `[pgbouncer]`: settings without effect\n\nEach is accepted; another value than the default gets one "
       "warning.\n";
-  append_table(out, OptionClass::kNoEffect);
+  append_table(out, OptionClass::kNoEffect, "what happens instead");
   return out;
 }
 
