@@ -61,20 +61,17 @@ std::string uris_of_domain(const config::LdapOptions& options, std::string& why)
 }
 
 // A server's certificate and its name are checked whatever TLS_REQCERT of a ldap.conf or the environment says; the
-// roots are theirs to name. The value for the process is what the one TLS context of all connections is made with.
-bool insist_on_certificates(LDAP* handle) {
-  static const bool for_process = [] {
-    const int demand = LDAP_OPT_X_TLS_DEMAND;
-    return ldap_set_option(nullptr, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) == LDAP_OPT_SUCCESS;
-  }();
+// roots are theirs to name. Null: for the process, with whose value the TLS context of all connections is made.
+bool demand_certificates(LDAP* handle) {
   const int demand = LDAP_OPT_X_TLS_DEMAND;
-  return for_process && ldap_set_option(handle, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) == LDAP_OPT_SUCCESS;
+  return ldap_set_option(handle, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) == LDAP_OPT_SUCCESS;
 }
 
 // Connects, with TLS if asked for. Nothing is sent yet otherwise.
 Handle connect(const config::LdapOptions& options, std::string& why) {
   const std::string uris = options.server.empty() ? uris_of_domain(options, why) : server_uris(options);
   if (uris.empty()) return {};
+  static const bool demanded = demand_certificates(nullptr);  // before the first handle
   LDAP* made = nullptr;
   int code = ldap_initialize(&made, uris.c_str());
   Handle handle(made);
@@ -89,8 +86,8 @@ Handle connect(const config::LdapOptions& options, std::string& why) {
   ldap_set_option(made, LDAP_OPT_TIMEOUT, &answer_time);
   ldap_set_option(made, LDAP_OPT_REFERRALS,
                   LDAP_OPT_OFF);  // the password goes to the servers named, and nowhere else
-  const bool insists = insist_on_certificates(made);
-  if ((options.tls || uris.find("ldaps://") != std::string::npos) && !insists) {
+  const bool secured = options.tls || uris.find("ldaps://") != std::string::npos;
+  if (secured && !(demanded && demand_certificates(made))) {
     why = "the LDAP library does not let certificates be checked";
     return {};
   }
