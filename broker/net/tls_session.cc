@@ -112,14 +112,15 @@ void TlsSession::peer_has_proved() const {
 }
 
 // In front of what is written next. OpenSSL takes itself to be in a handshake meanwhile, and takes a buffer for
-// reading that it gives back only when it is read from.
+// reading that it gives back only when it is read from: there is nothing to read, or the session is not in order.
 void TlsSession::put_ticket() {
   ticket_due_ = false;
   forget_errors();
   char nothing = 0;
   size_t got = 0;
   if (SSL_new_session_ticket(ssl_) != 1 || SSL_do_handshake(ssl_) != 1) return ERR_clear_error();
-  ASSERT(call_->in.empty() && SSL_read_ex(ssl_, &nothing, 1, &got) == 0);
+  if (SSL_read_ex(ssl_, &nothing, 1, &got) == 1) fail(nullptr);
+  forget_errors();
 }
 
 int TlsSession::on_client_hello(SSL* ssl, int* alert, void*) {
@@ -258,7 +259,7 @@ bool TlsSession::encrypt(std::span<const iovec> plain, std::string& out) {
   };
   if (ticket_due_) [[unlikely]]
     put_ticket();
-  bool good = true;
+  bool good = state_ != State::kFailed;
   for (const iovec& span : plain) {
     const char* bytes = static_cast<const char*>(span.iov_base);
     size_t left = span.iov_len;

@@ -207,7 +207,8 @@ BEGIN
       ) n (version, sort_key, status) ORDER BY n.version, n.status NULLS LAST) v;
     IF missing IS NOT NULL THEN
       detail := format('Scope "%s"; missing: %s.', $3, array_to_string(missing, ', '));
-      RAISE EXCEPTION 'database is at "%", application needs at least "%"', coalesce(have.version, ''), $1
+      RAISE EXCEPTION 'database %, application needs at least "%"',
+        coalesce('is at "' || have.version || '"', 'has no migration applied'), $1
         USING ERRCODE = 'MG030', DETAIL = detail, HINT = hint;
     END IF;
   END IF;

@@ -28,7 +28,7 @@ END $$;
 SELECT is_empty('SELECT * FROM berth.migration_status()', 'nothing yet');
 SELECT is(berth.migration_exit_code(), 0, 'so all is well');
 SELECT lives_ok('SELECT berth.assert_ready(NULL)', 'nothing is needed');
-SELECT pg_temp.same(pg_temp.error_of($$SELECT berth.assert_ready('1')$$), array['MG030', 'database is at "", application needs at least "1"',
+SELECT pg_temp.same(pg_temp.error_of($$SELECT berth.assert_ready('1')$$), array['MG030', 'database has no migration applied, application needs at least "1"',
           'Scope "default"; missing: 1.', 'SELECT * FROM berth.migration_status(''default'').'], 'a version is');
 
 -- The plan.
@@ -47,7 +47,7 @@ SELECT ok(bool_and(applied_at IS NULL AND "by" IS NULL AND duration IS NULL AND 
   FROM berth.migration_status();
 SELECT is(berth.migration_exit_code(), 1, '1: pending');
 SELECT pg_temp.same(array_agg(version), '{1,9,10,views}', 'migration_pending') FROM berth.migration_pending();
-SELECT pg_temp.same(pg_temp.error_of($$SELECT berth.assert_ready('9')$$), array['MG030', 'database is at "", application needs at least "9"',
+SELECT pg_temp.same(pg_temp.error_of($$SELECT berth.assert_ready('9')$$), array['MG030', 'database has no migration applied, application needs at least "9"',
           'Scope "default"; missing: 1, 9.', 'SELECT * FROM berth.migration_status(''default'').'], 'all that is missing');
 
 -- Applied.
