@@ -334,7 +334,9 @@ int Process::run() {
 }
 
 int check_config(const std::string& path) {
-  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(path);
+  std::vector<config::Remark> warnings;
+  const Result<std::shared_ptr<const config::Config>> loaded = config::load_config(path, &warnings);
+  for (const config::Remark& warning : warnings) std::cout << "warning: " << warning.format() << "\n";
   if (!loaded) {
     std::cerr << loaded.error().text << "\n";
     return 1;
@@ -344,7 +346,6 @@ int check_config(const std::string& path) {
     std::cerr << tls.error().text << "\n";
     return 1;
   }
-  for (const config::Remark& warning : loaded.value()->warnings) std::cout << "warning: " << warning.format() << "\n";
   std::cout << path << ": fine\n";
   return 0;
 }

@@ -177,7 +177,7 @@ void load_hba(Built& built, const Finder& finder) {
 
 }  // namespace
 
-Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
+Result<std::shared_ptr<const Config>> load_config(const std::string& path, std::vector<Remark>* warnings) {
   const Finder finder(path);
   std::map<std::string, std::string> places;  // of the main file and what it includes: as named, as found
   const ReadFile read = [&](const std::string& name) {
@@ -192,6 +192,7 @@ Result<std::shared_ptr<const Config>> load_config(const std::string& path) {
   load_hba(built, finder);
   // What a reload reads, as SHOW CONFIG says it: SET conffile stays until another SET, or a file that names one.
   if (built.config.options.conffile.empty()) built.config.options.conffile = path;
+  if (warnings) *warnings = built.config.warnings;
   if (!built.mistakes.empty() && !FAULT(bad_file_accepted)) return Error{describe(built.mistakes), {}};
   return std::shared_ptr<const Config>(std::make_shared<Config>(std::move(built.config)));
 }

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
 #include "config/config.h"
@@ -11,7 +12,8 @@
 namespace berth::config {
 
 // The Error's text has every mistake of the file, each as a line "file:line: key: why". What does not keep the broker
-// from starting is in Config::warnings, which the caller logs.
-Result<std::shared_ptr<const Config>> load_config(const std::string& path);
+// from starting is in Config::warnings, which the caller logs. Of a file with mistakes nothing is left but the Error;
+// who wants its warnings as well gives `warnings`, which gets those of any file.
+Result<std::shared_ptr<const Config>> load_config(const std::string& path, std::vector<Remark>* warnings = nullptr);
 
 }  // namespace berth::config

@@ -42,9 +42,11 @@ def test_check(broker):
     assert status == 0, text
     assert closed_port(made.listen_port)
     made.settings["pool_mode"] = "sometimes"
+    made.settings["client_tls_key_file"] = "/no/such/key"
     made.write_files()
     status, text = run(made, "--check", made.ini)
     assert status == 1 and "pool_mode" in text
+    assert "warning: " in text and "client_tls_key_file" in text, "a mistake hides no warning"
 
 
 def ended(pid):

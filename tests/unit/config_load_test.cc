@@ -173,9 +173,12 @@ TEST_F(LoadTest, RulesAndMaps) {
   EXPECT_EQ(config.value()->warnings[0].format(), good + ":2: " + why);
   EXPECT_EQ(config.value()->warnings[1].format(), good + ":3: " + why);
 
-  // Mistakes of all files at once; the map is gone with the file.
-  const auto broken = load_config(write("berth.ini", text + "listen_port = x\n"));
+  // Mistakes of all files at once, and the warnings beside them; the map is gone with the file.
+  std::vector<Remark> warnings;
+  const auto broken = load_config(write("berth.ini", text + "listen_port = x\n"), &warnings);
   ASSERT_FALSE(broken.ok());
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_EQ(warnings[1].format(), good + ":3: " + why);
   EXPECT_EQ(broken.error().text, directory_ + "/berth.ini:5: listen_port: \"x\" is not a whole number\n" + good +
                                      ":1: map ops: auth_ident_file is not set");
   // Where the rules do not decide, the file is not read.
