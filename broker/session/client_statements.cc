@@ -22,14 +22,6 @@ void ClientRelay::forward_parse(std::string_view name, const wire::ParseMessage&
   out_.lend(message.types);
 }
 
-// In a failed transaction PostgreSQL refuses to parse anything but what ends it.
-static bool ends_transaction(std::string_view sql) {
-  size_t at = 0;
-  while (at < sql.size() && (sql[at] == ' ' || (sql[at] >= '\t' && sql[at] <= '\r'))) ++at;
-  const auto begins = [&](std::string_view word) { return pool::same_name(sql.substr(at, word.size()), word); };
-  return begins("commit") || begins("rollback") || begins("end") || begins("abort") || begins("prepare transaction");
-}
-
 // Is what the broker does with this Parse another thing in a failed transaction? It answers one that the server has
 // already, and injects one for a name in use that the server lacks.
 bool ClientRelay::depends_on_status(const wire::ParseMessage& message) {
@@ -58,7 +50,7 @@ bool ClientRelay::parse() {
   pool::Statement statement = intern(message);
   const bool known = server_->statements.touch(*statement);
   server_->names_changed = true;
-  const bool refused = server_->status == 'E' && !ends_transaction(message.sql);
+  const bool refused = server_->status == 'E' && !wire::runs_in_failed_transaction(message.sql);
   emit();
   if (known && !refused) {
     push(Request::Kind::kParsedAlready).change_name(message.name, nullptr);
@@ -106,7 +98,7 @@ bool ClientRelay::parse_unnamed(pool::Statement statement) {
 bool ClientRelay::parse_again(const pool::Statement& there, const wire::ParseMessage& message) {
   emit();
   // In a failed transaction PostgreSQL refuses it without looking at the name, and would refuse to make it.
-  if (server_->status != 'E' || server_->executed || ends_transaction(message.sql)) {
+  if (server_->status != 'E' || server_->executed || wire::runs_in_failed_transaction(message.sql)) {
     if (!server_->statements.has(*there)) server_->names_changed = true;
     ensure(there);
   }
@@ -183,7 +175,7 @@ bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& st
   if (const pool::Statement* there = client_.statements.find(name)) {
     statement = *there;
     if (values >= 0 && server_->status == 'E' && !server_->statements.has(*statement) &&
-        !ends_transaction(statement->sql)) {
+        !wire::runs_in_failed_transaction(statement->sql)) {
       // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same
       // message.
       emit();

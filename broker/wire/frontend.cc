@@ -212,6 +212,19 @@ StatementCommand parse_statement_command(std::string_view sql) {
   return CommandParser(sql).run();
 }
 
+bool runs_in_failed_transaction(std::string_view sql) {
+  Tokens tokens(sql);
+  bool quoted = false;
+  std::string word;
+  do word = tokens.next(&quoted);
+  while (word == ";");
+  if (quoted) return false;
+  if (word.empty() || word == "end" || word == "abort") return true;
+  if (word == "prepare") return tokens.next(&quoted) == "transaction" && !quoted;
+  // COMMIT PREPARED and ROLLBACK PREPARED end another transaction.
+  return (word == "commit" || word == "rollback") && (tokens.next(&quoted) != "prepared" || quoted);
+}
+
 // The next word of `sql`, which is taken off: up to white space, `=`, a semicolon or a string; double quotes are
 // taken off too.
 static std::string_view take_word(std::string_view& sql) {

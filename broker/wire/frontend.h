@@ -61,6 +61,10 @@ inline bool may_be_statement_command(std::string_view sql) {
   }
 }
 
+// Does PostgreSQL take `sql` in a transaction that has failed? Only what ends it (also back to a savepoint) and the
+// empty statement. Of a text that is not valid SQL, or is several statements, the answer means nothing.
+bool runs_in_failed_transaction(std::string_view sql);
+
 // A cheap filter for set_parameter(): SELECT leaves here.
 inline bool may_be_set(std::string_view sql) {
   return sql.size() > 4 && (sql[2] | 32) == 't' && (sql[0] | 32) == 's';

@@ -209,6 +209,33 @@ def test_parse_behind_the_end_of_a_failed_transaction(one, postgres):
 
 
 @pytest.mark.ours
+@pytest.mark.parametrize("sql", ["rollback", "/* a /* b */ */ rollback", "-- why\n\tCOMMIT", "; end", "abort work", "rollback to a",
+                                 "prepare\n transaction 'x'", "commit/**/prepared 'x'", "rollback prepared 'x'", "rollbacks",
+                                 "prepare x as select 1", "", " /* nothing */ ;"])
+def test_what_a_failed_transaction_lets_in(broker, postgres, sql):
+    """Its end and the empty statement, however they are written, whether the server has the statement or not; nothing else."""
+    b = broker(default_pool_size=1, max_prepared_statements=1)
+    a, other, direct = b.connect(), b.connect(), postgres.connect("app")
+    other.ask(wire.parse("s", sql) + SYNC)
+
+    def failed(c, *steps):
+        begin = [wire.query("begin"), wire.query("savepoint a"), wire.query("select 1/0")]
+        return batches(*begin, *steps, wire.query("rollback"))(c)
+
+    def script(c):
+        out = c.ask(wire.parse("t", sql) + SYNC)
+        out += failed(c, wire.parse("u", sql) + SYNC, wire.rerun("u") + SYNC)  # the server has it
+        if c is a:
+            prepare(other, "place", "select 1")  # the server's only place
+        out += failed(c, wire.rerun("t") + SYNC)
+        if c is a:
+            prepare(other, "placed", "select 2")
+        return out + failed(c, wire.parse("t", sql) + SYNC)
+
+    same(direct, a, script)
+
+
+@pytest.mark.ours
 def test_name_in_use_behind_the_end_of_a_failed_transaction(broker, postgres):
     """The server lacks the statement, and the ROLLBACK ahead in the pipeline is not answered yet: PostgreSQL says 42P05."""
     b = broker(default_pool_size=1, max_prepared_statements=1)

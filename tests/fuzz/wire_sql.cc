@@ -1,8 +1,8 @@
-// Fuzzes what the broker reads in SQL (DEALLOCATE, DISCARD, RESET, SET ... TO DEFAULT, and what a SET sets) against
-// PostgreSQL's own parser, in Debian's libpg_query: whenever that understands the text, both must say the same.
-// Not for this reader, and said to be so here: U&"names", names with a dot or as long as PostgreSQL's longest, and
-// the parameters that have a syntax of their own. A text that PostgreSQL refuses may be anything to us: it is sent
-// there.
+// Fuzzes what the broker reads in SQL (DEALLOCATE, DISCARD, RESET, SET ... TO DEFAULT, what a SET sets, and what ends
+// a transaction) against PostgreSQL's own parser, in Debian's libpg_query: whenever that understands the text, both
+// must say the same. Not for this reader, and said to be so here: U&"names", names with a dot or as long as
+// PostgreSQL's longest, and the parameters that have a syntax of their own. A text that PostgreSQL refuses may be
+// anything to us: it is sent there.
 #include <pg_query.h>
 #include <strings.h>
 
@@ -125,6 +125,16 @@ static void try_set(const std::string& sql, const Reference& reference) {
   ASSERT(reference.local ? ours.empty() : strcasecmp(ours.c_str(), reference.name.c_str()) == 0);
 }
 
+// As IsTransactionExitStmt() of PostgreSQL; no statement at all is parsed in a failed transaction, too.
+static void try_in_failed_transaction(const std::string& sql, const Reference& reference) {
+  if (reference.statements > 1) return;
+  bool theirs = reference.statements == 0;
+  for (const char* kind : {"COMMIT", "PREPARE", "ROLLBACK", "ROLLBACK_TO"}) {
+    if (reference.node == "TransactionStmt" && reference.kind == std::string("TRANS_STMT_") + kind) theirs = true;
+  }
+  ASSERT(runs_in_failed_transaction(sql) == theirs);
+}
+
 }  // namespace berth::wire
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -135,5 +145,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (!reference.understood) return 0;
   try_command(sql, reference);
   try_set(sql, reference);
+  try_in_failed_transaction(sql, reference);
   return 0;
 }

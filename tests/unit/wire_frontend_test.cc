@@ -135,6 +135,21 @@ TEST(StatementCommandTest, AnyWords) {
   EXPECT_GT(commands, 1000);
 }
 
+// As IsTransactionExitStmt() of PostgreSQL, whatever stands in front; fuzz_wire_sql asks PostgreSQL's own parser.
+TEST(FailedTransaction, WhatRunsInIt) {
+  for (const char* sql :
+       {"rollback", "COMMIT", "end;", "Abort work", "rollback to savepoint a", "prepare transaction 'x'", "", " ;; ",
+        "/* a /* b */ */ rollback", "-- commit prepared\n commit", ";rollback", "prepare/**/transaction 'x'",
+        "rollback \"prepared\""}) {
+    EXPECT_TRUE(runs_in_failed_transaction(sql)) << sql;
+  }
+  for (const char* sql : {"select 1", "commit prepared 'x'", "rollback/**/prepared 'x'", "prepare x as select 1",
+                          "prepare \"transaction\" as select 1", "\"commit\"", "\"\"", "commits", "begin",
+                          "savepoint a", "(select 1)", "release a"}) {
+    EXPECT_FALSE(runs_in_failed_transaction(sql)) << sql;
+  }
+}
+
 TEST(SetParameter, WhatOutlivesTheTransaction) {
   const auto name = [](std::string_view sql) { return may_be_set(sql) ? std::string(set_parameter(sql)) : "-"; };
   EXPECT_EQ(name("set statement_timeout = 1"), "statement_timeout");
