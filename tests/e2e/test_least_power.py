@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.broker import REPOSITORY
+from harness.broker import REPOSITORY, sanitizer_environment
 from harness.raw import Raw, Refused
 from harness.system import SERVICE_USER, eventually, write
 
@@ -21,9 +21,17 @@ UNIT = REPOSITORY / "etc" / "pgberth.service"
 EXPOSURE_MOST = 1.5  # of 10; systemd calls up to 2 SAFE
 
 
+def fields_of(text):
+    return dict(line.split(":\t", 1) for line in text.splitlines() if ":\t" in line)
+
+
 def status_of(pid):
-    with open(f"/proc/{pid}/status") as file:
-        return dict(line.rstrip("\n").split(":\t", 1) for line in file if ":\t" in line)
+    return fields_of(Path(f"/proc/{pid}/status").read_text())
+
+
+def capabilities(status):
+    """The sets that let a process do something, or give it to a program that it starts."""
+    return [int(status[which], 16) for which in ("CapInh", "CapPrm", "CapEff", "CapAmb")]
 
 
 def listens_on(pid):
@@ -47,7 +55,30 @@ def listens_on(pid):
 def test_no_privileges(broker):
     status = status_of(broker().pid)
     assert status["NoNewPrivs"] == "1"
-    assert [int(status[which], 16) for which in ("CapInh", "CapPrm", "CapEff", "CapAmb")] == [0, 0, 0, 0]
+    assert capabilities(status) == [0, 0, 0, 0]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root")
+def test_capabilities_are_dropped(broker):
+    """As systemd's AmbientCapabilities= gives them for a port below 1024: no thread keeps what only the start needs."""
+    one = "+net_bind_service"
+    given = ["setpriv", "--reuid", SERVICE_USER, "--regid", SERVICE_USER, "--clear-groups", "--inh-caps", one, "--ambient-caps", one]
+    bare = subprocess.run([*given, "cat", "/proc/self/status"], stdout=subprocess.PIPE, text=True, check=True, timeout=60)
+    assert capabilities(fields_of(bare.stdout)) == [1 << 10] * 4
+    b = broker(launch=False)
+    program = b.binary
+
+    def launch():
+        with open(b.output_path, "ab") as out:
+            b.process = subprocess.Popen([*given, str(program), str(b.ini)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                         cwd="/", env=sanitizer_environment())
+
+    b.launch = launch
+    b.start()
+    with b.connect() as client:
+        assert client.value("select 1") == "1"
+    for thread in os.listdir(f"/proc/{b.pid}/task"):
+        assert capabilities(status_of(f"{b.pid}/task/{thread}")) == [0, 0, 0, 0]
 
 
 def test_rights_of_files(broker):

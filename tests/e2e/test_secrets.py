@@ -19,8 +19,12 @@ import pytest
 from harness import memory, scram, wire
 from harness.broker import REPOSITORY
 from harness.certificates import Authority
+from harness.directory import BASE, Directory
 from harness.raw import Raw, Refused
 from harness.system import eventually, make_directory
+from test_auth_query import asking, server  # noqa: F401  (fixtures)
+from test_directory import with_ldap, with_pam
+from test_hba import run
 from test_link import GRANT, STAND_IN
 
 pytestmark = pytest.mark.ours
@@ -132,6 +136,70 @@ def test_no_core_dump_of_a_login_in_flight_has_a_secret(broker, postgres):
         assert memory.find(b.pid, {**planted.secrets, "half": half}, dumped=True) == []
 
 
+def logins(b, people, wrong):
+    """Whoever is one of `people` gets in, by the right password alone; the clients stay."""
+    clients = []
+    for user, password in people.items():
+        clients.append(b.connect(user=user, password=password))
+        assert clients[-1].value("select current_user") == user
+        with pytest.raises(Refused):
+            b.connect(user=user, password=wrong)
+    return clients
+
+
+def in_no_core_dump(b, planted, kept):
+    """Nothing of `planted` is in the memory that a core dump has. What is `kept` must be elsewhere, so that the search has
+    looked at what a dump would have without the broker's care."""
+    assert memory.find(b.pid, {name: text.encode() for name, text in planted.items()}, dumped=True) == []
+    found = memory.find(b.pid, {name: planted[name].encode() for name in kept}, dumped=False)
+    assert {place.split(" at 0x")[0] for place in found} == set(kept), found
+
+
+# Roles of the server's that log in with the password that the broker has been told.
+PEOPLE = {"plainer": "plainerpw", "scrammer": "scrammerpw"}
+
+
+def test_no_core_dump_has_what_pam_was_told(broker):
+    """T18: pam_wrapper's module reads the passwords of all users, and neither it nor libpam overwrites what it frees."""
+    idle = "idle-" + secrets.token_hex(12)
+    wrong = "wrong-" + secrets.token_hex(12)
+    b = with_pam(broker(launch=False, auth_type="pam"), {**PEOPLE, "nobody": idle, "admin": "a"})
+    clients = logins(b, PEOPLE, wrong)
+    in_no_core_dump(b, {**PEOPLE, "nobody": idle, "a guess": wrong}, kept=["nobody"])
+    for client in clients:
+        client.close()
+
+
+def test_no_core_dump_has_what_a_directory_was_told(broker):
+    """T18: liblber keeps what it has sent."""
+    wrong = "wrong-" + secrets.token_hex(12)
+    people = Directory(PEOPLE)
+    try:
+        b = with_ldap(broker, f'ldapserver=127.0.0.1 ldapport={people.port} ldapprefix="uid=" ldapsuffix=",ou=people,{BASE}"')
+        clients = logins(b, PEOPLE, wrong)
+        in_no_core_dump(b, {**PEOPLE, "a guess": wrong}, kept=["a guess"])
+        for client in clients:
+            client.close()
+    finally:
+        people.remove()
+
+
+@pytest.mark.parametrize("kind", ["md5", "scram"])
+def test_no_core_dump_has_what_auth_query_knows(asking, server, kind):  # noqa: F811
+    """T18: the password of auth_user, which libpq keeps, what PostgreSQL answered, and the password of who was looked up."""
+    looker, password = "looker-" + secrets.token_hex(12), "found-" + secrets.token_hex(12)
+    wrong = "wrong-" + secrets.token_hex(12)
+    secret = scram.secret(password) if kind == "scram" else scram.md5("found", password)
+    server.sql(f"drop role if exists found; create role found login password '{secret}'")
+    server.sql(f"alter role looker password '{scram.secret(looker)}'")
+    b = asking(auth_type="plain", userlist={"looker": looker})
+    clients = logins(b, {"found": password}, wrong)
+    planted = {"looker": looker, "found": password, "a guess": wrong, "answer": secret[3:] if kind == "md5" else secret}
+    in_no_core_dump(b, planted, kept=["looker", "answer"])
+    for client in clients:
+        client.close()
+
+
 def test_no_text_has_a_secret(broker, postgres):
     """T18: the log at its most verbose, every table of the console, error texts, and what `--check` says."""
     planted = Planted(broker, postgres, "plain")
@@ -158,7 +226,9 @@ def test_no_text_has_a_secret(broker, postgres):
     answer = b.console.connection.query("RELOAD")
     assert wire.errors(answer)
     texts += [str(message.fields) for message in wire.errors(answer)]
-    texts.append(b.all_text())
+    status, checked = run(b, "--check", b.ini)
+    assert status == 1 and "pool_size" in checked
+    texts += [checked, b.all_text()]
     assert "login failed" in texts[-1]  # it is verbose
     for name, secret in planted.secrets.items():
         for text in texts:
