@@ -214,7 +214,9 @@ void Backend::on_startup(std::string_view bytes) {
   cluster_.backends[pid_] = this;
   key_ = "k" + std::to_string(100 + pid_ % 900);
   phase_ = Phase::kLogin;
-  login_ = auth::make_client_verifier(cluster_.method, user_, &cluster_.secret, 1);
+  const auto own = cluster_.secrets.find(user_);
+  login_ = auth::make_client_verifier(cluster_.method, user_,
+                                      own == cluster_.secrets.end() ? &cluster_.secret : &own->second, 1);
   on_login_step(login_->start());
 }
 
@@ -222,6 +224,7 @@ void Backend::on_startup(std::string_view bytes) {
 void Backend::on_login_step(auth::Step step) {
   out += step.bytes;
   if (step.kind == auth::Step::Kind::kFailed) {
+    if (cluster_.violation) cluster_.violation("the broker could not prove itself as " + user_ + ": " + step.reason);
     refuse("28P01", "password authentication failed for user \"" + user_ + "\"");
   } else if (step.kind == auth::Step::Kind::kOk) {
     login_.reset();

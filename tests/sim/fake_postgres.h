@@ -36,7 +36,8 @@ class Cluster {
   std::map<std::string, std::string> store;  // committed data
   size_t connections_max = 100;
   auth::Method method = auth::Method::kAny;  // kAny: trust
-  auth::Secret secret;                       // of every user
+  auth::Secret secret;                       // of every user who is not among these
+  std::map<std::string, auth::Secret> secrets;
   Micros now = 0;
   Micros sleep_most = 20 * kMillisecond;
   std::map<uint32_t, Backend*> backends;  // by pid

@@ -207,6 +207,8 @@ void SimClient::on_login_message(const Message& message) {
       key_ = message.body().substr(4);
       return;
     case wire::kReadyForQuery:
+      if (!world_.knows_password(number_) && world_.must_ask(world_.user_of(number_), world_.database_of(number_)))
+        violation("got in with a wrong password");
       phase_ = Phase::kActive;  // its settings are told as it asked for them: PostgreSQL's spelling follows with the
                                 // first server
       return;
@@ -251,6 +253,7 @@ void SimClient::ended(bool expected) {
 }
 
 bool SimClient::lost_is_allowed(std::string_view text) const {
+  if (text.starts_with("password authentication failed")) return world_.may_refuse(number_);
   return world_.may_lose(text);
 }
 

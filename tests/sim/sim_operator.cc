@@ -221,7 +221,7 @@ void SimOperator::read() {
 
 void SimOperator::on_message(char tag, std::string_view body) {
   switch (tag) {
-    case wire::kAuthentication: out_ += world_.answer(login_, "admin", world_.password(), body); return;
+    case wire::kAuthentication: out_ += world_.answer(login_, "admin", world_.password_of("admin"), body); return;
     case wire::kBackendKeyData:
       pid_ = wire::read32(body.data());
       key_ = body.substr(4);

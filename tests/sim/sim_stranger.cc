@@ -24,7 +24,7 @@ std::string SimStranger::startup(std::string_view user, std::string_view databas
 void SimStranger::start(LinkPtr link) {
   link_ = std::move(link);
   static const std::string kSsl("\0\0\0\x08\x04\xd2\x16\x2f", 8), kGss("\0\0\0\x08\x04\xd2\x16\x30", 8);
-  kind_ = random_.below(16);
+  kind_ = random_.below(kKinds);
   switch (kind_) {
     case 0: out_ = kSsl + kSsl; break;
     case 1: out_ = kGss + kSsl + kGss; break;
@@ -60,6 +60,7 @@ void SimStranger::start(LinkPtr link) {
       out_ = startup("u0", "d0") + (chance(50) ? std::string("Q\0\0\0\1", 5) : std::string("P\x10\0\0\0", 5));
       break;
     case 14: out_ = startup("u0", "d0", "_pq_.new", "1") + std::string("X\0\0\0\4", 5); break;
+    case kGuesser: out_ = startup("u0", "d0") + std::string("p\0\0\0\x0awrong\0", 11); break;
     default:  // it knows its name and waits for what is said, then goes
       out_ = startup("u0", "d0");
       leaves_ = true;
@@ -77,7 +78,7 @@ void SimStranger::start_raw(LinkPtr link, bool logs_in, std::string bytes) {
   out_ = startup(kRawUser, "d0");
   if (world_.asks()) {
     wire::Message answer(out_, wire::kPassword);
-    wire::put_cstring(out_, world_.password_of(0));
+    wire::put_cstring(out_, world_.password_of(kRawUser));
   }
   out_ += bytes;
 }
@@ -105,7 +106,7 @@ void SimStranger::step() {
 
 // It was told why it had to go, unless it said goodbye.
 void SimStranger::judge() {
-  if (kind_ >= 14 || leaves_) return;
+  if ((kind_ >= 14 && kind_ != kGuesser) || leaves_) return;
   if (in_.find("FATAL") == std::string::npos && !world_.may_lose("torn")) {
     world_.violation("a stranger of kind " + std::to_string(kind_) + " was sent away without a word");
   }
@@ -115,6 +116,11 @@ void SimStranger::end(bool reset) {
   in_ += link_->to_peer.bytes;
   if (const std::string tag = tag_in(in_); !tag.empty())
     world_.violation("a stranger got what belongs to a client, " + tag + " (I1)");
+  // None of them has proved anything.
+  const bool asked =
+      world_.must_ask("u0", "d0") && world_.must_ask("u0", "nowhere") && world_.must_ask("admin", "pgbouncer");
+  if (!raw() && asked && in_.find(std::string_view("R\0\0\0\x08\0\0\0\0", 9)) != std::string::npos)
+    world_.violation(fmt::format("a stranger of kind {} got in without a password", kind_));
   gone_ = true;
   link_->reset |= reset;
   link_->to_broker.fin = true;

@@ -26,7 +26,7 @@ class SimStranger {
   uint64_t kind() const { return kind_; }
 
  private:
-  static constexpr uint64_t kRaw = 100;
+  static constexpr uint64_t kGuesser = 15, kKinds = 17, kRaw = 100;
   void end(bool reset);
   void judge();
   std::string startup(std::string_view user, std::string_view database, std::string_view name = {},

@@ -70,9 +70,15 @@ class World final : public Observer {
   Cluster& postgres() { return postgres_; }
   std::string user_of(int client) const { return "u" + std::to_string(client % scenario_.users); }
   std::string database_of(int client) const { return "d" + std::to_string(client % scenario_.databases); }
-  // Never the same in two worlds of a process: what one has derived is not known to the next.
-  const std::string& password() const { return password_; }
-  std::string password_of(int client) const { return client % 7 == 6 ? "wrong" : password_; }
+  // Each user has another. Never the same in two worlds of a process: what one has derived is not known to the next.
+  std::string password_of(std::string_view user) const { return fmt::format("secret {} of {}", password_, user); }
+  // Client 6 says a wrong one, or another user's.
+  bool knows_password(int client) const { return client % 7 != 6; }
+  std::string password_of(int client) const;
+  // A method that asks for a password decides about this user, whatever rules there have been.
+  bool must_ask(std::string_view user, std::string_view database) const;
+  // May a client be told that its proof is wrong?
+  bool may_refuse(int client) const;
   // What somebody who logs in says to an Authentication message; `login` is theirs.
   std::string answer(std::unique_ptr<auth::ServerLogin>& login, const std::string& user, const std::string& password,
                      std::string_view body);
@@ -141,6 +147,9 @@ class World final : public Observer {
     std::unique_ptr<auth::Work> work;
     session::Fleet::WorkDone done;
   };
+  struct Rules {  // what draw_hba() has made: which of them ask for a password
+    bool console = false, first = false, others = false;
+  };
   struct Canceller {
     LinkPtr link;
     std::string out;
@@ -153,6 +162,7 @@ class World final : public Observer {
   void draw_door(config::Options& options);
   void draw_databases(config::Config& config);
   void draw_logins(config::Config& config);
+  void draw_servers_secrets(config::Config& config);
   std::string draw_secret(const std::string& user);
   std::shared_ptr<const config::Hba> draw_hba();
   LinkPtr dial(const net::Address& address, int& error);
@@ -225,6 +235,8 @@ class World final : public Observer {
   std::map<std::pair<int, int>, std::deque<Mail>> mail_;
   std::vector<Aside> asides_;
   decltype(config::Config::secrets) looked_up_;  // what auth_query finds
+  std::vector<Rules> rules_;                     // all there have been
+  std::set<std::string> removed_;                // databases that a reload has left out
   std::map<uint64_t, int> client_states_, server_states_;
   std::string password_;
   std::string why_;

@@ -1,5 +1,6 @@
 // What kind of world a seed makes: its scenario, its configuration, and how a reload changes that; and which words a
 // client may be told in it.
+#include <algorithm>
 #include <cstdlib>
 
 #include "auth/md5.h"
@@ -65,40 +66,69 @@ void World::draw_scenario() {
   net.partial_percent = chance(50) ? 0 : static_cast<int>(random_.below(60));
   s.hba = s.asks && chance(50);
   s.md5 = s.asks && chance(30);
+  if (s.asks && chance(50)) s.users = 2;
   static int worlds = 0;
   password_ = fmt::format("secret{:08}", ++worlds);
 }
 
 // As auth_file might have it.
 std::string World::draw_secret(const std::string& user) {
-  std::string text = password_;
+  std::string text = password_of(user);
   if (!scenario_.asks) return text;
   if (scenario_.md5 && chance(50)) {
-    if (!auth::md5_secret(password_, user, text)) violation("this OpenSSL refuses MD5");
+    if (!auth::md5_secret(password_of(user), user, text)) violation("this OpenSSL refuses MD5");
   } else if (chance(50)) {
     const auto iterations = static_cast<uint32_t>(1 + random_.below(3));
-    text = auth::to_text(auth::make_scram_secret(password_, "salt of " + user + password_, iterations));
+    text = auth::to_text(auth::make_scram_secret(text, "salt of " + user + password_, iterations));
   }
   return text;
 }
 
+std::string World::password_of(int client) const {
+  if (knows_password(client)) return password_of(user_of(client));
+  return seed_ % 2 == 0 ? "wrong" : password_of(client % scenario_.users == 0 ? "u1" : "u0");
+}
+
+bool World::must_ask(std::string_view user, std::string_view database) const {
+  return scenario_.asks && std::all_of(rules_.begin(), rules_.end(), [&](const Rules& rules) {
+           if (database == "pgbouncer" && user == "admin") return rules.console;
+           return database == "d0" && user == "u0" ? rules.first : rules.others;
+         });
+}
+
+// Without its database nobody is asked about a user whom auth_query should find.
+bool World::may_refuse(int client) const {
+  return (scenario_.asks && !knows_password(client)) || (scenario_.queried && removed_.contains(database_of(client)));
+}
+
 // Strangers may be refused; everybody else comes in by some exchange.
 std::shared_ptr<const config::Hba> World::draw_hba() {
-  const auto method = [this] {
-    const int kinds = scenario_.md5 ? 3 : 4;
-    return std::vector<const char*>{"trust", "password", "md5",
-                                    "scram-sha-256"}[random_.below(static_cast<uint64_t>(kinds))];
-  };
   std::string text;
+  bool asks = false;  // the method drawn last
+  const auto method = [&] {
+    const int kinds = scenario_.md5 ? 3 : 4;
+    const uint64_t kind = random_.below(static_cast<uint64_t>(kinds));
+    asks = kind > 0;
+    return std::vector<const char*>{"trust", "password", "md5", "scram-sha-256"}[kind];
+  };
   const auto rule = [&](std::string_view who, std::string_view how) {
     text += fmt::format("local {} {}\n", who, how);
     if (scenario_.guarded || scenario_.tls) text += fmt::format("host {} all {}\n", who, how);  // they have addresses
   };
   rule("all nobody", "reject");
   if (chance(50)) text += scenario_.guarded || scenario_.tls ? "\n" : "host all all all reject\n";
-  if (chance(50)) rule("pgbouncer admin", method());
-  if (chance(50)) rule("d0 u0", method());
+  Rules rules;
+  const bool console = chance(50);
+  if (console) rule("pgbouncer admin", method());
+  rules.console = asks;
+  const bool first = chance(50);
+  if (first) rule("d0 u0", method());
+  rules.first = asks;
   rule("all all", method());
+  rules.others = asks;
+  if (!console) rules.console = asks;
+  if (!first) rules.first = asks;
+  rules_.push_back(rules);
   config::ParsedHba parsed = config::parse_hba("hba", "", [&](const std::string&) { return text; });
   if (!parsed.mistakes.empty()) violation("a rule is wrong: " + parsed.mistakes.front().format());
   return std::make_shared<const config::Hba>(std::move(parsed.hba));
@@ -125,14 +155,39 @@ void World::draw_logins(config::Config& config) {
     looked_up_.swap(config.secrets);
   }
   config.secrets["admin"] = draw_secret("admin");
-  if (!scenario_.password) return;
+  if (choices_) config.secrets[std::string(kRawUser)] = password_of(kRawUser);
+  if (scenario_.password) draw_servers_secrets(config);
+}
+
+// Either all users have the database entry's password there, or each its own: then the broker proves itself with
+// what auth_file says, or with what the user's login has taught it.
+void World::draw_servers_secrets(config::Config& config) {
   constexpr auth::Method kMethods[] = {auth::Method::kPlain, auth::Method::kMd5, auth::Method::kScramSha256};
   postgres_.method = kMethods[random_.below(3)];
-  postgres_.secret = auth::parse_secret(password_);
+  const auto server_secret = [this](const std::string& password) {
+    if (postgres_.method != auth::Method::kScramSha256) return auth::parse_secret(password);
+    const auto iterations = static_cast<uint32_t>(1 + random_.below(3));
+    return auth::parse_secret(
+        auth::to_text(auth::make_scram_secret(password, "salt of the server" + password_, iterations)));
+  };
+  // By a rule somebody may be let in who has taught nothing.
+  const int own_percent = !scenario_.asks ? 30 : scenario_.hba ? 0 : 80;
+  if (!chance(own_percent)) {
+    for (config::DatabaseEntry& entry : config.databases) entry.password = password_of("the servers");
+    postgres_.secret = server_secret(password_of("the servers"));
+    return;
+  }
+  // PostgreSQL asks by SCRAM whoever has a secret of that kind.
+  for (const auto* known : {&config.secrets, &looked_up_}) {
+    for (const auto& [user, text] : *known) {
+      auth::Secret secret = auth::parse_secret(text.view());
+      const bool plain = secret.kind == auth::SecretKind::kPlain;
+      if (!plain) postgres_.method = auth::Method::kMd5;
+      postgres_.secrets[user] = std::move(secret);
+    }
+  }
   if (postgres_.method != auth::Method::kScramSha256) return;
-  const auto iterations = static_cast<uint32_t>(1 + random_.below(3));
-  postgres_.secret = auth::parse_secret(
-      auth::to_text(auth::make_scram_secret(password_, "salt of the server" + password_, iterations)));
+  for (auto& [user, secret] : postgres_.secrets) secret = server_secret(password_of(user));
 }
 
 std::string World::answer(std::unique_ptr<auth::ServerLogin>& login, const std::string& user,
@@ -199,7 +254,6 @@ void World::draw_databases(config::Config& config) {
     config::DatabaseEntry entry;
     entry.name = entry.dbname = "d" + std::to_string(i);
     entry.hosts = {scenario_.tls ? kTlsHost : "/sim"};
-    if (scenario_.password) entry.password = password_;
     if (chance(20)) entry.connect_query = chance(70) ? "set application_name to 'setup'" : "sleep setup";
     config.databases.push_back(entry);
   }
@@ -235,7 +289,6 @@ void World::make_config() {
   draw_door(options);
   draw_databases(*config_);
   draw_logins(*config_);
-  if (choices_) config_->secrets[std::string(kRawUser)] = password_;
   if (scenario_.crowded) postgres_.connections_max = 1 + random_.below(3);
   if (scenario_.tls) {
     tls_ = std::make_unique<SimTls>(*this, seed_, scenario_.faults);
@@ -266,8 +319,11 @@ std::shared_ptr<const config::Config> World::draw_reload() {
       if (chance(20)) entry.dbname = "missing";
       if (chance(10)) entry.connect_query = "error setup";
     }
-    if (chance(30))
-      next->databases.erase(next->databases.begin() + static_cast<long>(random_.below(next->databases.size())));
+    if (chance(30)) {
+      const auto out = next->databases.begin() + static_cast<long>(random_.below(next->databases.size()));
+      removed_.insert(out->is_fallback ? "d" + std::to_string(scenario_.databases - 1) : out->name);
+      next->databases.erase(out);
+    }
   }
   next->index();
   return next;
@@ -293,8 +349,6 @@ bool World::may_lose(std::string_view text) const {
   if (s.faults && s.tls && SimTls::is_failure(text)) return true;
   if (s.faults && s.queried && text.starts_with("auth_query failed")) return true;
   if (s.waits_end && text == "query_wait_timeout") return true;  // at its login
-  const bool asked_nowhere = s.queried && s.absent;              // without its database nobody knows the user
-  if ((s.asks || asked_nowhere) && text.starts_with("password authentication failed")) return true;
   if (s.impatient && among({"query_timeout", "idle_transaction_timeout", "transaction_timeout", "client_idle_timeout",
                             "client_login_timeout", "torn"},
                            text)) {
@@ -307,8 +361,6 @@ bool World::may_lose(std::string_view text) const {
   }
   if (s.narrow && among({"no more connections allowed", "client connections exceeded"}, text)) return true;
   if (s.statements && text == "transaction blocks not allowed in statement pooling mode") return true;
-  // Nobody is asked about users of a database that is not there.
-  if (s.absent && s.queried && text.starts_with("password authentication failed")) return true;
   if (s.absent && (among({"no such database: d", "query_wait_timeout"}, text) || is_refusal(text))) return true;
   if (s.operators > 0 && s.powers.kills &&
       (among({"database removed", "admin forced disconnect", "torn"}, text) || text.ends_with("is disabled"))) {
