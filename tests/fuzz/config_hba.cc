@@ -1,13 +1,16 @@
-// Fuzzes auth_hba_file, auth_ident_file and a file of names (apart by lines of %): nothing breaks, sizes hold, what
-// was read and written again reads the same, and the rule that decides is the first that would alone.
+// Fuzzes auth_hba_file, auth_ident_file, a file of names, names of clients and auth_ldap_options (apart by lines of
+// %): nothing breaks, sizes hold, what was read and written again reads the same, and the line that decides is the
+// one that PostgreSQL's manual says (hba_reference.h), for clients in and just outside of each rule's addresses.
 #include <fmt/format.h>
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 
 #include "base/assert.h"
 #include "config/hba.h"
+#include "fuzz/hba_reference.h"
 
 namespace berth::config {
 
@@ -44,11 +47,19 @@ static std::string written(const std::array<unsigned char, 16>& bytes, Family fa
   return out;
 }
 
+static std::string hba_option(std::string_view name, const std::string& value) {
+  return " " + quoted(fmt::format("{}={}", name, value));
+}
+static std::string ldap_option(std::string_view name, const std::string& value) {
+  return fmt::format(" {}={}", name, quoted(value));
+}
+
 // What only a URL can say comes first; the rest says everything anew.
-static std::string written(const LdapOptions& ldap) {
+template <typename Option>
+std::string written(const LdapOptions& ldap, Option option) {
   std::string out;
   const auto add = [&](std::string_view name, const std::string& value) {
-    if (!value.empty()) out += " " + quoted(fmt::format("{}={}", name, value));
+    if (!value.empty()) out += option(name, value);
   };
   if (ldap.scope == LdapOptions::Scope::kBase) out += " ldapurl=ldap:///??base";
   if (ldap.scope == LdapOptions::Scope::kOne) out += " ldapurl=ldap:///??one";
@@ -79,8 +90,9 @@ static std::string written(const HbaRule& rule) {
   }
   out += to_string(rule.method);
   if (!rule.map.empty()) out += " map=" + quoted(rule.map);
-  if (!rule.pam_service.empty()) out += " " + quoted("pamservice=" + rule.pam_service);
-  return out + written(rule.ldap) + "\n";
+  if (rule.whole_name) out += " clientname=DN";
+  if (!rule.pam_service.empty()) out += hba_option("pamservice", rule.pam_service);
+  return out + written(rule.ldap, hba_option) + "\n";
 }
 
 static void try_rewriting(const Hba& hba) {
@@ -104,48 +116,143 @@ static void try_rewriting(const Hba& hba) {
   }
 }
 
-static void try_matching(const Hba& hba, HbaClient who) {
-  for (int bits = 0; bits < 16; ++bits) {
-    who.local = bits & 1;
-    who.tls = bits & 2;
-    who.physical_replication = bits & 4;
-    who.family = bits & 8 ? Family::kIpv6 : Family::kIpv4;
-    const HbaRule* first = nullptr;
-    for (size_t i = 0; i < hba.rules.size() && !first; ++i) {
-      if (find_rule(Hba{{}, {hba.rules[i]}, {}}, who)) first = &hba.rules[i];
-    }
-    ASSERT(find_rule(hba, who) == first);
-    if (first) peer_may_be(hba, *first, who.user, who.database);
+// Whom the names belong to does not matter: any may come as a user and ask for any as a database.
+static std::vector<std::string> names_to_try(const Hba& hba, const hba_reference::Lines& more) {
+  std::set<std::string> names = {"", "all", "anna", "postgres", "replication", "sameuser", "shop"};
+  const auto add = [&](const std::vector<std::string>& of) {
+    names.insert(of.begin(), of.begin() + static_cast<ptrdiff_t>(std::min<size_t>(of.size(), 4)));
+  };
+  for (const HbaRule& rule : hba.rules) {
+    add(rule.databases.names);
+    add(rule.users.names);
   }
+  for (const hba_reference::Line& line : more) {
+    for (const hba_reference::Field& field : line.fields) add({field[0].text});
+  }
+  return {names.begin(), names.end()};
+}
+
+// The rule's own address; then one that differs in the last bit that counts, one that differs in all bits that do
+// not, one that differs in each kind, the rule's as the other family has it, and the whole range of IPv4 in IPv6.
+static std::vector<std::string> addresses_to_try(const HbaAddress& range) {
+  const bool v4 = range.family == Family::kIpv4;
+  const size_t size = v4 ? 4 : 16;
+  const std::string base(reinterpret_cast<const char*>(range.bytes.data()), size);
+  std::string inside = base, outside = base, both;
+  bool found = false;
+  for (size_t bit = 8 * size; bit-- > 0;) {
+    const auto mask = static_cast<char>(0x80 >> bit % 8);
+    const bool counts = (range.mask[bit / 8] & mask) != 0;
+    if (!counts) inside[bit / 8] = static_cast<char>(inside[bit / 8] | mask);
+    if (counts && !found) outside[bit / 8] = static_cast<char>(outside[bit / 8] ^ mask);
+    found = found || counts;
+  }
+  both = outside;
+  for (size_t i = 0; i < size; ++i) both[i] = static_cast<char>(both[i] | (inside[i] ^ base[i]));
+  const std::string mapped = std::string(10, '\0') + "\xFF\xFF";
+  return {base,
+          outside,
+          inside,
+          both,
+          v4 ? mapped + base : base.substr(12),
+          v4 ? base + std::string(12, '\0') : mapped + base.substr(12)};
+}
+
+static void try_client(const Hba& hba, const hba_reference::Files& files, const hba_reference::Who& who) {
+  HbaClient client;
+  client.local = who.unix_socket;
+  client.tls = who.ssl;
+  client.physical_replication = who.physical_replication;
+  client.database = who.database;
+  client.user = who.user;
+  client.family = who.ip.size() == 4 ? Family::kIpv4 : Family::kIpv6;
+  std::copy(who.ip.begin(), who.ip.end(), client.address.begin());
+  const HbaRule* rule = find_rule(hba, client);
+  const hba_reference::Decision decision = hba_reference::decide(files, who);
+  ASSERT((rule ? rule->line : 0) == decision.line);
+  if (!rule) return;
+  ASSERT(to_string(rule->method) == (decision.method == "plain" ? "password" : decision.method));
+  ASSERT(rule->map == decision.option("map") && rule->pam_service == decision.option("pamservice"));
+  ASSERT(rule->whole_name == (decision.option("clientname") == "DN"));
+  if (decision.option("ldapurl").empty()) {
+    ASSERT(rule->ldap.server == decision.option("ldapserver") && rule->ldap.prefix == decision.option("ldapprefix"));
+    ASSERT(rule->ldap.base_dn == decision.option("ldapbasedn") && rule->ldap.suffix == decision.option("ldapsuffix"));
+    ASSERT(rule->ldap.tls == (decision.option("ldaptls") == "1"));
+  }
+  const bool may = rule->map.empty() ? who.database == who.user
+                                     : hba_reference::map_allows(files, rule->map, who.database, who.user);
+  ASSERT(peer_may_be(hba, *rule, who.database, who.user) == (may && !who.database.empty()));
+}
+
+static void try_matching(const Hba& hba, const hba_reference::Files& files) {
+  const std::vector<std::string> names = names_to_try(hba, files.at("who"));
+  size_t turn = names.back().size();  // which names come together is up to the input as well
+  for (const HbaRule& rule : hba.rules) {
+    for (const std::string& ip : addresses_to_try(rule.address)) {
+      for (int bits = 0; bits < 8; ++bits) {
+        hba_reference::Who who{(bits & 1) != 0, (bits & 2) != 0, (bits & 4) != 0, ip, {}, {}};
+        who.user = names[++turn % names.size()];
+        who.database = turn % 4 == 0 ? who.user : names[turn * 7 / 3 % names.size()];
+        try_client(hba, files, who);
+        if (!rule.users.names.empty()) who.user = rule.users.names[turn % rule.users.names.size()];
+        if (!rule.databases.names.empty()) who.database = rule.databases.names[turn % rule.databases.names.size()];
+        try_client(hba, files, who);
+        if (rule.databases.same_user) who.database = who.user;
+        try_client(hba, files, who);
+      }
+    }
+  }
+}
+
+// As in the files of the broker's own settings. No secret is shown, whatever stands before it.
+static void try_ldap(const std::string& text) {
+  ASSERT(without_ldap_secrets("").empty());
+  if (text.find("QQ") == std::string::npos) {
+    const std::string shown = without_ldap_secrets(text + " ldapbindpasswd=\"QQ, \"\" QQ\"");
+    ASSERT(shown.find("QQ") == std::string::npos);
+  }
+  const Result<LdapOptions> any = parse_ldap_options("ldapserver=h" + ldap_option("ldapprefix", text));
+  ASSERT(any.ok() == (text.find('\0') == std::string::npos) && (!any || any.value().prefix == text));
+  const Result<LdapOptions> read = parse_ldap_options(text);
+  if (!read) return ASSERT(!read.error().text.empty());
+  const LdapOptions& options = read.value();
+  ASSERT(check_ldap_options(options).empty());
+  const Result<LdapOptions> again = parse_ldap_options(written(options, ldap_option));
+  ASSERT(again && again.value() == options);
+  if (options.bind_password.empty()) return;
+  const Result<LdapOptions> shown = parse_ldap_options(without_ldap_secrets(text));
+  LdapOptions expected = options;
+  expected.bind_password = "***";
+  ASSERT(shown && shown.value() == expected);
 }
 
 static void try_input(std::string_view text) {
   std::map<std::string, std::string> files;
-  for (const char* name : {"hba", "ident", "names"}) {
-    const size_t end = text.find("\n%\n");
+  for (const char* name : {"hba", "ident", "names", "who", "ldap"}) {
+    const size_t end = text.starts_with("%\n") ? 0 : text.find("\n%\n");
     files[name] = text.substr(0, end);
-    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 3);
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end == 0 ? 2 : end + 3);
   }
   const ReadFile read = [&](const std::string& path) -> Result<std::string> {
     const auto found = files.find(path);
     if (found == files.end()) return Error{"cannot read", {}};
     return found->second;
   };
+  try_ldap(files["ldap"]);
   const ParsedHba parsed = parse_hba("hba", "ident", read);
   ASSERT(parsed.hba.rules.size() <= kHbaRulesMax && parsed.mistakes.size() <= kHbaMistakesMax);
   ASSERT(!parsed.mistakes.empty() || !parsed.hba.rules.empty());
-  if (parsed.hba.rules.size() > 20) return;
-  if (parsed.mistakes.empty()) try_rewriting(parsed.hba);
-  HbaClient who;
-  who.database = "shop";
-  who.user = "anna";
-  try_matching(parsed.hba, who);
-  if (parsed.hba.rules.empty()) return;
-  const HbaRule& rule = parsed.hba.rules.back();
-  if (!rule.databases.names.empty()) who.database = rule.databases.names.front();
-  if (!rule.users.names.empty()) who.user = rule.users.names.front();
-  who.address = rule.address.bytes;
-  try_matching(parsed.hba, who);
+  for (const HbaRule& rule : parsed.hba.rules) {
+    if (rule.method != HbaMethod::kLdap) continue;
+    const Result<LdapOptions> alone = parse_ldap_options(written(rule.ldap, ldap_option));
+    ASSERT(alone && alone.value() == rule.ldap);
+  }
+  if (!parsed.mistakes.empty() || parsed.hba.rules.size() > 8) return;
+  hba_reference::Files lines;
+  for (const auto& [name, content] : files) lines[name] = hba_reference::lines_of(content);
+  ASSERT(lines["hba"].size() == parsed.hba.rules.size());
+  try_rewriting(parsed.hba);
+  try_matching(parsed.hba, lines);
 }
 
 }  // namespace berth::config

@@ -24,6 +24,7 @@ BUILD = os.path.join(ROOT, "build", "fuzz")
 CANARY = "base_canary"
 # Target -> bug of broker/base/faults.def that it must find; all of these are compiled in.
 PLANTED = {
+    "config_hba": "last_bits_ignored",
     "wire_frontend": "parse_types_unchecked",
     "sim_stateful": "release_too_early",
     "sim_rewrite": "failed_name_kept",
