@@ -1,6 +1,9 @@
-// Fuzzes the user list: nothing breaks, sizes hold, and what was read, written again, reads the same.
+// Fuzzes the user list: who has which secret, and which lines are mistakes, is what a second reader of PgBouncer's
+// rules says; sizes hold, and what was read, written again, reads the same.
 #include <cstdint>
+#include <map>
 #include <string>
+#include <vector>
 
 #include "base/assert.h"
 #include "config/userlist.h"
@@ -16,11 +19,66 @@ static std::string quoted(std::string_view text) {
   return out + "\"";
 }
 
+struct Reference {
+  std::map<std::string, std::string> secrets;
+  std::vector<int> mistakes, warnings;  // their lines
+};
+
+// Takes "text" and the white space behind it from the front; false: it is not there.
+static bool take_quoted(std::string& line, std::string& out) {
+  size_t at = 1;
+  if (line[0] != '"') return false;
+  for (;; ++at) {
+    if (at >= line.size()) return false;
+    if (line[at] == '"' && line[++at] != '"') break;  // what is behind the end of a string reads as a zero
+    out += line[at];
+  }
+  line.erase(0, std::min(line.find_first_not_of(" \t\v\f\r", at), line.size()));
+  return true;
+}
+
+// PgBouncer's documentation, "Authentication file format": "user" "password", the rest of a line is ignored, a quote
+// is doubled, comments begin with ; (and #, ours). Of two lines for one user the later counts.
+static Reference read(std::string_view text) {
+  Reference out;
+  for (int number = 1; !text.empty() && out.mistakes.size() < kMaxUserlistMistakes; ++number) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    std::string line(text.substr(0, end)), user, secret;
+    text.remove_prefix(std::min(end + 1, text.size()));
+    line.erase(0, std::min(line.find_first_not_of(" \t\v\f\r"), line.size()));
+    if (line.empty() || line[0] == ';' || line[0] == '#') continue;
+    const bool read = take_quoted(line, user) && take_quoted(line, secret);
+    const std::string both = user + secret;
+    if (!read || user.empty() || user.size() > kMaxUserNameSize || secret.size() > kMaxSecretSize ||
+        both.find('\0') != std::string::npos) {
+      out.mistakes.push_back(number);
+      continue;
+    }
+    if (user == "pgberth_link") out.warnings.push_back(number);  // its secret at the console is the process's own
+    if (out.secrets.contains(user)) out.warnings.push_back(number);
+    out.secrets[user] = secret;
+  }
+  return out;
+}
+
+static std::vector<int> lines(const std::vector<Remark>& remarks) {
+  std::vector<int> out;
+  for (const Remark& remark : remarks) {
+    ASSERT(remark.file == "u" && !remark.text.empty());
+    out.push_back(remark.line);
+  }
+  return out;
+}
+
 static void try_input(std::string_view text) {
   const Userlist list = parse_userlist(text, "u");
+  const Reference reference = read(text);
+  ASSERT(lines(list.mistakes) == reference.mistakes && lines(list.warnings) == reference.warnings);
+  ASSERT(list.secrets.size() == reference.secrets.size());
   std::string again;
   for (const auto& [user, secret] : list.secrets) {
-    ASSERT(!user.empty() && user.size() <= kMaxUserNameSize && secret.size() <= kMaxSecretSize);
+    const auto found = reference.secrets.find(user);
+    ASSERT(found != reference.secrets.end() && found->second == secret.view());
     again += quoted(user) + " " + quoted(secret.view()) + "\n";
   }
   const Userlist reread = parse_userlist(again, "u");
