@@ -83,7 +83,7 @@ void log_warnings(const config::Config& config) {
 
 Result<bool> Process::start() {
   // Both before OpenSSL's first allocation, and so before the first key.
-  const bool watched = net::watch_openssl_memory();
+  const std::string unwatched = net::watch_openssl_memory();
   CRYPTO_secure_malloc_init(kPrivateKeyMemory, kPrivateKeyMemoryLeast);
   Result<std::shared_ptr<const config::Config>> loaded = config::load_config(command_.config);
   wipe_deep_stack();
@@ -100,7 +100,7 @@ Result<bool> Process::start() {
   settle_secret_memory();
   if (const std::string error = log_configure(log_target(*config_)); !error.empty()) return Error{error, {}};
   log_warnings(*config_);
-  if (!watched) LOG_WARNING("another library has started OpenSSL: copies of a private key may stay in freed memory");
+  if (!unwatched.empty()) LOG_WARNING("{}", unwatched);
   if (!files.empty()) LOG_WARNING("{}", files);
   if (Result<bool> held = pidfile_.create(config_->options.pidfile); !held) return held;
   int count = static_cast<int>(config_->options.workers);

@@ -11,6 +11,7 @@
 #include <map>
 
 #include "base/random.h"
+#include "base/secret_memory.h"
 
 namespace berth::net {
 
@@ -65,7 +66,7 @@ std::shared_ptr<TicketKeys> TicketKeys::shared(const std::string& likeness) {
   std::erase_if(all, [](const auto& one) { return one.second.expired(); });
   std::weak_ptr<TicketKeys>& at = all[likeness];
   std::shared_ptr<TicketKeys> keys = at.lock();
-  if (!keys) at = keys = std::make_shared<TicketKeys>();
+  if (!keys) at = keys = std::allocate_shared<TicketKeys>(SecretAllocator<TicketKeys>());
   return keys;
 }
 

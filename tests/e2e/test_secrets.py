@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import re
+import resource
 import secrets
 import shutil
 import ssl
@@ -20,8 +21,9 @@ from harness import memory, scram, wire
 from harness.broker import REPOSITORY
 from harness.certificates import Authority
 from harness.directory import BASE, Directory
+from harness.program import prepared
 from harness.raw import Raw, Refused
-from harness.system import eventually, make_directory
+from harness.system import as_service_user, eventually, make_directory
 from test_auth_query import asking, server  # noqa: F401  (fixtures)
 from test_directory import with_ldap, with_pam
 from test_hba import run
@@ -249,34 +251,75 @@ def test_no_core_dump_has_what_the_link_knows(broker, own_postgres):
     assert len(memory.find(b.pid, planted, dumped=False)) >= 2
 
 
-def private_number(key):
-    """The private number of an EC key, in bytes."""
+def private_numbers(key):
+    """{name: bytes} of an EC or RSA key."""
     text = subprocess.run(["openssl", "pkey", "-in", key, "-noout", "-text"], stdout=subprocess.PIPE, text=True, check=True).stdout
-    digits = re.search(r"priv:((?:\s+[0-9a-f:]+\n)+)", text)[1]
-    return bytes.fromhex(re.sub(r"[\s:]", "", digits)).lstrip(b"\0")
+    found = re.findall(r"^(priv|prime1|prime2|privateExponent|exponent1|exponent2|coefficient):((?:\s+[0-9a-f:]+\n)+)", text, re.M)
+    return {name: bytes.fromhex(re.sub(r"[\s:]", "", digits)).lstrip(b"\0") for name, digits in found}
 
 
-def test_no_core_dump_has_a_secret_of_tls(broker):
-    """The server's private key, and the password that came through TLS."""
+def traffic_key(secret):
+    """What TLS 1.3 encrypts records with (RFC 8446, 7.3), of AES-128 with SHA-256."""
+    return hmac_of(secret, b"\0\x10\x09tls13 key\0\x01")[:16]
+
+
+def keys_of_connections(keylog):
+    """What a file in the format of SSLKEYLOGFILE has: whoever knows one of these reads what was recorded."""
+    found = {}
+    for line in re.findall(r"^[A-Z].*", keylog.read_text(), re.M):
+        kind, client, text = line.split()
+        secret = bytes.fromhex(text)
+        found[f"{kind} of {client[:8]}"] = secret
+        if "_TRAFFIC_SECRET_" in kind:
+            found[f"{kind} of {client[:8]}, key"] = traffic_key(secret)
+    return found
+
+
+@pytest.mark.parametrize("version, algorithm", [(ssl.TLSVersion.TLSv1_2, "rsa"), (ssl.TLSVersion.TLSv1_3, "ec")])
+def test_no_core_dump_has_a_secret_of_tls(broker, version, algorithm):
+    """The server's private key, the password that came through TLS, and the keys of living connections."""
     authority_root = make_directory()
-    server = Authority(authority_root).issue("localhost", hosts=["localhost"])
+    server = Authority(authority_root).issue("localhost", hosts=["localhost"], algorithm=algorithm)
     password = "tls-" + secrets.token_hex(12)
     b = broker(auth_type="plain", userlist={"app": password, "admin": ""}, client_tls_sslmode="allow",
                client_tls_key_file=server.key, client_tls_cert_file=server.cert)
-    clients = []
-    for _ in range(3):
+    clients, session = [], None
+    for resumed in (False, False, True):
         client = Raw(b.transaction_port)
         assert client.send(wire.ssl_request()).read_byte() == b"S"
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if not resumed else context
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        client.sock = context.wrap_socket(client.sock)
+        context.minimum_version = context.maximum_version = version
+        context.keylog_filename = authority_root / "keylog"
+        client.sock = context.wrap_socket(client.sock, session=session if resumed else None)
         clients.append(client.login("app", "e2e", password))
-    number = private_number(server.key)
+        assert client.sock.session_reused == resumed
+        session = client.sock.session
     body = "".join(server.key.read_text().splitlines()[1:-1])
-    planted = {"password": password.encode(), "key": number, "key, reversed": number[::-1], "key, PEM": body[20:60].encode()}
-    assert memory.find(b.pid, planted, dumped=True) == []
-    assert memory.find(b.pid, {"key": number[::-1]}, dumped=False), "where OpenSSL keeps it"
+    planted = {"password": password.encode(), "key, PEM": body[20:60].encode()}
+    numbers = private_numbers(server.key)
+    for name, number in numbers.items():
+        planted.update({name: number, f"{name}, reversed": number[::-1]})
+    connections = keys_of_connections(authority_root / "keylog")
+    assert len(connections) >= 3
+    assert memory.find(b.pid, {**planted, **connections}, dumped=True) == []
+    assert memory.find(b.pid, {name: number[::-1] for name, number in numbers.items()}, dumped=False), "where OpenSSL keeps them"
+    kept = {place.split(" at 0x")[0] for place in memory.find(b.pid, connections, dumped=False)}
+    wanted = "key" if version == ssl.TLSVersion.TLSv1_3 else "CLIENT_RANDOM"
+    assert sum(wanted in name for name in kept) >= 3, kept
     assert clients[0].value("select 1") == "1"
     for client in clients:
         client.close()
     shutil.rmtree(authority_root)
+
+
+def test_limited_address_space(broker):
+    """Without room for a heap of its own OpenSSL has ordinary memory: the log says what that means, and all else works."""
+    b = prepared(broker)
+    with open(b.output_path, "ab") as out:
+        b.process = subprocess.Popen([str(b.binary), str(b.ini)], stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd="/",
+                                     preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30)), **as_service_user())
+    assert b.wait_ready()
+    assert "the address space is limited (ulimit -v, LimitAS): keys of TLS connections are in core dumps" in b.log
+    with b.connect(b.listen_port) as client:
+        assert client.value("select 1") == "1"

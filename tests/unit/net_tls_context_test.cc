@@ -5,6 +5,7 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 
+#include "base/secret_memory.h"
 #include "net/tls_tickets.h"
 #include "net/tls_words.h"
 #include "unit/certificates.h"
@@ -400,6 +401,13 @@ TEST(TlsTicketTest, AKeySealsForAWhileAndOpensForAsLongAgain) {
   EXPECT_TRUE(renew);
   EXPECT_FALSE(keys.opening(first.name, 1000 + 2 * kTicketKeyTime, found, renew));
   EXPECT_FALSE(keys.opening(second.name, 1000 + 9 * kTicketKeyTime, found, renew));
+}
+
+// T18: who has a ticket's key and has recorded the handshake reads the session.
+TEST(TlsTicketTest, KeysLiveInSecretMemory) {
+  const size_t before = secret_memory().used;
+  const std::shared_ptr<TicketKeys> keys = TicketKeys::shared("of nobody else");
+  EXPECT_GE(secret_memory().used, before + sizeof(TicketKeys));
 }
 
 TEST(TlsWordsTest, PgBouncersWords) {
