@@ -31,6 +31,8 @@ PLANTED = {
     "sim_cancel": "cancel_key_unchecked",
 }
 CANARY_SECONDS = 60  # of CPU time, an upper bound; most are found within a second or two
+# libFuzzer's clock is the wall's: on a busy machine an input of a millisecond has taken half a minute.
+LIMITS = ("-timeout=300", "-rss_limit_mb=2048")
 # The worlds of the simulation: what happens how often is no news there, and they are slow.
 WORLDS = ("-max_len=1024", "-len_control=0", "-use_counters=0", "-entropic=0")
 OPTIONS = {"sim_cancel": WORLDS, "sim_rewrite": WORLDS, "sim_stateful": WORLDS}
@@ -73,8 +75,8 @@ def execute(command, fault=None):
 
 
 def command_of(name, seconds, learned, findings):
-    command = [os.path.join(BUILD, "fuzz_" + name), f"-max_total_time={math.ceil(seconds)}", "-timeout=20",
-               "-rss_limit_mb=2048", "-print_final_stats=1", f"-artifact_prefix={findings}/{name}-", *OPTIONS.get(name, ())]
+    command = [os.path.join(BUILD, "fuzz_" + name), f"-max_total_time={math.ceil(seconds)}", *LIMITS,
+               "-print_final_stats=1", f"-artifact_prefix={findings}/{name}-", *OPTIONS.get(name, ())]
     dictionary = os.path.join(ROOT, "tests", "fuzz", name + ".dict")
     if os.path.exists(dictionary):
         command.append(f"-dict={dictionary}")
@@ -87,7 +89,7 @@ def run_kept(result):
     inputs = kept("corpus", result.name) + kept("regressions", result.name)
     if not inputs:
         return True
-    status, output, cpu = execute([os.path.join(BUILD, "fuzz_" + result.name), *inputs])
+    status, output, cpu = execute([os.path.join(BUILD, "fuzz_" + result.name), *LIMITS, *inputs])
     result.cpu += cpu
     result.once = len(inputs)
     if status != 0:
