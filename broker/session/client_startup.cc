@@ -100,6 +100,10 @@ void Client::startup_on_packet(const wire::Startup& startup, bool more) {
       if (seen_gss) return fatal(ClientEnd::kBadStartup, "08P01", "GSSENCRequest was answered already");
       seen_gss = true;
       made_progress();
+      if (more) {
+        return fatal(ClientEnd::kClearAfterTlsRequest, "08P01",
+                     "received unencrypted data after GSSAPI encryption request");
+      }
       return send("N");
     case wire::Startup::Kind::kCancel:
       context.fleet.route_cancel(startup.cancel_pid, std::string(startup.cancel_key));

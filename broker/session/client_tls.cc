@@ -28,8 +28,8 @@ bool Client::begin_direct_tls(std::string_view bytes) {
   return true;
 }
 
-// T4: whoever sends ahead in clear words what TLS should protect is told so and not obeyed, as in PostgreSQL. T26,
-// T27: one request of a kind, and none where TLS is spoken already.
+// T4: whoever sends ahead in clear words what TLS should protect is told so and not obeyed, as in PostgreSQL, also if
+// the request would be declined. T26, T27: one request of a kind, and none where TLS is spoken already.
 void Client::ssl_on_request(bool more) {
   if (seen_ssl || encrypted) {
     return fatal(ClientEnd::kBadStartup, "08P01",
@@ -37,9 +37,9 @@ void Client::ssl_on_request(bool more) {
   }
   seen_ssl = true;
   made_progress();
+  if (more) return fatal(ClientEnd::kClearAfterTlsRequest, "08P01");
   const std::shared_ptr<const net::TlsContext> offered = tls_offered();
   if (!offered) return send("N");
-  if (more) return fatal(ClientEnd::kClearAfterTlsRequest, "08P01");
   send("S");
   begin_tls(offered, false);
 }

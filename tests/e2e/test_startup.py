@@ -6,6 +6,7 @@ import struct
 import pytest
 
 from harness import scram, wire
+from harness.broker import IS_DIRECT, IS_PGBOUNCER
 from harness.raw import Closed, Raw, Refused
 from harness.system import eventually, random_seed
 
@@ -61,15 +62,20 @@ def test_second_request_of_a_kind_is_an_error(b, requests):
     healthy(b)
 
 
-def test_request_and_startup_in_one_segment(b):
-    """T4: bytes sent along with an encryption request are never taken for SQL; without TLS they may be the startup."""
+@pytest.mark.parametrize("what", ["startup", "query", "one byte"])
+@pytest.mark.parametrize("asked", ["ssl"] if IS_DIRECT else ["ssl", "gss"])
+def test_request_and_startup_in_one_segment(b, asked, what):
+    """T4: what comes along with an encryption request is never obeyed, neither as a startup nor as SQL, also where the request is
+    declined. (PostgreSQL says its N before that, and speaks GSS itself.)"""
+    request = wire.ssl_request() if asked == "ssl" else wire.gssenc_request()
+    startup = wire.startup({"user": "app", "database": "e2e"})
     c = Raw(b.transaction_port)
-    c.send_if_open(wire.ssl_request() + wire.startup({"user": "app", "database": "e2e"}) + wire.query("select 1"))
-    try:
-        assert c.read_byte() in b"NE"
-    except Closed:
-        pass
-    c.close()
+    c.send(request + {"startup": startup + wire.query("select 1"), "query": wire.query("select 1"), "one byte": startup[:1]}[what])
+    if IS_DIRECT:
+        assert c.read_byte() == b"N"
+    said = c.until_closed()
+    assert [(m.tag, m.sqlstate) for m in said] == [("E", "08P01")]
+    assert IS_PGBOUNCER or "received unencrypted data after" in said[0].text
     healthy(b)
 
 
@@ -305,10 +311,14 @@ def no_login_is_left(b):
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 def test_disconnect_at_every_byte_of_the_startup(b, how):
-    packet = wire.ssl_request() + wire.startup({"user": "app", "database": "e2e", "application_name": "gone"})
-    for size in range(len(packet)):
-        c = Raw(b.transaction_port).send(packet[:size])
-        getattr(c, how)()
+    packet = wire.startup({"user": "app", "database": "e2e", "application_name": "gone"})
+    for request in (b"", wire.ssl_request()):
+        for size in range(len(packet)):
+            c = Raw(b.transaction_port).send(request)
+            assert not request or c.read_byte() == b"N"
+            getattr(c.send(packet[:size]), how)()
+    for size in range(len(wire.ssl_request())):
+        getattr(Raw(b.transaction_port).send(wire.ssl_request()[:size]), how)()
     no_login_is_left(b)
     healthy(b)
 
