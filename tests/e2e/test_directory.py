@@ -117,23 +117,34 @@ def test_a_directory_that_is_down(broker, directory):
     assert "nobody can say whether the password is right" in b.log
 
 
-def test_a_directory_that_hangs(broker, silent):
-    """More logins wait than there are threads for them; every other kind of login goes on, and so do queries."""
-    rules = CONSOLE + "host all app all trust\nhost all app2 all scram-sha-256\n" \
-        f'host all all all ldap ldapserver=127.0.0.1 ldapport={silent} ldapbasedn="{BASE}"\n'
-    b = prepared(broker, rules, client_login_timeout=20).start()
-    waiting = [Raw(b.transaction_port).startup(user=f"hung{n}", database="e2e") for n in range(12)]
+def busy(b, lane):
+    row = next(row for row in b.console("show helpers") if row["name"] == lane)
+    return row["running"], row["queue"]
+
+
+def hung(b, lane, user, password):
+    """Clients whose passwords are asked about: more than there are threads for it. Meanwhile everything else goes on: the other
+    kinds of login, queries, the console; and one of them may leave."""
+    waiting = [Raw(b.transaction_port).startup(user=user, database="e2e") for _ in range(12)]
     for client in waiting:
         assert client.until("R")[-1].body[:4] == bytes([0, 0, 0, 3])
-        client.send(b"p\0\0\0\x06x\0")
-    eventually(lambda: b.console("show clients") and b.console("show disconnects"), "the console answers")
+        client.send(wire.password(password))
+    eventually(lambda: busy(b, lane) == ("8", "4"), "all threads are taken, and four logins wait")
     assert login(b, "app", None) == "app"
     assert login(b, "app2") == "app2"  # its key is derived meanwhile
     with psycopg.connect(b.url(user="app2", password="correct%20horse")) as conn:
         assert conn.execute("select 1").fetchone() == (1,)
-    waiting[0].close()  # may go at any time
+    waiting.pop(0).close()
     assert login(b, "app2") == "app2"
-    for client in waiting[1:]:
+    return waiting
+
+
+def test_a_directory_that_hangs(broker, silent):
+    """T12, but for a directory: who waits for it holds up nobody else."""
+    rules = CONSOLE + "host all app all trust\nhost all app2 all scram-sha-256\n" \
+        f'host all all all ldap ldapserver=127.0.0.1 ldapport={silent} ldapbasedn="{BASE}"\n'
+    b = prepared(broker, rules, client_login_timeout=60).start()
+    for client in hung(b, "ldap", "reader", "r"):
         client.close()
 
 
@@ -182,8 +193,8 @@ def test_a_directory_that_cannot_prove_itself(broker, encrypted, way, wrong):
 
 # PAM ------------------------------------------------------------------------------------------------------------------
 
-def with_pam(made, users, services=("pgbouncer",)):
-    made.environment = pam_environment(made.root, users, services)
+def with_pam(made, users, services=("pgbouncer",), **more):
+    made.environment = pam_environment(made.root, users, services, **more)
     made.environment["ASAN_OPTIONS"] = "verify_asan_link_order=0:" + os.environ.get("ASAN_OPTIONS", "")
     return made.start()
 
@@ -209,3 +220,26 @@ def test_pam_by_a_rule(broker):
         assert refusal(b, user, "wrong").sqlstate == "28000"
     assert login(b, "app", PEOPLE["app"], local=True) == "app"
     assert refusal(b, "app", "wrong", local=True).sqlstate == "28000"
+
+
+def test_a_module_that_hangs(broker):
+    """T12, but for PAM: it may block for as long as it likes, and who waits for it gets in when it goes on."""
+    made = prepared(broker, CONSOLE + "host all app all trust\nhost all app2 all scram-sha-256\nhost all all all pam\n",
+                    client_login_timeout=60)
+    gate = made.root / "gate"
+    os.mkfifo(gate)
+    gate.chmod(0o666)
+    b = with_pam(made, PEOPLE, waits_for=gate)
+    waiting = hung(b, "pam", "scrammer", PEOPLE["scrammer"])
+    assert busy(b, "pam")[0] == "8", "nothing but the module ends it"
+
+    def reads_on():
+        try:
+            os.close(os.open(gate, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            pass  # nobody reads it at the moment
+        return busy(b, "pam") == ("0", "0")
+    eventually(reads_on, "every login has been asked about")
+    for client in waiting:
+        with client.finish_login("scrammer"):
+            assert client.value("select current_user") == "scrammer"

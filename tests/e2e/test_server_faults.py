@@ -5,6 +5,7 @@ import pytest
 from harness import fake_server as odd
 from harness import wire
 from harness.attempts import answer_or_end, healthy, login_or_refusal
+from harness.names import HeldNames
 from harness.postgres import Postgres
 from harness.raw import Closed, Raw, Refused
 from harness.system import Task, eventually, free_port, in_threads
@@ -308,3 +309,24 @@ def test_slow_server(broker, fake):
     c = b.connect()
     for _ in range(3):
         assert c.value("select 1") == "slow"
+
+
+@pytest.mark.ours
+def test_a_name_server_that_hangs(broker, fake, postgres):
+    """T12, but for names: whoever waits for one holds up nobody else, may leave, and is served when it is known."""
+    server = fake()
+    held = f"host=db.held port={server.port} dbname=fake"
+    b = broker(databases={"slow": held, "e2e2": f"host={postgres.sockets} port={postgres.port}"}, launch=False)
+    names = HeldNames(b.root)
+    b.environment = names.environment
+    b.start()
+    waiting = [Raw(b.transaction_port).startup(user="app", database="slow") for _ in range(3)]
+    eventually(lambda: len(b.clients(database="slow")) == 3, "all of them wait")
+    healthy(b)
+    waiting.pop().close()
+    eventually(lambda: len(b.clients(database="slow")) == 2, "one has left")
+    healthy(b)
+    assert not server.sessions
+    names.let_on()
+    for c in waiting:
+        assert c.finish_login("app").value("select 1") == "select 1"

@@ -168,6 +168,11 @@ def short_key(session):
     session.wait_closed()
 
 
+def too_long_key(session):
+    """T34: 256 bytes are the most that protocol 3.2 has. Everything else is right, and queries would be answered."""
+    session.greet(key=b"k" * 257)
+
+
 def unterminated_parameter(session):
     session.send(odd.authentication(0) + wire.frame("S", b"name-only") + odd.ready())
     session.wait_closed()
@@ -189,7 +194,7 @@ BAD_LOGINS = {
     "scram": [huge_nonce, huge_salt, huge_iterations, zero_iterations, negative_iterations, other_nonce,
               wrong_server_signature, final_without_first, no_final, sasl_without_mechanisms, sasl_unterminated],
     "frames": [short_authentication, short_md5_salt, length_zero, length_three, length_negative, length_huge, garbage,
-               short_key, unterminated_parameter, closes_at_once, closes_in_the_middle],
+               short_key, too_long_key, unterminated_parameter, closes_at_once, closes_in_the_middle],
     "order": [unknown_method, gss_method, data_before_the_login, ready_before_authentication, ready_in_transaction,
               endless_parameters],
 }
@@ -212,7 +217,7 @@ def told_with_a_sqlstate(b, database):
 @pytest.mark.ours
 @pytest.mark.parametrize("group", BAD_LOGINS)
 def test_bad_logins_of_servers(broker, fake, postgres, group):
-    """T7, T8, T9, T12, T23, T24: all of a group at once behind one broker; a good database is served meanwhile."""
+    """T7, T8, T9, T12, T23, T24, T34: all of a group at once behind one broker; a good database is served meanwhile."""
     servers = {login.__name__: fake(login=login) for login in BAD_LOGINS[group]}
     databases = {name: server.entry("user=app password=secret") for name, server in servers.items()}
     b = broker(databases={**databases, "e2e2": f"host={postgres.sockets} port={postgres.port}"},

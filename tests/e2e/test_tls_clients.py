@@ -23,6 +23,10 @@ from harness.system import Task, eventually, make_directory, write
 pytestmark = pytest.mark.ours
 
 MODES = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+VERSIONS = {"TLSv1.2": ssl.TLSVersion.TLSv1_2, "TLSv1.3": ssl.TLSVersion.TLSv1_3}
+# What a client is told about each of Certificates.bad.
+ALERTS = {"expired": "certificate expired", "unknown ca": "unknown ca", "self-signed": "unknown ca",
+          "revoked": "certificate revoked"}
 
 
 class Certificates:
@@ -105,11 +109,47 @@ def healthy(b):
         assert c.value("select 1") == "1"
 
 
+def libpq(b, certs, port="transaction", **how):
+    """What libpq (psycopg's and psql's) needs to know: it looks at nothing of this machine."""
+    where = dict(host="localhost", hostaddr="127.0.0.1", port=getattr(b, port + "_port"), user="app", dbname="e2e",
+                 sslrootcert=certs.authority.cert, sslcert="/nonexistent", sslkey="/nonexistent")
+    return {key: str(value) for key, value in {**where, **how}.items()}
+
+
+def showing(client):
+    return dict(sslcert=client.cert, sslkey=client.key)
+
+
+def with_psycopg(how):
+    """Logs in and works; whether it was inside of TLS."""
+    with psycopg.connect(**how) as c:
+        assert c.execute("select 1").fetchone() == (1,)
+        return c.pgconn.ssl_in_use
+
+
+def with_psql(how):
+    said = psql(" ".join(f"{key}={value}" for key, value in how.items()), "select 'here'", "\\conninfo")
+    assert said.startswith("here\n")
+    return "TLSv1." in said
+
+
+def told_psycopg(how):
+    """Fails to log in; what libpq says about it."""
+    with pytest.raises(psycopg.OperationalError) as failure:
+        psycopg.connect(**how)
+    return str(failure.value)
+
+
+def told_psql(how):
+    return psql(" ".join(f"{key}={value}" for key, value in how.items()), "select 'here'", fails=True)
+
+
 # Modes ----------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.parametrize("port", ["transaction", "session"])
 @pytest.mark.parametrize("mode", MODES)
-def test_modes(broker, tls_broker, certs, mode):
-    """What libpq does in each of its modes: encrypted, in clear, or refused."""
+def test_modes(broker, tls_broker, certs, mode, port):
+    """What libpq and psql do in each of their modes: encrypted, in clear, or refused."""
     b = broker() if mode == "disable" else tls_broker(mode)
     demands = mode in ("require", "verify-ca", "verify-full")
     for sslmode in MODES:
@@ -117,19 +157,14 @@ def test_modes(broker, tls_broker, certs, mode):
         encrypted = demands or sslmode not in ("disable", "allow")
         refused = (mode == "disable" and sslmode in ("require", "verify-ca", "verify-full")) or \
                   (demands and sslmode == "disable")
-        connect = dict(host="localhost", hostaddr="127.0.0.1", port=b.transaction_port, user="app", dbname="e2e",
-                       sslmode=sslmode, sslrootcert=str(certs.authority.cert), sslcert=str(certs.app.cert),
-                       sslkey=str(certs.app.key))
-        if refused:
-            with pytest.raises(psycopg.OperationalError) as failure:
-                psycopg.connect(**connect)
-            expected = "does not support SSL" if mode == "disable" else "SSL required"
-            assert expected in str(failure.value), sslmode
-            assert mode == "disable" or "DETAIL:  Connect with sslmode=require." in str(failure.value)
-            continue
-        with psycopg.connect(**connect) as c:
-            assert c.execute("select 1").fetchone() == (1,)
-            assert c.pgconn.ssl_in_use == (encrypted and mode != "disable"), sslmode
+        how = libpq(b, certs, port, sslmode=sslmode, **showing(certs.app))
+        for works, told in ((with_psycopg, told_psycopg), (with_psql, told_psql)):
+            if not refused:
+                assert works(how) == (encrypted and mode != "disable"), (sslmode, works)
+                continue
+            said = told(how)
+            assert ("does not support SSL" if mode == "disable" else "SSL required") in said, sslmode
+            assert mode == "disable" or "DETAIL:  Connect with sslmode=require." in said
 
 
 def test_what_show_and_the_log_say(tls_broker):
@@ -305,14 +340,66 @@ def test_login_timeout_in_a_handshake(tls_broker):
     assert disconnects(b, "client_login_timeout") == 1
 
 
+# The broker's certificate -----------------------------------------------------------------------------------------------
+
+def test_certificates_of_the_broker(tls_broker, certs):
+    """libpq takes a good one, also behind an authority between, and refuses one that is renamed, expired, self-signed, revoked
+    or of another authority; each comes by a reload, so that the one before is not shown any longer."""
+    names = dict(hosts=["localhost"], addresses=["127.0.0.1"])
+    revoked = certs.authority.issue("localhost", **names)
+    lists = write(certs.root / "of-the-broker.crl", certs.authority.revoke(revoked).read_text())
+    b = tls_broker("prefer")
+
+    def put_in_place(certificate):
+        b.settings.update(client_tls_cert_file=certificate.cert, client_tls_key_file=certificate.key)
+        b.reload()
+
+    def fits(**how):
+        assert with_psycopg(libpq(b, certs, **how)), how
+
+    def fits_not(says="certificate verify failed", **how):
+        assert says in told_psycopg(libpq(b, certs, **how)), how
+    for sslmode in ("verify-ca", "verify-full"):
+        fits(sslmode=sslmode)
+        fits(sslmode=sslmode, sslcrl=lists)
+        fits_not(sslmode=sslmode, sslrootcert=certs.stranger.cert)
+    put_in_place(certs.middle.issue("localhost", **names))
+    fits(sslmode="verify-full")
+    put_in_place(certs.authority.issue("another.example", hosts=["another.example"]))
+    fits(sslmode="verify-ca")
+    fits_not("does not match host name", sslmode="verify-full")
+    put_in_place(revoked)
+    fits(sslmode="verify-full")
+    for sslmode in ("verify-ca", "verify-full"):
+        fits_not(sslmode=sslmode, sslcrl=lists)
+    for bad in (certs.authority.issue("localhost", **names, days=-1), self_signed(certs.root, "localhost", **names)):
+        put_in_place(bad)
+        fits(sslmode="require", sslrootcert="/nonexistent")
+        for sslmode in ("verify-ca", "verify-full"):
+            fits_not(sslmode=sslmode)
+
+
 # Client certificates --------------------------------------------------------------------------------------------------
+
+def test_certificates_of_libpq(tls_broker, certs):
+    """verify-full and auth_type cert, met by libpq: one that is bad is told by its alert, one of somebody else by an error."""
+    b = tls_broker("verify-full", auth_type="cert", userlist={"app": "", "app2": "", "admin": ""})
+    for version in VERSIONS:
+        how = dict(sslmode="verify-full", ssl_min_protocol_version=version, ssl_max_protocol_version=version)
+        assert with_psycopg(libpq(b, certs, **how, **showing(certs.app)))
+        assert with_psycopg(libpq(b, certs, **how, **showing(certs.middle.issue("app"))))
+        for name, bad in certs.bad.items():
+            assert f"alert {ALERTS[name]}" in told_psycopg(libpq(b, certs, **how, **showing(bad))), name
+        said = told_psycopg(libpq(b, certs, **how))
+        assert "alert certificate required" in said or "alert handshake failure" in said
+        said = told_psycopg(libpq(b, certs, user="app2", **how, **showing(certs.app)))
+        assert 'certificate authentication failed for user "app2"' in said
+
 
 def test_client_certificates(tls_broker, certs):
     """verify-ca: a good one gets in, every other is told why by an alert."""
     b = tls_broker("verify-ca")
-    alert = {"expired": "certificate expired", "unknown ca": "unknown ca", "self-signed": "unknown ca",
-             "revoked": "certificate revoked"}
-    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+    for version in VERSIONS.values():
         with secured(b, context(version=version, client=certs.app)).login("app", "e2e") as c:
             assert c.value("select 1") == "1"
         with secured(b, context(version=version, client=certs.middle.issue("app"))).login("app", "e2e") as c:
@@ -320,7 +407,7 @@ def test_client_certificates(tls_broker, certs):
         for name, bad in certs.bad.items():
             with pytest.raises(ssl.SSLError) as failure:  # TLS 1.3 tells it with the first read
                 secured(b, context(version=version, client=bad)).login("app", "e2e")
-            assert alert[name] in reason(failure), name
+            assert ALERTS[name] in reason(failure), name
         with pytest.raises(ssl.SSLError) as failure:
             secured(b, context(version=version)).login("app", "e2e")
         assert "certificate required" in reason(failure) or "handshake failure" in reason(failure)
@@ -513,7 +600,6 @@ def test_psql(tls_broker, certs):
     url = f"host=localhost hostaddr=127.0.0.1 port={b.transaction_port} user=app dbname=e2e"
     said = psql(f"{url} sslmode=verify-full sslrootcert={certs.authority.cert}", "\\conninfo")
     assert "TLSv1.3" in said and "TLS_AES_128_GCM_SHA256" in said
-    assert "SSL required" in psql(f"{url} sslmode=disable", "select 1", fails=True)
 
 
 # auth_hba_file --------------------------------------------------------------------------------------------------------

@@ -126,6 +126,7 @@ net::Conn* some_conn() {
   return reinterpret_cast<net::Conn*>(&place);
 }
 
+// T30: nothing else than what was given is sent, whatever stood in the arena before.
 TEST(OutboxTest, EveryByteOnceAndInOrder) {
   SEEDED(dice);
   Recorder engine;
@@ -183,6 +184,7 @@ TEST(OutboxTest, FewPiecesAndCalls) {
   EXPECT_EQ(engine.calls, 0u) << "nothing is not sent";
 }
 
+// T30
 TEST(OutboxTest, WhatIsDroppedIsNotSent) {
   Recorder engine;
   const auto outbox = std::make_unique<Outbox>();

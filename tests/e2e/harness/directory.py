@@ -93,13 +93,14 @@ def _library(name: str) -> str:
     return f"/usr/lib/{triplet}/{name}"
 
 
-def pam_environment(root: Path, users: dict, services=("pgbouncer",)) -> dict:
+def pam_environment(root: Path, users: dict, services=("pgbouncer",), waits_for: Optional[Path] = None) -> dict:
     """Variables for a process whose PAM knows these users ({name: password}) for these services. `root`: where its files
-    may stand."""
+    may stand. Before that a login takes as long as reading `waits_for`, a named pipe."""
     directory = root / "pam.d"
     directory.mkdir()
     for service in services:
         passdb = write(root / f"{service}.passdb", "".join(f"{user}:{password}:{service}\n" for user, password in users.items()))
         module = _library("pam_wrapper/pam_matrix.so")
-        write(directory / service, f"auth required {module} passdb={passdb}\naccount required {module} passdb={passdb}\n")
+        first = f"auth required {_library('security/pam_exec.so')} /bin/cat {waits_for}\n" if waits_for else ""
+        write(directory / service, f"{first}auth required {module} passdb={passdb}\naccount required {module} passdb={passdb}\n")
     return {"LD_PRELOAD": _library("libpam_wrapper.so"), "PAM_WRAPPER": "1", "PAM_WRAPPER_SERVICE_DIR": str(directory)}
