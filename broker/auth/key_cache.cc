@@ -26,7 +26,7 @@ KeyCache::KeyCache(size_t max) : max_(max) {
 }
 
 KeyCache::~KeyCache() {
-  for (Entry& entry : entries_) scrub(entry.salted);
+  clear();
 }
 
 bool KeyCache::find(std::string_view password, std::string_view salt, uint32_t iterations, Digest& out) {
@@ -64,6 +64,13 @@ void KeyCache::keep(std::string_view password, std::string_view salt, uint32_t i
   const Digest name = name_of(password, salt, iterations);
   const std::lock_guard<std::mutex> guard(mutex_);
   keep_locked(name, salted);
+}
+
+void KeyCache::clear() {
+  const std::lock_guard<std::mutex> guard(mutex_);
+  for (Entry& entry : entries_) scrub(entry.salted);
+  entries_.clear();
+  index_.clear();
 }
 
 size_t KeyCache::size() const {

@@ -37,6 +37,9 @@ class KeyCache {
   Digest salted_unkept(std::string_view password, std::string_view salt, uint32_t iterations);
   void keep(std::string_view password, std::string_view salt, uint32_t iterations, const Digest& salted);
 
+  // Forgets all; for fuzzers, whose inputs must not know of one another.
+  void clear();
+
   size_t size() const;
   uint64_t derivations() const;  // how often PBKDF2 ran
 

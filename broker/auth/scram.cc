@@ -6,6 +6,7 @@
 #include <openssl/evp.h>
 
 #include <algorithm>
+#include <iterator>
 #include <limits>
 #include <memory>
 
@@ -64,6 +65,14 @@ class Sha256 {
 bool is_letter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
+
+// Drawn in advance, so that a login does not pay a system call: whoever can read this memory can do worse than to
+// know the nonces of logins to come.
+struct Nonces {
+  char drawn[32][kScramNonceRawSize];
+  size_t left = 0;
+};
+thread_local Nonces nonces;
 
 }  // namespace
 
@@ -147,17 +156,16 @@ std::string to_text(const ScramSecret& secret) {
                      base64_encode(view_of(secret.stored_key)), base64_encode(view_of(secret.server_key)));
 }
 
-// Drawn in advance, so that a login does not pay a system call: whoever can read this memory can do worse than to
-// know the nonces of logins to come.
 std::string make_nonce() {
-  constexpr size_t kAhead = 32;
-  thread_local char drawn[kAhead][kScramNonceRawSize];
-  thread_local size_t left = 0;
-  if (left == 0) {
-    fill_secure(drawn, sizeof drawn);
-    left = kAhead;
+  if (nonces.left == 0) {
+    fill_secure(nonces.drawn, sizeof nonces.drawn);
+    nonces.left = std::size(nonces.drawn);
   }
-  return base64_encode({drawn[--left], kScramNonceRawSize});
+  return base64_encode({nonces.drawn[--nonces.left], kScramNonceRawSize});
+}
+
+void forget_nonces() {
+  nonces.left = 0;
 }
 
 std::string_view why_not_a_message(std::string_view message) {

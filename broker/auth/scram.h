@@ -33,6 +33,8 @@ std::string to_text(const ScramSecret& secret);
 
 // A fresh nonce: kScramNonceRawSize random bytes in base64, as PostgreSQL's.
 std::string make_nonce();
+// Drops the nonces that this thread has drawn in advance: for fuzzers, whose randomness begins anew with each input.
+void forget_nonces();
 
 // "" or why a SCRAM message cannot be one: empty, longer than kScramMessageSizeMax, or with a NUL inside.
 std::string_view why_not_a_message(std::string_view message);

@@ -2,8 +2,9 @@
 #pragma once
 
 #include <cstdint>
-#include <cstdlib>
 #include <string_view>
+
+#include "base/assert.h"
 
 namespace berth::auth {
 
@@ -31,9 +32,9 @@ class FuzzInput {
   std::string_view rest_;
 };
 
-// The law that the target is about does not hold.
-inline void must(bool holds) {
-  if (!holds) abort();
+// Ends the process when a law that the target is about does not hold.
+inline void must(bool holds, const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  if (!holds) assert_failed("a law of the target", file, line);
 }
 
 }  // namespace berth::auth

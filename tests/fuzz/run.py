@@ -24,6 +24,9 @@ BUILD = os.path.join(ROOT, "build", "fuzz")
 CANARY = "base_canary"
 # Target -> bug of broker/base/faults.def that it must find; all of these are compiled in.
 PLANTED = {
+    "auth_password": "prefix_is_equal",
+    "auth_scram_client": "proof_compared_by_prefix",
+    "auth_scram_server": "prefix_is_equal",
     "config_hba": "last_bits_ignored",
     "wire_frontend": "parse_types_unchecked",
     "sim_stateful": "release_too_early",

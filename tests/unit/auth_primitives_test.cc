@@ -292,6 +292,17 @@ TEST(KeyCache, AGuessIsNotKept) {
   EXPECT_EQ(cache.derivations(), 1u);
 }
 
+TEST(KeyCache, NothingIsLeftOfWhatWasCleared) {
+  KeyCache cache(2);
+  const Digest one = cache.salted("one", "salt", 10);
+  cache.clear();
+  Digest out;
+  EXPECT_FALSE(cache.find("one", "salt", 10, out));
+  EXPECT_EQ(cache.size(), 0u);
+  EXPECT_EQ(cache.salted("one", "salt", 10), one);
+  EXPECT_EQ(cache.derivations(), 2u);
+}
+
 TEST(KeyCache, ManyThreads) {
   KeyCache cache(8);
   std::vector<std::thread> threads;
