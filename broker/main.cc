@@ -79,6 +79,7 @@ LogTarget Process::log_target(const config::Config& config) const {
 
 void log_warnings(const config::Config& config) {
   for (const config::Remark& warning : config.warnings) LOG_WARNING("{}", warning.format());
+  for (const config::Remark& warning : link::unknown_to_libpq(config)) LOG_WARNING("{}", warning.format());
 }
 
 Result<bool> Process::start() {
@@ -345,6 +346,9 @@ int check_config(const std::string& path) {
   if (!tls) {
     std::cerr << tls.error().text << "\n";
     return 1;
+  }
+  for (const config::Remark& warning : link::unknown_to_libpq(*loaded.value())) {
+    std::cout << "warning: " << warning.format() << "\n";
   }
   std::cout << path << ": fine\n";
   return 0;

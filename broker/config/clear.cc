@@ -87,6 +87,23 @@ void warn_of_unused_certificates(const Config& config, std::vector<Remark>& warn
   }
 }
 
+// With any, everybody is an admin; with trust whoever says such a name.
+void warn_of_an_open_console(const Config& config, std::vector<Remark>& warnings) {
+  const Options& options = config.options;
+  if (!listens_on_a_network(options)) return;
+  if (options.auth_type == AuthType::kAny) {
+    add(warnings, config.where("auth_type"),
+        "with any everybody whom listen_addr lets connect is an admin of the console: set another auth_type");
+  }
+  if (options.auth_type != AuthType::kTrust) return;
+  const std::string_view key = !options.admin_users.empty() ? "admin_users" : "stats_users";
+  if (options.admin_users.empty() && options.stats_users.empty()) return;
+  add(warnings, config.where("auth_type"),
+      fmt::format("with trust whoever says the name of one of {} has the console, without a password, from wherever "
+                  "listen_addr lets him connect: set another auth_type",
+                  key));
+}
+
 bool is_loopback(const HbaAddress& address) {
   const std::array<unsigned char, 16> loopback{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1};
   if (address.family == HbaAddress::Family::kIpv4) return address.bytes[0] == 127 && address.mask[0] == 255;
@@ -105,6 +122,7 @@ void warn_of_clear(const Config& config, std::vector<Remark>& warnings) {
   warn_of_unused_certificates(config, warnings);
   const Options& options = config.options;
   const AuthType type = options.auth_type;
+  warn_of_an_open_console(config, warnings);
   const bool asks = type == AuthType::kPlain || type == AuthType::kPam || type == AuthType::kLdap;
   if (asks && listens_on_a_network(options) && !clients_must_use_tls(options)) {
     add(warnings, config.where("auth_type"), to_broker(to_string(type), options));

@@ -1,5 +1,5 @@
-// Warnings about what would cross a network in clear: passwords of clients, passwords on their way to a directory,
-// and everything where a certificate is there but TLS is off. Pure.
+// Warnings about what a network would see or could use: passwords of clients in clear, passwords on their way to a
+// directory, everything where a certificate is there but TLS is off, and a console that asks for no password. Pure.
 #pragma once
 
 #include <vector>

@@ -10,6 +10,7 @@
 #include "config/clear.h"
 #include "config/entries.h"
 #include "config/ldap_options.h"
+#include "config/own_connections.h"
 
 namespace berth::config {
 
@@ -263,59 +264,13 @@ void check_link(Rules& rules) {
   }
 }
 
-// Over TCP, and not to this machine.
-bool is_remote(const std::string& host) {
-  const bool here = host.empty() || host[0] == '/' || host[0] == '@' || host == "localhost" || host == "::1";
-  return !here && !host.starts_with("127.");
-}
-
-// Where one of the broker's own connections leads over the network, in words; empty: none does.
-std::string remote_auth_query(const Config& config) {
-  for (const DatabaseEntry& database : config.databases) {
-    if (config.auth_user(&database).empty()) continue;
-    const std::string& elsewhere = config.auth_dbname(&database);
-    const DatabaseEntry* asked = elsewhere.empty() ? &database : config.find_database(elsewhere);
-    if (!asked) continue;
-    for (const std::string& host : asked->hosts) {
-      if (is_remote(host)) return fmt::format("auth_user to {}", host);
-    }
-  }
-  return {};
-}
-
-std::string remote_link(const Config& config) {
-  const Options& options = config.options;
-  if (options.link == "off") return {};
-  if (options.link != "auto") {
-    const Result<std::vector<Pair>> pairs = parse_pairs(options.link);
-    if (!pairs) return {};
-    const auto value = [&pairs](std::string_view key) {
-      const auto found =
-          std::find_if(pairs.value().rbegin(), pairs.value().rend(), [key](const Pair& p) { return p.key == key; });
-      return found == pairs.value().rend() ? std::string() : found->value;
-    };
-    const std::string mode = value("sslmode");  // of its own
-    if (mode == "require" || mode.starts_with("verify-")) return {};
-    return is_remote(value("host")) ? fmt::format("link to {}", value("host")) : std::string();
-  }
-  if (options.link_user.empty()) return {};
-  for (const DatabaseEntry& database : config.databases) {
-    for (const std::string& host : database.hosts) {
-      if (is_remote(host)) return fmt::format("link_user to {}", host);
-    }
-  }
-  return {};
-}
-
 // libpq, which makes the broker's own connections, goes on in clear after a handshake that failed.
 void check_own_connections(Rules& rules) {
-  const std::string& mode = rules.config.options.server_tls_sslmode;
-  if (mode != "disable" && mode != "allow" && mode != "prefer") return;
-  for (const std::string& where : {remote_auth_query(rules.config), remote_link(rules.config)}) {
-    if (where.empty()) continue;
-    rules.warn(
-        "server_tls_sslmode",
-        fmt::format("with {} the connection of {} may be in clear: require or above prevents that", mode, where));
+  for (const OwnConnection& own : remote_own_connections(rules.config)) {
+    if (own.sslmode != "disable" && own.sslmode != "allow" && own.sslmode != "prefer") continue;
+    rules.warn(own.setting,
+               fmt::format("with {} the connection of {} may be in clear: require or above prevents that",
+                           own.sslmode, own.words));
   }
 }
 

@@ -1,5 +1,6 @@
 #include "link/pq.h"
 
+#include <fmt/format.h>
 #include <libpq-fe.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -7,6 +8,7 @@
 #include <fstream>
 #include <iterator>
 
+#include "config/own_connections.h"
 #include "net/tls_words.h"
 #include "session/tls_contexts.h"
 
@@ -48,11 +50,12 @@ bool has_revoked(const std::string& file) {
   return text.find("-----BEGIN X509 CRL-----") != std::string::npos;
 }
 
+constexpr int kKnowsSystemRoots = 160000, kKnowsDirect = 170000;
+
 // The settings of server_tls_*, as far as the installed libpq knows them. It checks a server also with `require` if
 // there is a root certificate, so that is given only where it is meant; and it looks for lists of revoked
 // certificates nowhere but in sslcrl.
 void put_tls(std::vector<config::Pair>& pairs, const config::Config& config) {
-  constexpr int kKnowsSystemRoots = 160000, kKnowsDirect = 170000;
   const config::Options& options = config.options;
   const net::TlsSettings settings = session::server_tls_settings(config);
   const std::string& mode = options.server_tls_sslmode;
@@ -90,6 +93,21 @@ std::vector<config::Pair> connect_parameters(const Target& target, const char* a
   put_tls(pairs, config);
   pairs.insert(pairs.end(), target.more.begin(), target.more.end());  // the last word counts
   return pairs;
+}
+
+std::vector<config::Remark> unknown_to_libpq(const config::Config& config, int version) {
+  if (version == 0) version = PQlibVersion();
+  if (config.options.server_tls_negotiation != "direct" || version >= kKnowsDirect) return {};
+  std::vector<config::Remark> out;
+  for (const config::OwnConnection& own : config::remote_own_connections(config)) {
+    config::Remark remark = config.where("server_tls_negotiation");
+    remark.text = fmt::format(
+        "the connection of {} asks for TLS by SSLRequest all the same: the installed libpq {} knows direct from 17 "
+        "on",
+        own.words, version / 10000);
+    out.push_back(std::move(remark));
+  }
+  return out;
 }
 
 void forget_environment() {

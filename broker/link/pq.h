@@ -35,6 +35,10 @@ std::vector<config::Pair> connect_parameters(const Target& target, const char* a
                                              const config::Config& config,
                                              const std::vector<net::Address>& addresses);
 
+// What of the settings these connections do not obey, because a libpq of this version (PQlibVersion's number; 0: the
+// installed one) does not know it.
+std::vector<config::Remark> unknown_to_libpq(const config::Config& config, int version = 0);
+
 // Begins to connect, to be polled on. `addresses` are those of the target's host if that is a name: libpq would block
 // to look it up. Null: out of memory.
 PqConnection start_connecting(const Target& target, const char* application, const config::Config& config,

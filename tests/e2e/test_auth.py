@@ -12,7 +12,7 @@ from harness import raw, scram, wire
 from harness.broker import IS_PGBOUNCER
 from harness.postgres import LONG_NAME
 from harness.raw import Closed, Raw, Refused
-from harness.system import Task, eventually, random_seed, write
+from harness.system import Task, eventually, random_seed
 
 PASSWORD = "correct horse"
 TYPES = ["plain", "md5", "scram-sha-256"]
@@ -196,13 +196,10 @@ def test_name_of_63_bytes_works(broker):
 
 # The console ----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize("auth_type", [*TYPES, pytest.param("hba", marks=pytest.mark.ours)])
+@pytest.mark.parametrize("auth_type", TYPES)
 def test_console_asks_for_the_password_too(broker, auth_type):
-    """T16: the admin database is no way around authentication, whichever way the others come in."""
-    b = broker(auth_type=auth_type, userlist=userlist(PASSWORD), launch=False)
-    if auth_type == "hba":
-        b.settings["auth_hba_file"] = write(b.root / "hba.conf", "host all app all trust\nhost all all all scram-sha-256\n")
-    b.start()
+    """T16: the admin database is no way around authentication. (Every auth_type: test_console_doors.py.)"""
+    b = broker(auth_type=auth_type, userlist=userlist(PASSWORD))
     wrong_password(b, "admin", "wrong", "pgbouncer", b.listen_port)
     wrong_password(b, "nobody_here", "wrong", "pgbouncer", b.listen_port)
     assert refusal(b, "app", PASSWORD, "pgbouncer", b.listen_port)

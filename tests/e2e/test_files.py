@@ -1,5 +1,6 @@
 """Configuration files: what is refused, included, read again by a reload, and what stays when one is wrong."""
 
+import ctypes
 import re
 import signal
 
@@ -30,10 +31,25 @@ def test_all_errors_of_a_file_at_once(broker):
                                         ("disable_pqexec", "1"), ("client_tls_sslmod", "require"), ("sslmode", "require"),
                                         ("auth_hba_fil", "/dev/null"), ("max_unauthenticated_per_adress", "5")])
 def test_settings_whose_absence_would_open_a_door(broker, key, value):
-    """T20, T25, T32: what protects and does not work yet is refused, not ignored."""
+    """T20, T25, T32: what asks for a protection and is not obeyed is refused, not ignored: TLS without the files that it needs,
+    rules that are not there, `disable_pqexec`, which does not work yet, and keys that are nearly those of a protection."""
     made = prepared(broker, **{key: value})
     status, text = run(made, made.ini)
     assert status == 1 and key in text
+
+
+@pytest.mark.ours
+def test_what_the_installed_libpq_does_not_know(broker):
+    """T25: the broker's own connections are libpq's; a setting that it does not know is said at the start and by --check."""
+    made = prepared(broker, server_tls_sslmode="require", server_tls_negotiation="direct", link="host=192.0.2.1 dbname=x user=app")
+    warning = f"{made.ini}:{line_of(made.ini, 'server_tls_negotiation')}: server_tls_negotiation: the connection of link to " \
+              "192.0.2.1 asks for TLS by SSLRequest all the same"
+    knows_direct = ctypes.CDLL("libpq.so.5").PQlibVersion() >= 170000
+    status, text = run(made, "--check", made.ini)
+    assert status == 0 and (f"warning: {warning}" in text) != knows_direct
+    made.launch()
+    assert made.wait_ready()
+    assert (f"WARNING {warning}" in made.log) != knows_direct
 
 
 @pytest.mark.ours

@@ -189,7 +189,7 @@ class ServerTunnel final : public Tunnel {
     const wire::Startup packet = wire::parse_startup(first_);
     if (packet.kind == wire::Startup::Kind::kSsl && !declined_) return on_request();
     if (packet.kind == wire::Startup::Kind::kNeedMore) return;
-    if (tls_.servers() >= net::TlsMode::kRequire) return violation("a startup packet in clear words (T32)");
+    if (tls_.servers() >= net::TlsMode::kRequire) return violation("a startup packet in clear words (T25, T32)");
     if (packet.kind == wire::Startup::Kind::kCancel && tls_.world().is_secured(packet.cancel_pid))
       return violation("a cancel request in clear words for a session in TLS (T25)");
     clear_ = true;

@@ -48,7 +48,8 @@ static uint64_t number_of(const char* name, uint64_t preset) {
   return text ? std::strtoull(text, nullptr, 10) : preset;
 }
 
-// Timeouts, hang-ups and kills come in every state, also while a connection closes (T28).
+// Timeouts, hang-ups and kills come in every state, also while a connection closes (T28). What is opened again after
+// a fault has the TLS of the first time (T25; sim_tls.cc looks at every connection).
 TEST(Simulation, Worlds) {
   std::signal(SIGABRT, say_seed);
   std::signal(SIGSEGV, say_seed);

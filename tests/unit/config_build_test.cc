@@ -153,6 +153,31 @@ TEST(Clear, PasswordsOnANetworkAreWorthAWarning) {
   EXPECT_EQ(warnings(text("plain", "*", tls + "verify-full\nclient_tls_ca_file = a\n")), Lines{});
 }
 
+// T16: what no password guards has no admins on a network.
+TEST(Clear, AConsoleWithoutAPasswordOnANetworkIsWorthAWarning) {
+  const auto of = [](const std::string& type, const std::string& address, const std::string& more) {
+    return warnings("[pgbouncer]\nauth_type = " + type + "\nauth_file = u\nlisten_addr = " + address + "\n" + more);
+  };
+  EXPECT_EQ(
+      of("trust", "*", "admin_users = postgres\nstats_users = nagios\n"),
+      Lines{"a.ini:2: auth_type: with trust whoever says the name of one of admin_users has the console, without "
+            "a password, from wherever listen_addr lets him connect: set another auth_type"});
+  EXPECT_EQ(
+      of("trust", "10.0.0.1", "stats_users = nagios\n"),
+      Lines{"a.ini:2: auth_type: with trust whoever says the name of one of stats_users has the console, without "
+            "a password, from wherever listen_addr lets him connect: set another auth_type"});
+  EXPECT_EQ(of("trust", "*", ""), Lines{}) << "nobody has it";
+  EXPECT_EQ(
+      of("any", "*", ""),
+      Lines{"a.ini:2: auth_type: with any everybody whom listen_addr lets connect is an admin of the console: set "
+            "another auth_type"});
+  for (const char* address : {"127.0.0.1", "localhost, ::1", ""}) {
+    EXPECT_EQ(of("trust", address, "admin_users = postgres\n"), Lines{}) << address;
+    EXPECT_EQ(of("any", address, "admin_users = postgres\n"), Lines{}) << address;
+  }
+  EXPECT_EQ(of("md5", "*", "admin_users = postgres\n"), Lines{});
+}
+
 TEST(Clear, PasswordsForADirectoryAreWorthAWarning) {
   const auto of = [](const std::string& options) {
     return warnings("[pgbouncer]\nauth_type = ldap\nauth_ldap_options = " + options + "\n");
@@ -260,6 +285,10 @@ TEST(Tls, OwnConnectionsInClear) {
   EXPECT_EQ(none, warned("auth_user = looker\nlink_user = app\nserver_tls_sslmode = require\n", shop));
   EXPECT_EQ(none, warned("auth_user = looker\nlink_user = app\n", "here = host=/run,localhost,::1,127.0.0.2\n"));
   EXPECT_EQ(none, warned("link = host=10.0.0.7 sslmode=require\n", ""));
+  EXPECT_EQ(Lines{"a.ini:4: link: with prefer the connection of link to 10.0.0.7 may be in clear: require or above "
+                  "prevents that"},
+            warnings(kTrust + "server_tls_sslmode = require\nlink = host=10.0.0.7 sslmode=prefer\n"))
+      << "the mode of its own counts";
 }
 
 TEST(Warnings, OneForWhatHasNoEffect) {

@@ -89,6 +89,27 @@ TEST_F(LinkPq, NothingOfTheEnvironment) {
   unsetenv("PGBERTH_TEST");
 }
 
+// T25.
+TEST_F(LinkPq, DirectNegotiationThatTheLibraryDoesNotKnow) {
+  const auto said = [this](int version) {
+    std::string out;
+    for (const config::Remark& remark : unknown_to_libpq(config, version)) out += remark.text + "\n";
+    return out;
+  };
+  config.options.link = "host=db.example.net dbname=postgres user=app";
+  EXPECT_EQ(said(150000), "");
+  config.options.server_tls_negotiation = "direct";
+  EXPECT_EQ(
+      said(150000),
+      "the connection of link to db.example.net asks for TLS by SSLRequest all the same: the installed libpq 15 "
+      "knows direct from 17 on\n");
+  EXPECT_EQ(said(0), said(PQlibVersion()));
+  EXPECT_EQ(told("sslnegotiation"), said(0).empty() ? "direct" : "nothing") << "told or warned of";
+  EXPECT_EQ(said(170000), "");
+  config.options.link = "host=/run/postgresql";
+  EXPECT_EQ(said(150000), "") << "no TLS there";
+}
+
 TEST_F(LinkPq, Protocols) {
   EXPECT_EQ(versions("secure"), "TLSv1.2 to TLSv1.3");
   EXPECT_EQ(versions("all"), "TLSv1 to TLSv1.3");
