@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <utility>
+#include <vector>
 
 #include "auth/exchange.h"
 #include "auth/key_cache.h"
@@ -11,7 +12,7 @@
 #include "auth/scram_client.h"
 #include "auth/step.h"
 #include "base/assert.h"
-#include "wire/frame.h"
+#include "wire/backend.h"
 
 namespace berth::auth {
 namespace {
@@ -49,13 +50,13 @@ struct Offered {
 
 // What of SCRAM-SHA-256 is in the list of a SASL message. False: the list does not end as it must (T24).
 bool read_mechanisms(std::string_view list, Offered& out) {
-  std::string_view name;
-  while (wire::take_cstring(list, name)) {
-    if (name.empty()) return list.empty();
+  std::vector<std::string_view> names;
+  if (!wire::parse_mechanisms(list, names)) return false;
+  for (const std::string_view name : names) {
     out.scram = out.scram || name == kScramMechanism;
     out.plus = out.plus || name == kScramPlusMechanism;
   }
-  return false;
+  return true;
 }
 
 class ServerLoginImpl final : public ServerLogin {
@@ -68,10 +69,12 @@ class ServerLoginImpl final : public ServerLogin {
   }
 
   Step feed(std::string_view body) override {
-    if (body.size() < sizeof(uint32_t)) return over(step_violation("Authentication message without a code"));
-    const auto code = static_cast<AuthCode>(wire::read32(body.data()));
-    body.remove_prefix(sizeof(uint32_t));
-    return note(on_message(code, body));
+    uint32_t code;
+    std::string_view rest;
+    if (!wire::parse_authentication(body, code, rest)) {
+      return over(step_violation("Authentication message without a code"));
+    }
+    return note(on_message(static_cast<AuthCode>(code), rest));
   }
   Step resume(Work& work) override {
     ASSERT(state_ == State::kKeys);

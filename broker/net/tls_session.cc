@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/fault.h"
 #include "net/tls_context.h"
 
 namespace berth::net {
@@ -88,8 +89,8 @@ static void prepare_both(SSL_CTX* context) {
 
 void TlsSession::prepare_accepting(SSL_CTX* context) {
   prepare_both(context);
-  SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);  // until peer_has_proved(),
-  SSL_CTX_set_num_tickets(context, 0);                     // and none before it
+  SSL_CTX_set_options(context, SSL_OP_CLEANSE_PLAINTEXT);                // until peer_has_proved(),
+  SSL_CTX_set_num_tickets(context, FAULT(ticket_before_proof) ? 1 : 0);  // and none before it
   // Data that a resumed handshake carries early can be replayed by whoever has seen it.
   SSL_CTX_set_max_early_data(context, 0);
   SSL_CTX_set_recv_max_early_data(context, 0);

@@ -155,7 +155,6 @@ class Client final : public net::Handler, public pool::ClientNode {
   net::Taken startup_on_bytes(std::string_view bytes);
   void startup_on_packet(const wire::Startup& startup, bool more);
   bool read_parameters(const wire::Startup& startup);
-  void negotiate(const wire::Startup& startup);
   // client_tls.cc
   std::shared_ptr<const net::TlsContext> tls_offered() const;
   bool begin_direct_tls(std::string_view bytes);

@@ -117,43 +117,6 @@ void Client::startup_on_packet(const wire::Startup& startup, bool more) {
   }
 }
 
-// A protocol newer than 3.2 and options of the protocol (`_pq_.`) that the broker does not know are negotiated away,
-// as PostgreSQL does.
-void Client::negotiate(const wire::Startup& startup) {
-  std::vector<std::string_view> unknown;
-  for (const auto& [name, value] : startup.parameters) {
-    if (name.starts_with("_pq_.")) unknown.push_back(name);
-  }
-  if (startup.version <= wire::kProtocol32 && unknown.empty()) return;
-  std::string out;
-  {
-    wire::Message message(out, wire::kNegotiateProtocolVersion);
-    wire::put32(out, std::min(startup.version, wire::kProtocol32));
-    wire::put32(out, static_cast<uint32_t>(unknown.size()));
-    for (std::string_view name : unknown) wire::put_cstring(out, name);
-  }
-  send(out);
-}
-
-// As PostgreSQL reads a boolean: any beginning of a word that is no other word's. What it takes for false asks for
-// nothing, or a rule of auth_hba_file for replication would let in an ordinary connection. False: it is none of them.
-static bool read_replication(std::string_view value, std::string& out) {
-  const auto is = [value](std::string_view word, size_t least) {
-    return value.size() >= least && value.size() <= word.size() &&
-           pool::same_name(value, word.substr(0, value.size()));
-  };
-  if (value == "database") {
-    out = value;
-  } else if (is("true", 1) || is("yes", 1) || is("on", 2) || value == "1") {
-    out = "true";
-  } else if (is("false", 1) || is("no", 1) || is("off", 2) || value == "0") {
-    out.clear();
-  } else {
-    return false;
-  }
-  return true;
-}
-
 bool Client::read_parameters(const wire::Startup& startup) {
   login = std::make_unique<Login>();
   login->config = context.config;
@@ -165,12 +128,16 @@ bool Client::read_parameters(const wire::Startup& startup) {
     } else if (name == "database") {
       login->database = value;
     } else if (name == "replication") {
-      if (!read_replication(value, login->replication)) {
+      // What PostgreSQL takes for false asks for nothing, or a rule of auth_hba_file for replication would let in an
+      // ordinary connection.
+      std::string_view wish;
+      if (!wire::parse_replication(value, wish)) {
         fatal(ClientEnd::kBadStartup, "22023",
               fmt::format("invalid value for parameter \"replication\": \"{}\"", value),
               "Valid values are: \"false\", 0, \"true\", 1, \"database\".");
         return false;
       }
+      login->replication = wish;
     } else if (name == "options") {
       wire::StartupOptions options;
       if (context.config->ignores_startup_parameter("options")) continue;
@@ -187,7 +154,9 @@ bool Client::read_parameters(const wire::Startup& startup) {
       settings.emplace_back(name, value);
     }
   }
-  negotiate(startup);
+  std::string negotiation;
+  wire::put_negotiation(negotiation, startup);
+  if (!negotiation.empty()) send(negotiation);
   if (closing()) return false;
   if (login->user.empty()) {
     fatal(ClientEnd::kBadStartup, "28000", "no PostgreSQL user name specified in startup packet");

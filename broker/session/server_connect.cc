@@ -269,17 +269,23 @@ bool Server::login_on_message(char tag, std::string_view body) {
     }
     case wire::kParameterStatus: {
       std::string_view name, value;
-      if (login || !wire::take_cstring(body, name) || !wire::take_cstring(body, value)) break;
+      if (login || !wire::parse_parameter_status(body, name, value)) break;
       params = pool::with_value(params, name, value);
       return true;
     }
-    case wire::kBackendKeyData:
-      if (login || body.size() < 8 || body.size() > 4 + wire::kCancelKeySizeMax) break;
-      pid = wire::read32(body.data());
-      key = body.substr(4);
+    case wire::kBackendKeyData: {
+      std::string_view said;
+      if (login || !wire::parse_key_data(body, pid, said)) break;
+      key = said;
       return true;
-    case wire::kNoticeResponse:
-    case wire::kNegotiateProtocolVersion: return true;
+    }
+    case wire::kNoticeResponse: return true;
+    case wire::kNegotiateProtocolVersion: {
+      uint32_t version;
+      std::vector<std::string_view> unknown;
+      if (!wire::parse_negotiation(body, version, unknown)) break;
+      return true;
+    }
     case wire::kErrorResponse: login_on_error(body); return false;
     case wire::kReadyForQuery:
       if (login || body != "I") break;

@@ -333,8 +333,8 @@ bool ServerRelay::on_parameter() {
   bool too_long;
   if (!whole(too_long)) return false;
   if (too_long) return violation();
-  std::string_view rest = body(), name, value;
-  if (!wire::take_cstring(rest, name) || !wire::take_cstring(rest, value)) return violation();
+  std::string_view name, value;
+  if (!wire::parse_parameter_status(body(), name, value)) return violation();
   server_.params = pool::with_value(server_.params, name, value);
   if (!client_) return drop();
   if (server_.syncing_settings) return drop();  // settings_done() tells the client what it does not know

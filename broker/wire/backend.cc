@@ -4,6 +4,46 @@
 
 namespace berth::wire {
 
+bool parse_parameter_status(std::string_view body, std::string_view& name, std::string_view& value) {
+  return take_cstring(body, name) && take_cstring(body, value) && body.empty();
+}
+
+bool parse_key_data(std::string_view body, uint32_t& pid, std::string_view& key) {
+  if (body.size() < 4 + kCancelKeySizeMin || body.size() > 4 + kCancelKeySizeMax) return false;
+  pid = read32(body.data());
+  key = body.substr(4);
+  return true;
+}
+
+bool parse_negotiation(std::string_view body, uint32_t& version, std::vector<std::string_view>& unknown) {
+  if (body.size() < 8) return false;
+  version = read32(body.data());
+  const uint32_t count = read32(body.data() + 4);
+  body.remove_prefix(8);
+  std::string_view name;
+  while (unknown.size() < count) {
+    if (!take_cstring(body, name)) return false;
+    unknown.push_back(name);
+  }
+  return body.empty();
+}
+
+bool parse_authentication(std::string_view body, uint32_t& code, std::string_view& rest) {
+  if (body.size() < 4) return false;
+  code = read32(body.data());
+  rest = body.substr(4);
+  return true;
+}
+
+bool parse_mechanisms(std::string_view rest, std::vector<std::string_view>& names) {
+  std::string_view name;
+  while (take_cstring(rest, name)) {
+    if (name.empty()) return rest.empty();
+    names.push_back(name);
+  }
+  return false;
+}
+
 // Calls field(code, value) for each field; stops at the terminator or where the body ends too early.
 template <typename F>
 static void each_field(std::string_view body, F&& field) {

@@ -1,12 +1,24 @@
-// Reading what PostgreSQL says: error fields, parameters, command tags.
+// Reading what PostgreSQL says: logins, parameters, error fields, command tags.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "wire/frame.h"
 
 namespace berth::wire {
+
+// Each reads one body to its last byte. False: malformed (T24).
+bool parse_parameter_status(std::string_view body, std::string_view& name, std::string_view& value);
+// BackendKeyData with a key of either protocol, 3.0 or 3.2.
+bool parse_key_data(std::string_view body, uint32_t& pid, std::string_view& key);
+bool parse_negotiation(std::string_view body, uint32_t& version, std::vector<std::string_view>& unknown);
+// Authentication: what is asked for, and what follows the code.
+bool parse_authentication(std::string_view body, uint32_t& code, std::string_view& rest);
+// The names in AuthenticationSASL, which an empty one ends.
+bool parse_mechanisms(std::string_view rest, std::vector<std::string_view>& names);
 
 // The fields of an ErrorResponse or NoticeResponse that the broker reads. Any of them may be missing (T9): then
 // empty.

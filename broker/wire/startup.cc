@@ -1,5 +1,9 @@
 #include "wire/startup.h"
 
+#include <algorithm>
+
+#include "wire/encode.h"
+
 namespace berth::wire {
 
 static Startup bad(const char* why) {
@@ -59,6 +63,37 @@ Startup parse_startup(std::string_view bytes) {
   return parse_parameters(rest, std::move(out));
 }
 
+void put_negotiation(std::string& out, const Startup& startup) {
+  std::vector<std::string_view> unknown;
+  for (const auto& [name, value] : startup.parameters) {
+    if (name.starts_with("_pq_.")) unknown.push_back(name);
+  }
+  if (startup.version <= kProtocol32 && unknown.empty()) return;
+  Message message(out, kNegotiateProtocolVersion);
+  put32(out, std::min(startup.version, kProtocol32));
+  put32(out, static_cast<uint32_t>(unknown.size()));
+  for (std::string_view name : unknown) put_cstring(out, name);
+}
+
+bool parse_replication(std::string_view value, std::string_view& out) {
+  const auto is = [value](std::string_view word, size_t least) {
+    return value.size() >= least && value.size() <= word.size() &&
+           std::equal(value.begin(), value.end(), word.begin(), [](char a, char b) {
+             return (a >= 'A' && a <= 'Z' ? static_cast<char>(a + ('a' - 'A')) : a) == b;
+           });
+  };
+  if (value == "database") {
+    out = value;
+  } else if (is("true", 1) || is("yes", 1) || is("on", 2) || value == "1") {
+    out = "true";
+  } else if (is("false", 1) || is("no", 1) || is("off", 2) || value == "0") {
+    out = {};
+  } else {
+    return false;
+  }
+  return true;
+}
+
 // Splits at white space; a backslash takes the next byte as it is (pg_split_opts).
 static std::vector<std::string> split_options(std::string_view text) {
   std::vector<std::string> words;
@@ -81,7 +116,8 @@ bool parse_startup_options(std::string_view text, StartupOptions& out) {
   const std::vector<std::string> words = split_options(text);
   for (size_t at = 0; at < words.size(); ++at) {
     std::string_view setting = words[at];
-    if (setting == "-c" || setting == "--") {
+    if (setting == "--") return at + 1 == words.size();  // getopt's end of all switches
+    if (setting == "-c") {
       if (++at == words.size()) return false;
       setting = words[at];
     } else if (setting.substr(0, 2) == "-c" || setting.substr(0, 2) == "--") {
@@ -96,6 +132,7 @@ bool parse_startup_options(std::string_view text, StartupOptions& out) {
     for (char& c : name) {
       if (c == '-') c = '_';  // ParseLongOption
     }
+    if (FAULT(second_option_lost) && !out.settings.empty()) continue;
     out.settings.emplace_back(std::move(name), std::string(setting.substr(equals + 1)));
   }
   return true;

@@ -27,8 +27,17 @@ struct Startup {
 // parameter list that does not end as it must are kBad (T1, T7, T14, T24).
 Startup parse_startup(std::string_view bytes);
 
+// What a server that knows 3.2 and no option of the protocol (`_pq_.`) says to that kStartup in front of everything
+// else: NegotiateProtocolVersion. Nothing, if there is nothing to negotiate.
+void put_negotiation(std::string& out, const Startup& startup);
+
+// The startup parameter `replication`, which is "database" or a boolean as PostgreSQL reads it: any beginning of a
+// word that is no other word's. `out` is "database", "true" or, of what is false, nothing. False: it is none of them.
+bool parse_replication(std::string_view value, std::string_view& out);
+
 // One setting of the startup parameter `options`, as PostgreSQL splits it: `-c name=value`, `-cname=value`,
-// `--name=value`; backslash escapes. Other switches are kept as they are in `others`. False: malformed (T14).
+// `--name=value`; backslash escapes; behind `--` nothing may stand. Other switches are kept as they are in `others`.
+// False: malformed (T14).
 struct StartupOptions {
   std::vector<std::pair<std::string, std::string>> settings;
   std::vector<std::string> others;

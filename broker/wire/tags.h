@@ -55,7 +55,7 @@ inline constexpr uint32_t kProtocol32 = (3u << 16) | 2;
 
 // Limits of the protocol's small messages, PostgreSQL's own where it has them.
 inline constexpr uint32_t kHeaderSize = 5;           // type byte and length
-inline constexpr uint32_t kStartupSizeMax = 10000;   // MAX_STARTUP_PACKET_LENGTH
+inline constexpr uint32_t kStartupSizeMax = 10004;   // MAX_STARTUP_PACKET_LENGTH and the length itself
 inline constexpr uint32_t kPasswordSizeMax = 65535;  // as PgBouncer
 inline constexpr uint32_t kCancelKeySizeMin = 4;     // 3.0
 inline constexpr uint32_t kCancelKeySizeMax = 256;   // 3.2

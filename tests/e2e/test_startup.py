@@ -101,13 +101,13 @@ def test_cancel_requests_of_wrong_lengths(b):
 
 
 @pytest.mark.ours
-def test_startup_packet_of_10000_bytes(b):
-    """class 41: as long as PostgreSQL allows, and every byte of it counts."""
+def test_startup_packet_of_10004_bytes(b):
+    """class 41: as long as PostgreSQL allows (10000 beside its length), and every byte of it counts."""
     empty = wire.startup({"user": "app", "database": "e2e", "options": ""})
     tail = "-c extra_float_digits=2"
-    options = " " * (10000 - len(empty) - len(tail)) + tail
+    options = " " * (10004 - len(empty) - len(tail)) + tail
     packet = wire.startup({"user": "app", "database": "e2e", "options": options})
-    assert len(packet) == 10000
+    assert len(packet) == 10004
     c = Raw(b.transaction_port).send(packet).finish_login("app")
     assert c.value("show extra_float_digits") == "2"
 

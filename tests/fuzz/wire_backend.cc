@@ -1,6 +1,8 @@
 // Fuzzes what servers send. The input is a stream of messages: its boundaries must be the same in any pieces, and
-// every body is read as an error and as a command tag. Two names for the renaming of errors are taken from the
-// stream's tail. Laws: see frame_law, error_law and command_tag_law.
+// every body is read as each kind that the broker reads: ParameterStatus, BackendKeyData, Authentication with its
+// mechanisms, NegotiateProtocolVersion, errors, command tags. All is compared with readers written from the manual's
+// words, in both directions. Two names for the renaming of errors are taken from the stream's tail. Laws: see
+// frame_law, login_law, error_law and command_tag_law.
 #include "fuzz/wire_input.h"
 
 namespace berth::wire {
@@ -18,8 +20,10 @@ static void try_input(std::string_view stream) {
     if (tail.find('\0') == std::string_view::npos) must(error_law(body, from, to));
     must(error_law(body, "berth_1", "s1"));
     must(command_tag_law(body));
+    must(login_law(body));
   }
   must(error_law(stream, "a", "b"));
+  must(login_law(stream));
 }
 
 }  // namespace berth::wire

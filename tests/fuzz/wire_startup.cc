@@ -1,5 +1,7 @@
-// Fuzzes the first packet of a connection and the parameter `options` in it (T1, T7, T14). The input is the packet's
-// bytes. Laws: see startup_law and options_law.
+// Fuzzes the first packet of a connection and what stands in it: protocol version, parameters, `options`,
+// `replication` (T1, T7, T14). The input is the packet's bytes, and once more, as it is, the text of either
+// parameter. All is compared with PostgreSQL's rules as unit/startup_reference.h has them, in both directions; where
+// the broker takes less, it says so. Laws: see startup_law, options_law and replication_law.
 #include "fuzz/wire_input.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -8,7 +10,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   must(startup_law(bytes));
   for (const auto& [name, value] : parse_startup(bytes).parameters) {
     if (name == "options") must(options_law(value));
+    if (name == "replication") must(replication_law(value));
   }
   must(options_law(bytes));
+  must(replication_law(bytes));
   return 0;
 }

@@ -50,6 +50,7 @@ class EndToEnd:
 FAULTS = {
     "frame_length_three": Unit("wire_unit", "Frame.LengthsAtEveryBorder"),
     "parse_types_unchecked": Unit("wire_unit", "ParseMessageTest.Examples"),
+    "second_option_lost": Unit("wire_unit", "StartupOptionsTest.EverySpelling"),
     "limit_off_by_one": Simulation(20),
     "budget_not_given_back": Simulation(20),
     "free_server_not_published": Unit("pool_unit", "EveryOrder.TwoWorkersOneServer"),
@@ -62,6 +63,7 @@ FAULTS = {
     "stale_receive_buffer": Unit("net_unit", "*/ReadTest.NeedIsHonouredAtEveryBoundary/*"),
     "kept_bytes_lost": Unit("net_unit", "*/CloseTest.HandOverWithUnreadBytes/*"),
     "last_words_lost": Unit("net_unit", "*/CloseTest.UnsentBytesFollowTheClose/*"),
+    "ticket_before_proof": Unit("net_unit", "*/TlsVersions.ATicketForWhoHasProvedItself/*"),
     "bad_file_accepted": Unit("config_unit", "LoadTest.MistakesOfAllFiles"),
     "all_is_replication": Unit("config_unit", "HbaMatch.EverySmallCase"),
     "last_bits_ignored": Unit("config_unit", "HbaMatch.EveryPrefixOfIpv4"),

@@ -33,6 +33,45 @@ TEST(Errors, EncodedAndDecoded) {
   }
 }
 
+TEST(Logins, EachMessageToItsLastByte) {
+  std::string_view a, b;
+  EXPECT_TRUE(parse_parameter_status("n\0v\0"s, a, b) && a == "n" && b == "v");
+  EXPECT_TRUE(parse_parameter_status("\0\0"s, a, b));
+  for (const std::string& body : {""s, "n"s, "n\0"s, "n\0v"s, "n\0v\0\0"s, "n\0v\0x"s}) {
+    EXPECT_FALSE(parse_parameter_status(body, a, b)) << testing::PrintToString(body);
+  }
+  uint32_t number = 0;
+  for (size_t size = 0; size <= 300; ++size) {
+    const std::string body = "\0\0\x12\x67"s + std::string(size, 'k');
+    ASSERT_EQ(parse_key_data(body, number, a), size >= 4 && size <= 256) << size;
+    EXPECT_FALSE(login_law(body)) << login_law(body);
+  }
+  EXPECT_EQ(number, 4711u);
+  std::vector<std::string_view> names;
+  const std::string two = "\0\3\0\0\0\0\0\2a\0b\0"s;
+  EXPECT_TRUE(parse_negotiation(two, number, names));
+  EXPECT_EQ(number, kProtocol30);
+  EXPECT_EQ(names, (std::vector<std::string_view>{"a", "b"}));
+  for (const std::string& body : {"\0\3\0\0\0\0\0"s, "\0\3\0\0\0\0\0\1"s, "\0\3\0\0\0\0\0\1a"s,
+                                  "\0\3\0\0\xff\xff\xff\xff\0\0"s, "\0\3\0\0\0\0\0\0x"s}) {
+    names.clear();
+    EXPECT_FALSE(parse_negotiation(body, number, names)) << testing::PrintToString(body);
+  }
+  names.clear();
+  EXPECT_TRUE(parse_mechanisms("SCRAM\0X\0\0"s, names) && names.size() == 2);
+  for (const std::string& body : {""s, "SCRAM"s, "SCRAM\0"s, "SCRAM\0\0x"s, "\0\0"s}) {
+    EXPECT_FALSE(parse_mechanisms(body, names)) << testing::PrintToString(body);
+  }
+}
+
+TEST(BackendLaws, AnyBodyAsEachMessageOfALogin) {
+  SEEDED(dice);
+  for (int round = 0; round < 30000; ++round) {
+    const std::string body = random_bytes(dice, 24, "\0\0\0\1\2\3ab"s);
+    ASSERT_FALSE(login_law(body)) << login_law(body) << ": " << testing::PrintToString(body);
+  }
+}
+
 // T9.
 TEST(Errors, FieldsThatAreMissing) {
   EXPECT_EQ(parse_error("").message, "");

@@ -3,6 +3,7 @@
 // just their size first, so that the address sanitizer sees a read outside.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <string>
@@ -10,6 +11,8 @@
 #include <vector>
 
 #include "base/random.h"
+#include "unit/backend_reference.h"
+#include "unit/startup_reference.h"
 #include "wire/backend.h"
 #include "wire/encode.h"
 #include "wire/frame.h"
@@ -128,10 +131,31 @@ inline std::string encoded(const Startup& packet) {
   return out;
 }
 
+// The broker takes what PostgreSQL takes, as PostgreSQL reads it, and answers as PostgreSQL does.
+inline const char* same_startup_law(std::string_view bytes, const Startup& packet) {
+  using Kind = ReferenceStartup::Kind;
+  const ReferenceStartup expected = reference_startup(bytes);
+  LAW((packet.kind == Startup::Kind::kNeedMore) == (expected.kind == Kind::kPart));
+  LAW((packet.kind == Startup::Kind::kBad) == (expected.kind == Kind::kRefused));
+  LAW((packet.kind == Startup::Kind::kSsl) == (expected.kind == Kind::kSsl));
+  LAW((packet.kind == Startup::Kind::kGssEnc) == (expected.kind == Kind::kGssEnc));
+  LAW((packet.kind == Startup::Kind::kCancel) == (expected.kind == Kind::kCancel));
+  if (packet.kind == Startup::Kind::kBad) return nullptr;
+  LAW(packet.size == expected.size && packet.version == expected.version);
+  LAW(packet.cancel_pid == expected.cancel_pid && packet.cancel_key == expected.cancel_key);
+  LAW((ReferencePairs{packet.parameters.begin(), packet.parameters.end()} == expected.parameters));
+  if (packet.kind != Startup::Kind::kStartup) return nullptr;
+  std::string answer = "before";
+  put_negotiation(answer, packet);
+  LAW(answer == "before" + reference_negotiation(expected.version, expected.parameters));
+  return nullptr;
+}
+
 inline const char* startup_law(std::string_view any) {
   const Exact exact(any);
   const std::string_view bytes = exact.bytes();
   const Startup packet = parse_startup(bytes);
+  if (const char* broken = same_startup_law(bytes, packet)) return broken;
   if (packet.kind == Startup::Kind::kNeedMore) {
     LAW(packet.size > bytes.size() && packet.size <= kStartupSizeMax);
     return nullptr;
@@ -173,11 +197,26 @@ inline std::string escaped_option(std::string_view text) {
   return out;
 }
 
-// What was understood, written down again in the other spelling, is understood as the same.
+inline const char* replication_law(std::string_view any) {
+  const Exact exact(any);
+  std::string_view read;
+  const char* expected = reference_replication(any);
+  LAW(parse_replication(exact.bytes(), read) == (expected != nullptr));
+  LAW(!expected || read == expected);
+  return nullptr;
+}
+
+// PostgreSQL's settings, and no others. What was understood, written down again in the other spelling, is understood
+// as the same.
 inline const char* options_law(std::string_view any) {
+  any = any.substr(0, any.find('\0'));  // it was a C string
   const Exact exact(any);
   StartupOptions options;
-  if (!parse_startup_options(exact.bytes(), options)) return nullptr;
+  const bool good = parse_startup_options(exact.bytes(), options);
+  ReferencePairs expected;
+  LAW((good && options.others.empty()) == reference_options(any, expected));
+  LAW(!good || !options.others.empty() || options.settings == expected);
+  if (!good) return nullptr;
   std::string again;
   for (const auto& [name, value] : options.settings) {
     LAW(!name.empty() && name.find('-') == std::string::npos && name.find('=') == std::string::npos);
@@ -285,40 +324,67 @@ inline const char* quoted_name_law(std::string_view name) {
 
 // ---- what servers say
 
-// The fields of an error, by the manual's words: a code and a string each, up to a NUL in place of a code.
-inline std::vector<std::pair<char, std::string>> reference_fields(std::string_view body) {
-  std::vector<std::pair<char, std::string>> out;
-  size_t at = 0;
-  while (at < body.size() && body[at] != '\0') {
-    const size_t end = body.find('\0', at + 1);
-    if (end == std::string_view::npos) break;
-    out.emplace_back(body[at], body.substr(at + 1, end - at - 1));
-    at = end + 1;
+// Of a login's messages, each read as each.
+inline const char* login_law(std::string_view any) {
+  const Exact exact(any);
+  const std::string_view body = exact.bytes();
+  std::string_view name, value, key, rest;
+  uint32_t pid = 0, version = 0, code = 0;
+  std::vector<std::string_view> unknown, names;
+
+  const auto strings = reference_strings(any);
+  LAW(parse_parameter_status(body, name, value) == (strings.whole && strings.list.size() == 2));
+  if (strings.whole && strings.list.size() == 2) {
+    LAW(exact.holds(name) && exact.holds(value) && name == strings.list[0] && value == strings.list[1]);
+    std::string again;
+    put_parameter_status(again, name, value);
+    LAW(again.substr(kHeaderSize) == any && again[0] == 'S');
   }
-  return out;
+
+  LAW(parse_key_data(body, pid, key) == (any.size() >= 4 + 4 && any.size() <= 4 + 256));
+  LAW(any.size() < 8 || any.size() > 260 || (pid == reference_number(any) && key == any.substr(4)));
+  LAW(exact.holds(key));
+
+  LAW(parse_authentication(body, code, rest) == (any.size() >= 4));
+  LAW(any.size() < 4 || (code == reference_number(any) && rest == any.substr(4) && exact.holds(rest)));
+
+  const auto behind = reference_strings(any.size() < 8 ? std::string_view() : any.substr(8));
+  const bool negotiates = any.size() >= 8 && behind.whole && behind.list.size() == reference_number(any.substr(4));
+  LAW(parse_negotiation(body, version, unknown) == negotiates);
+  LAW(!negotiates || (version == reference_number(any) && same_strings(unknown, behind.list)));
+
+  std::vector<std::string> offered = strings.list;
+  const bool ends = strings.whole && !offered.empty() && offered.back().empty();
+  if (ends) offered.pop_back();
+  const bool lists = ends && std::find(offered.begin(), offered.end(), "") == offered.end();
+  LAW(parse_mechanisms(body, names) == lists);
+  LAW(!lists || same_strings(names, offered));
+  for (const std::string_view one : names) LAW(exact.holds(one));
+  return nullptr;
 }
 
 inline const char* error_law(std::string_view any, std::string_view from, std::string_view to) {
   const Exact exact(any);
   const auto fields = reference_fields(any);
   std::map<char, std::string> last;
-  for (const auto& [code, value] : fields) last[code] = value;
+  std::string first_severity;
+  for (const auto& [code, value] : fields) {
+    last[code] = value;
+    if (code == 'S' && first_severity.empty()) first_severity = value;
+  }
   const ErrorFields read = parse_error(exact.bytes());
   LAW(exact.holds(read.message) && exact.holds(read.sqlstate) && exact.holds(read.severity));
-  LAW(read.sqlstate == last['C'] && read.message == last['M'] && read.detail == last['D'] && read.hint == last['H']);
+  LAW(exact.holds(read.detail) && exact.holds(read.hint));
+  LAW(last.count('V') != 0 || read.severity == first_severity);
   LAW(last['V'].empty() || read.severity == last['V']);
-  std::string renamed;
+  LAW(read.sqlstate == last['C'] && read.message == last['M'] && read.detail == last['D'] && read.hint == last['H']);
+  // No byte changes but those of the name.
+  const std::string body = reference_renamed(fields, from, to);
+  std::string renamed = "before";
   put_error_renamed(renamed, kErrorResponse, exact.bytes(), from, to);
-  LAW(read_head(renamed.data(), renamed.size()).valid &&
-      read_head(renamed.data(), renamed.size()).size == renamed.size());
-  const auto after = reference_fields(std::string_view(renamed).substr(kHeaderSize));
-  LAW(after.size() == fields.size());
-  for (size_t i = 0; i < fields.size(); ++i) {
-    LAW(after[i].first == fields[i].first);
-    const bool same = fields[i].first != 'M' || from.empty() || fields[i].second.find(from) == std::string::npos;
-    LAW(!same || after[i].second == fields[i].second);
-    LAW(same || after[i].second.find(to) != std::string::npos);
-  }
+  LAW(renamed.substr(0, 7) == "beforeE");
+  LAW(reference_number(std::string_view(renamed).substr(7)) == 4 + body.size());
+  LAW(std::string_view(renamed).substr(6 + kHeaderSize) == body);
   return nullptr;
 }
 

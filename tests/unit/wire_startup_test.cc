@@ -70,14 +70,15 @@ TEST(StartupPacket, CancelKeysOfEverySize) {
 
 // T1.
 TEST(StartupPacket, HostileLengths) {
-  for (uint32_t length : {0u, 1u, 3u, 4u, 7u, 10001u, 0x7fffffffu, 0x80000000u, 0xffffffffu}) {
+  for (uint32_t length : {0u, 1u, 3u, 4u, 7u, 10005u, 0x7fffffffu, 0x80000000u, 0xffffffffu}) {
     std::string bytes;
     put32(bytes, length);
     EXPECT_EQ(parse_startup(bytes).kind, Kind::kBad) << length;
     put32(bytes, kProtocol30);
     EXPECT_EQ(parse_startup(bytes).kind, Kind::kBad) << length;
   }
-  std::string largest(10000 - 8, 'x');
+  // PostgreSQL's limit does not count the four bytes of the length.
+  std::string largest(10004 - 8, 'x');
   largest.back() = '\0';
   largest[largest.size() - 2] = '\0';
   const std::string bytes = packet(kProtocol30, largest);
@@ -120,13 +121,42 @@ TEST(StartupPacket, DamagedPackets) {
   }
 }
 
+TEST(StartupPacket, WhatIsNegotiatedAway) {
+  const auto answer = [](uint32_t version, std::string_view option) {
+    std::string bytes, out;
+    put_startup(bytes, version, {{"user", "me"}, {option, "1"}});
+    put_negotiation(out, parse_startup(bytes));
+    return out;
+  };
+  using namespace std::string_literals;
+  EXPECT_EQ(answer(kProtocol30, "a"), "");
+  EXPECT_EQ(answer(kProtocol32, "_pq_"), "");
+  EXPECT_EQ(answer(kProtocol32 + 1, "a"), "v\0\0\0\xc\0\3\0\2\0\0\0\0"s);
+  EXPECT_EQ(answer(kProtocol30, "_pq_.a"), "v\0\0\0\x13\0\3\0\0\0\0\0\1_pq_.a\0"s);
+}
+
+TEST(StartupPacket, ReplicationAsPostgresqlReadsBooleans) {
+  std::string_view read;
+  for (const char* text : {"T", "tRue", "y", "yes", "on", "ON", "1"}) {
+    EXPECT_TRUE(parse_replication(text, read) && read == "true") << text;
+  }
+  for (const char* text : {"f", "False", "n", "no", "of", "OFF", "0"}) {
+    EXPECT_TRUE(parse_replication(text, read) && read.empty()) << text;
+  }
+  EXPECT_TRUE(parse_replication("database", read) && read == "database");
+  for (const char* text : {"", "o", "truex", "on ", "2", "10", "Database", "data"}) {
+    EXPECT_FALSE(parse_replication(text, read)) << text;
+    EXPECT_FALSE(replication_law(text)) << text;
+  }
+}
+
 // ---- the parameter `options`
 
 using Settings = std::vector<std::pair<std::string, std::string>>;
 
 TEST(StartupOptionsTest, EverySpelling) {
   StartupOptions read;
-  ASSERT_TRUE(parse_startup_options("  -c a=1 -cb=2\t--c-d=3 -- e=4 -c f=x\\ y\\\\z -c g= -F -d2 -c h==", read));
+  ASSERT_TRUE(parse_startup_options("  -c a=1 -cb=2\t--c-d=3 -c e=4 -c f=x\\ y\\\\z -c g= -F -d2 -c h== --", read));
   EXPECT_EQ(read.settings,
             (Settings{{"a", "1"}, {"b", "2"}, {"c_d", "3"}, {"e", "4"}, {"f", "x y\\z"}, {"g", ""}, {"h", "="}}));
   EXPECT_EQ(read.others, (std::vector<std::string>{"-F", "-d2"}));
@@ -134,12 +164,13 @@ TEST(StartupOptionsTest, EverySpelling) {
 
 // T14: a name that is empty, or not there, is an end.
 TEST(StartupOptionsTest, Malformed) {
-  for (const char* text : {"-c", "-c novalue", "--novalue", "-c =1", "--=1", "-c a=1 -c", "--"}) {
+  for (const char* text : {"-c", "-c novalue", "--novalue", "-c =1", "--=1", "-c a=1 -c", "-- e=4", "-- -c e=4"}) {
     StartupOptions read;
     EXPECT_FALSE(parse_startup_options(text, read)) << text;
   }
   StartupOptions nothing;
   EXPECT_TRUE(parse_startup_options("", nothing) && parse_startup_options(" \t\n", nothing));
+  EXPECT_TRUE(parse_startup_options("--", nothing)) << "the end of all switches";
   EXPECT_TRUE(nothing.settings.empty() && nothing.others.empty());
 }
 
