@@ -330,7 +330,7 @@ def test_hello_in_pieces(tls_broker):
 
 
 def test_login_timeout_in_a_handshake(tls_broker):
-    """class 59: who begins a handshake and says no more is not waited for."""
+    """T28, class 59: who begins a handshake and says no more is not waited for."""
     b = tls_broker(client_login_timeout=1)
     c = Raw(b.transaction_port)
     assert c.send(wire.ssl_request()).read_byte() == b"S"

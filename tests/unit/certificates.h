@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/rsa.h>
 #include <openssl/x509v3.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,14 +28,15 @@ struct Wanted {
   long from = -3600, until = 30 * 24 * 3600;  // seconds from now
   bool authority = false;
   const EVP_MD* digest = EVP_sha256();
-  int key_type = EVP_PKEY_EC;  // or EVP_PKEY_ED25519, with a null digest
+  int key_type = EVP_PKEY_EC;  // or EVP_PKEY_RSA, or EVP_PKEY_ED25519, with a null digest
 };
 
 // Signed by `by`, or by itself.
 inline Issued issue(const Wanted& wanted, const Issued* by = nullptr) {
   static long serial = 1000;
-  EVP_PKEY* key =
-      wanted.key_type == EVP_PKEY_EC ? EVP_EC_gen("P-256") : EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519");
+  EVP_PKEY* key = wanted.key_type == EVP_PKEY_EC    ? EVP_EC_gen("P-256")
+                  : wanted.key_type == EVP_PKEY_RSA ? EVP_RSA_gen(2048)
+                                                    : EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519");
   Issued out{std::shared_ptr<X509>(X509_new(), X509_free), std::shared_ptr<EVP_PKEY>(key, EVP_PKEY_free)};
   X509* made = out.certificate.get();
   X509_set_version(made, 2);

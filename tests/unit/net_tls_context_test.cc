@@ -8,104 +8,17 @@
 #include "base/secret_memory.h"
 #include "net/tls_tickets.h"
 #include "net/tls_words.h"
-#include "unit/certificates.h"
+#include "unit/tls_contexts.h"
 
 namespace berth::net {
 namespace {
 
 using test::certificate_pem;
-using test::Directory;
 using test::issue;
 using test::Issued;
 using test::key_pem;
 
-// An authority, a server's certificate and a client's, as files.
-class TlsContextTest : public testing::Test {
- protected:
-  TlsContextTest() {
-    test::Wanted wanted;
-    wanted.alternatives = "DNS:localhost,DNS:*.example.org,IP:127.0.0.1";
-    server = issue(wanted, &authority);
-    wanted = {};
-    wanted.name = "alice";
-    client = issue(wanted, &authority);
-    roots = directory.write("ca.crt", certificate_pem(authority));
-    of_clients.mode = of_servers.mode = TlsMode::kRequire;
-    of_clients.cert_file = directory.write("server.crt", certificate_pem(server));
-    of_clients.key_file = directory.write("server.key", key_pem(server));
-  }
-
-  std::string refusal(const TlsSettings& settings) {
-    const auto made = TlsContext::for_clients(settings);
-    return made ? "" : made.error().text;
-  }
-  void expect_refused(const TlsSettings& settings, const std::string& key, const std::string& part) {
-    const std::string text = refusal(settings);
-    EXPECT_TRUE(text.starts_with(key + ": ")) << text;
-    EXPECT_NE(std::string::npos, text.find(part)) << text;
-  }
-
-  Directory directory;
-  Issued authority = test::make_authority();
-  Issued server, client;
-  std::string roots;
-  TlsSettings of_clients, of_servers;
-};
-
-struct Handshake {
-  bool done = false;
-  bool resumed = false;
-  std::string alpn, version;
-  std::string binding_of_client, binding_of_server;  // the certificate of the other as each side sees it
-  std::shared_ptr<SSL_SESSION> session;
-};
-
-// Both ends on one pair of memory pipes; what the client's end saw, and whether both are through.
-Handshake shake(SSL_CTX* accepting, const TlsContext& servers, const std::string& host, SSL_SESSION* resume = nullptr,
-                const std::string& alpn = {}) {
-  const std::shared_ptr<SSL> ours(SSL_new(accepting), SSL_free);
-  const std::shared_ptr<SSL> theirs(SSL_new(servers.native()), SSL_free);
-  BIO *left = nullptr, *right = nullptr;
-  BIO_new_bio_pair(&left, 0, &right, 0);
-  SSL_set_bio(ours.get(), left, left);
-  SSL_set_bio(theirs.get(), right, right);
-  SSL_set_accept_state(ours.get());
-  SSL_set_connect_state(theirs.get());
-  servers.expect_host(theirs.get(), host);
-  if (resume) SSL_set_session(theirs.get(), resume);
-  if (!alpn.empty()) {
-    SSL_set_alpn_protos(theirs.get(), reinterpret_cast<const unsigned char*>(alpn.data()),
-                        static_cast<unsigned>(alpn.size()));
-  }
-  Handshake out;
-  for (int i = 0; i < 20; ++i) {
-    SSL_do_handshake(theirs.get());
-    SSL_do_handshake(ours.get());
-  }
-  SSL_new_session_ticket(ours.get());  // as TlsSession::peer_has_proved()
-  SSL_do_handshake(ours.get());
-  char byte;
-  SSL_read(theirs.get(), &byte, 1);  // takes the ticket in
-  out.done = SSL_is_init_finished(ours.get()) && SSL_is_init_finished(theirs.get());
-  out.resumed = SSL_session_reused(theirs.get());
-  const unsigned char* protocol = nullptr;
-  unsigned size = 0;
-  SSL_get0_alpn_selected(theirs.get(), &protocol, &size);
-  out.alpn.assign(reinterpret_cast<const char*>(protocol), size);
-  out.version = SSL_get_version(theirs.get());
-  out.binding_of_server = binding_of(SSL_get0_peer_certificate(theirs.get()));
-  out.binding_of_client = binding_of(SSL_get0_peer_certificate(ours.get()));
-  // Left as after a proper end: OpenSSL never resumes a session that broke off.
-  SSL_set_shutdown(theirs.get(), SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
-  out.session = std::shared_ptr<SSL_SESSION>(SSL_get1_session(theirs.get()), SSL_SESSION_free);
-  ERR_clear_error();
-  return out;
-}
-
-Handshake shake(const TlsContext& clients, const TlsContext& servers, const std::string& host,
-                SSL_SESSION* resume = nullptr, const std::string& alpn = {}) {
-  return shake(clients.native(), servers, host, resume, alpn);
-}
+class TlsContextTest : public TlsContextFixture {};
 
 TEST_F(TlsContextTest, TheCertificateIsDescribed) {
   const auto made = TlsContext::for_clients(of_clients);
@@ -291,21 +204,6 @@ TEST_F(TlsContextTest, ClientsMayOrMustHaveACertificate) {
   EXPECT_TRUE(shake(*must, *alice, "").done);
 }
 
-TEST_F(TlsContextTest, ProtocolsAndCiphersAreObeyed) {
-  of_clients.protocols = "tlsv1.2";
-  const auto old = TlsContext::for_clients(of_clients).value();
-  const auto any = TlsContext::for_servers(of_servers).value();
-  EXPECT_EQ("TLSv1.2", shake(*old, *any, "").version);
-  of_servers.protocols = "tlsv1.3";
-  EXPECT_FALSE(shake(*old, *TlsContext::for_servers(of_servers).value(), "").done);
-  of_clients.protocols = "secure";
-  of_clients.ecdhcurve = "prime256v1, X25519";
-  of_clients.tls13_ciphers = "TLS_AES_128_GCM_SHA256";
-  EXPECT_EQ("TLSv1.3", shake(*TlsContext::for_clients(of_clients).value(), *any, "").version);
-  of_clients.ecdhcurve = "none";
-  EXPECT_TRUE(shake(*TlsContext::for_clients(of_clients).value(), *any, "").done);
-}
-
 TEST_F(TlsContextTest, OnlyPostgresqlIsSpoken) {
   const auto ours = TlsContext::for_clients(of_clients).value();
   const auto theirs = TlsContext::for_servers(of_servers).value();
@@ -405,6 +303,7 @@ TEST(TlsTicketTest, AKeySealsForAWhileAndOpensForAsLongAgain) {
 
 // T18: who has a ticket's key and has recorded the handshake reads the session.
 TEST(TlsTicketTest, KeysLiveInSecretMemory) {
+  const std::shared_ptr<TicketKeys> others = TicketKeys::shared("of somebody");  // forgets those that nobody has now
   const size_t before = secret_memory().used;
   const std::shared_ptr<TicketKeys> keys = TicketKeys::shared("of nobody else");
   EXPECT_GE(secret_memory().used, before + sizeof(TicketKeys));

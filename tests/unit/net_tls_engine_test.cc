@@ -235,6 +235,46 @@ TEST_F(TlsEngine, CloseSaysGoodbye) {
   EXPECT_EQ(SSL_RECEIVED_SHUTDOWN, SSL_get_shutdown(peer_.ssl));
 }
 
+// T28: the last words wait behind bytes that nobody reads when somebody's timer says that this is the end of all
+// waiting, and the peer goes in the same turn, before that or after it. It is told once, and the record is gone once.
+TEST_F(TlsEngine, TheEndOfLingeringMeetsTheirs) {
+  for (const bool timer_first : {true, false}) {
+    const Pair other = unix_pair();
+    Recorder timer;
+    Conn* const conn = engine_.attach(other.ours, &timer);
+    timer.on_data = [&](std::string_view lent) {
+      engine_.end_lingering();
+      return Taken{lent.size(), 0};
+    };
+    const auto expire = [&] { send_all(other.theirs, "x"); };
+    const Pair sockets = unix_pair();
+    RawPeer peer(client_.get());
+    Recorder recorder;
+    Conn* const closing = engine_.attach(sockets.ours, &recorder);
+    engine_.start_tls(closing, TlsSession::accepting(server_.get(), false));
+    ASSERT_TRUE(turn_until(engine_, [&] {
+      peer.hear(read_available(sockets.theirs));
+      send_all(sockets.theirs, peer.say());
+      return recorder.seen("handshake ");
+    }));
+    EXPECT_GT(write(engine_, closing, pattern(1'000'000)), 0u);
+    recorder.close_called = true;
+    engine_.close(closing);
+    turn_some(engine_);
+    EXPECT_FALSE(recorder.seen("closed"));
+    if (timer_first) expire();
+    SSL_shutdown(peer.ssl);
+    send_all(sockets.theirs, peer.say());
+    ::close(sockets.theirs);
+    if (!timer_first) expire();
+    engine_.run_once(0);
+    EXPECT_EQ(std::vector<std::string>({"handshake ", "closed"}), recorder.events) << timer_first;
+    close_and_wait(engine_, conn, timer);
+    ::close(other.theirs);
+  }
+  ::close(sockets_.ours);  // of the fixture, that nobody took
+}
+
 // From one engine to another, with half a record inside.
 TEST_F(TlsEngine, TravelsWithItsSession) {
   start();
