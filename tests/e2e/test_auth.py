@@ -160,6 +160,7 @@ def test_password_message_beyond_the_limit(broker):
 
 # Unknown databases and long names -------------------------------------------------------------------------------------
 
+@pytest.mark.short
 @pytest.mark.ours
 @pytest.mark.parametrize("auth_type", TYPES)
 def test_unknown_database_only_after_authentication(broker, auth_type):
@@ -359,6 +360,7 @@ def test_server_takes_an_md5_secret(broker):
     assert login(b, user="md5er", password="md5erpw") == "md5er"
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("mode", ["transaction", "session"])
 def test_scram_pass_through(broker, mode):
     """auth_file holds the SCRAM secret only; the client's proof gives the key with which the broker logs in."""

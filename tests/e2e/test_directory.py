@@ -106,6 +106,7 @@ def test_an_empty_password_never_binds(broker, directory):
     assert directory.log().count(" BIND ") == asked
 
 
+@pytest.mark.short
 def test_the_password_serves_for_the_server_too(broker, directory):
     b = with_ldap(broker, f'ldapserver=127.0.0.1 ldapport={directory.port} ldapbasedn="{BASE}"')
     assert login(b, "scrammer", PEOPLE["scrammer"]) == "scrammer"

@@ -127,6 +127,7 @@ def test_an_unknown_database_is_told_after_the_password(broker):
 
 # Which rule -----------------------------------------------------------------------------------------------------------
 
+@pytest.mark.short
 def test_the_first_rule_decides(broker):
     """A rule that fits ends the search, whatever comes of it."""
     b = started(broker, CONSOLE + "host e2e app all scram-sha-256\nhost all app all trust\nhost e2e app2 all reject\n"
@@ -284,6 +285,7 @@ def test_a_file_that_is_absent_or_empty_does_not_start(broker):
     assert status == 1 and f'cannot read "{made.hba}"' in text
 
 
+@pytest.mark.short
 @pytest.mark.parametrize("how", ["RELOAD", "SIGHUP"])
 def test_reload(broker, how):
     """New rules count for new logins; a file with a mistake leaves those that run, and the log says why."""

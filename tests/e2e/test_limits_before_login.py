@@ -212,6 +212,7 @@ def test_max_client_conn_is_not_for_those_who_prove_nothing(guarded):
     assert limits(b)["max_client_conn"] == 3 and clients[0].value("select 1") == "1"
 
 
+@pytest.mark.short
 def test_max_client_conn_per_address(guarded):
     b = guarded(max_client_conn_per_address=2)
     clients = [come(b).login("app", "e2e", PASSWORD) for _ in range(2)]
@@ -331,6 +332,7 @@ def test_unknown_users_are_throttled_alike(guarded):
     assert throttle(b, user="nobody")["delay_ms"] == throttle(b)["delay_ms"]
 
 
+@pytest.mark.short
 def test_reload_turns_the_throttle_off(guarded):
     b = guarded(failed_login_threshold=1, failed_login_delay_max=3000)
     held = [guess(b) for _ in range(5)]

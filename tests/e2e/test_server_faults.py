@@ -43,6 +43,7 @@ def test_active_server_is_terminated(broker, postgres, control):
     assert other.value("select 'other'") == "other"
 
 
+@pytest.mark.short
 def test_server_in_a_transaction_is_terminated(broker, postgres):
     """I4: the transaction is not continued on another server."""
     b = broker(default_pool_size=2)

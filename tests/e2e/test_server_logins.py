@@ -288,6 +288,7 @@ def test_odd_login_that_must_work(broker, fake, login):
     assert not server.failures
 
 
+@pytest.mark.short
 @pytest.mark.ours
 def test_negotiation_that_nobody_asked_for(broker, fake, postgres):
     """class 40: a server that negotiates 3.0 down to 3.0; a login or a clear refusal, and nobody else notices."""
@@ -310,6 +311,7 @@ def test_server_that_never_answers(broker, fake, postgres):
     healthy(b)
 
 
+@pytest.mark.short
 def test_server_that_is_full_and_then_is_not(broker, fake):
     """53300 at the login: the client is served as soon as there is room."""
     count = []

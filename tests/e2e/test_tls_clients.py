@@ -396,6 +396,7 @@ def test_certificates_of_libpq(tls_broker, certs):
         assert 'certificate authentication failed for user "app2"' in said
 
 
+@pytest.mark.short
 def test_client_certificates(tls_broker, certs):
     """verify-ca: a good one gets in, every other is told why by an alert."""
     b = tls_broker("verify-ca")
@@ -479,6 +480,7 @@ def test_rotation_under_load(broker, certs):
 
 # Resumption -----------------------------------------------------------------------------------------------------------
 
+@pytest.mark.short
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["tls12", "tls13"])
 def test_resumption(tls_broker, version):
     """By tickets: on another worker, after a reload, and not with other settings."""
@@ -559,6 +561,7 @@ def test_large_query_and_row(tls_broker):
     c.terminate()
 
 
+@pytest.mark.short
 def test_pipeline(tls_broker):
     """Thousands of small messages in one record after the other, and their answers."""
     b = tls_broker()

@@ -435,6 +435,7 @@ class Tap:
         self.listener.close()
 
 
+@pytest.mark.short
 def test_cancel_requests_go_inside_of_tls(connects, secure):
     """T25."""
     tap = Tap(secure.postgres.port)
@@ -452,6 +453,7 @@ def test_cancel_requests_go_inside_of_tls(connects, secure):
         tap.stop()
 
 
+@pytest.mark.short
 def test_servers_of_other_tls_settings_are_not_used_again(connects, secure):
     """T32: what a plain connection or another root has let in serves nobody who asks for more."""
     b = connects("disable")
