@@ -45,6 +45,8 @@ std::string_view nearest(std::string_view key, std::span<const std::string_view>
   std::string_view best;
   size_t least = key.size() / 3 + 1;  // one letter of three
   for (const std::string_view name : known) {
+    // Nearer than the difference of their sizes no two words are.
+    if (std::max(key.size(), name.size()) - std::min(key.size(), name.size()) >= least) continue;
     const size_t far = distance(key, name);
     if (far >= least) continue;
     least = far;

@@ -28,6 +28,7 @@ PLANTED = {
     "auth_scram_client": "proof_compared_by_prefix",
     "auth_scram_server": "prefix_is_equal",
     "config_hba": "last_bits_ignored",
+    "config_ini": "bad_file_accepted",
     "wire_backend": "frame_length_three",
     "wire_frontend": "parse_types_unchecked",
     "wire_startup": "second_option_lost",
