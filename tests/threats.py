@@ -1,4 +1,5 @@
-"""The table of docs/security.md: every advisory's number has one row, and every test that a row names exists.
+"""What docs/security.md says of tests: every advisory's number has one row, every promise and every row about files names a
+test, and every test that the page names exists.
 
 `test_FILE.py::NAME` is below tests/e2e, `Suite.Name` in tests/unit or tests/sim (`Suite.*`: any of the suite), `fuzz_NAME` in
 tests/fuzz. A row without a test has to say why: "cannot apply". The number stands in each test that the row names, too (its name, its
@@ -77,6 +78,17 @@ def problems(page, known):
                 yield f"T{number}: there is no test {name}"
             elif not re.search(rf"(?<![A-Z])T{number}(?!\d)", text):
                 yield f"T{number}: {name} does not mention it"
+    for name in sorted(set(NAME.findall(page))):
+        if text_of(name, known) is None:
+            yield f"there is no test {name}"
+    for chapter, item in (("What is promised", r"^- .*?(?=^- |\Z)"), ("Files", r"^\| [^|]*\|[^-].*?$")):
+        said = re.search(rf"^## {chapter}\n(.*?)(?=^## )", page, re.M | re.S)
+        items = re.findall(item, said[1], re.M | re.S) if said else []
+        if len(items) < 4:
+            yield f"{chapter}: where are its promises?"
+        for text in items:
+            if not NAME.findall(text) and not text.startswith("| file |"):
+                yield f"{chapter}: no test in: {text[:60]}"
 
 
 def main():

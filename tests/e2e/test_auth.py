@@ -323,13 +323,19 @@ def test_anything_else_in_the_middle_of_scram(broker, database, what):
     assert login(b) == "app"
 
 
-def test_query_sent_along_with_the_password(broker):
+def test_query_sent_along_with_the_password(broker, postgres):
     """A client may pipeline its first query behind its password; it is executed after the login, not before."""
     b = broker(auth_type="plain", userlist=userlist(PASSWORD))
-    c = Raw(b.transaction_port).startup(user="app", database="e2e")
-    c.recv()
-    c.send(wire.password("wrong") + wire.query("select 'never'"))
-    refused_exchange(c)
+    postgres.sql("drop table if exists early; create table early (who text); grant all on early to public", "e2e")
+    for password in ("wrong", PASSWORD):
+        c = Raw(b.transaction_port).startup(user="app", database="e2e")
+        c.recv()
+        c.send(wire.password(password) + wire.query(f"insert into early select current_user || ' {password}'"))
+        if password == "wrong":
+            refused_exchange(c)
+    c.until("Z"), c.until("Z")
+    assert postgres.sql("select * from early", "e2e") == [[f"app {PASSWORD}"]]
+    postgres.sql("drop table early", "e2e")
 
 
 def test_query_sent_along_with_the_startup(broker):

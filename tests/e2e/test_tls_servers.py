@@ -136,6 +136,19 @@ def test_protocols(connects):
     assert ask(b) == "TLSv1.2"
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_the_roots_of_the_system(connects, secure, known):
+    """OpenSSL's default ones, for which its own variable may name others."""
+    stranger = Authority(secure.directory, f"Stranger {known}")
+    b = connects("verify-full", "localhost", server_tls_ca_file="system",
+                 environment={"SSL_CERT_FILE": str(secure.root.cert if known else stranger.cert)})
+    if known:
+        assert ask(b) == "TLSv1.3"
+    else:
+        refusal(b)
+        assert "certificate verify failed" in b.log
+
+
 def test_a_certificate_of_our_own(connects, secure):
     mine = secure.root.issue("byname")
     b = connects("verify-full", server_tls_ca_file=secure.root.cert, server_tls_cert_file=mine.cert,
