@@ -178,6 +178,22 @@ The options of `ldap`, in a rule or in `auth_ldap_options`, are PostgreSQL's:
 - Referrals are not followed. With `ldaps` and `ldaptls=1` the server's certificate and its name are always checked;
   the roots are those of `TLS_CACERT` in `/etc/ldap/ldap.conf` or of `LDAPTLS_CACERT` in the broker's environment, as
   for PostgreSQL. They are read once: a change needs a restart. `TLS_REQCERT` there has no effect.
+
+## TLS
+
+- Clients may ask for TLS in PostgreSQL's way or begin with it (`sslnegotiation=direct` of libpq 17), on every TCP
+  port. Who begins with it has to name the protocol `postgresql` by ALPN, as libpq does; otherwise the handshake
+  ends with an alert. Behind PostgreSQL's question ALPN may be missing, but not name something else.
+- With TLS, logins by SCRAM can be bound to the connection: SCRAM-SHA-256-PLUS is offered, and clients with
+  `channel_binding=require` are served. For the way to servers there is `server_channel_binding`.
+- Sessions of clients are resumed by tickets, for two hours, on any worker. A client has one once it has logged in
+  (in TLS 1.2 with the handshake). A reload breaks none; other settings, another certificate or other roots break
+  all. Towards servers nothing is resumed.
+- Every three seconds the files of `client_tls_*` and `server_tls_*` are looked at, and read again when they have
+  changed; RELOAD and SIGHUP do so at once. Connections stay as they are. What cannot be used (half of a renewed
+  pair, a key that others may read) changes nothing: the last good files go on, SHOW TLS and the log say why.
+- SHOW TLS has the subject, serial number and end of each certificate and how often the other side's had expired.
+  From 14 days before the end the log warns once a day.
 )";
 
 std::string cell(std::string_view text) {

@@ -64,11 +64,13 @@ def test_jdbc_modes(serving, certs):
     """disable is refused where TLS is required, and require where there is none; the rest agree on it where they can."""
     required, offered, none = serving(mode="require"), serving(mode="allow"), serving(mode="disable")
     roots, wrong = certs.authority.cert, certs.stranger.cert
+    asking, checking = ("allow", "prefer", "require"), ("verify-ca", "verify-full")
     jdbc(("no", url(required, "disable")), ("yes", url(offered, "disable")), ("yes", url(none, "disable")),
-         ("no", url(none, "require")), ("no", url(none, "verify-full", roots)), ("yes", url(none, "prefer")),
-         *(("yes", url(required, mode)) for mode in ("allow", "prefer", "require")),
-         *(("yes", url(required, mode, roots)) for mode in ("verify-ca", "verify-full")),
-         *(("no", url(required, mode, wrong)) for mode in ("verify-ca", "verify-full")))
+         *(("yes", url(made, mode)) for made in (required, offered) for mode in asking),
+         *(("yes", url(made, mode, roots)) for made in (required, offered) for mode in checking),
+         *(("no", url(made, mode, wrong)) for made in (required, offered) for mode in checking),
+         ("yes", url(none, "allow")), ("yes", url(none, "prefer")), ("no", url(none, "require")),
+         *(("no", url(none, mode, roots)) for mode in checking))
 
 
 def test_jdbc_certificates(serving, certs):
