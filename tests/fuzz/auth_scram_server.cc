@@ -24,8 +24,9 @@ enum class Expected { kSend, kOk, kRefused, kMalformed };
 struct Role {
   explicit Role(FuzzInput& input) {
     const uint8_t choice = input.byte(), more = input.byte();
-    constexpr Method kMethods[] = {Method::kScramSha256, Method::kMd5, Method::kPlain, Method::kScramSha256};
+    constexpr Method kMethods[] = {Method::kScramSha256, Method::kMd5, Method::kPlain, Method::kTrust};
     method = kMethods[choice & 3];
+    if (method == Method::kTrust && choice & 4) method = Method::kAny;
     binding = choice & 4 ? kHash : "";
     iterations = kMadeIterations[more & 3];
     password = kScriptPasswords[(more >> 2 & 3) % std::size(kScriptPasswords)];
@@ -314,9 +315,21 @@ class Login {
   std::string md5_salt_, header_, client_first_bare_, client_nonce_, salt_, server_first_;
 };
 
+// Where nothing is asked, only trust wants to know the user, and no password is wanted afterwards.
+void fuzz_unasked(const Role& role, std::string_view body) {
+  const auto verifier = role.verifier();
+  const Step step = verifier->start();
+  const bool in = role.method == Method::kAny || role.known;
+  must(step.kind == (in ? Step::Kind::kOk : Step::Kind::kFailed));
+  must(step.bytes.empty() && step.reason.empty() == in && !step.protocol_violation);
+  must(verifier->feed(body).kind == Step::Kind::kFailed);
+  must(!verifier->learned().known && verifier->password().empty());
+}
+
 void fuzz(FuzzInput input) {
   begin_input();
   const Role role(input);
+  if (role.method == Method::kTrust || role.method == Method::kAny) return fuzz_unasked(role, input.message());
   Said before;
   for (int logins = 0; logins < 4 && !input.empty(); ++logins) {
     Login login(role, before);
