@@ -29,6 +29,7 @@ PLANTED = {
     "auth_scram_server": "prefix_is_equal",
     "config_hba": "last_bits_ignored",
     "config_ini": "bad_file_accepted",
+    "net_tls": "ticket_before_proof",
     "wire_backend": "frame_length_three",
     "wire_frontend": "parse_types_unchecked",
     "wire_startup": "second_option_lost",
