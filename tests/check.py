@@ -197,7 +197,9 @@ def headers(step):
 
 
 def docs(step):
+    """What is made from the program: pages, and the list of libraries."""
     step.one([PYTHON, "-B", "tests/docs.py", "--check"])
+    step.one([PYTHON, "-B", "tests/sbom.py", "--check"])
 
 
 def build(kind):

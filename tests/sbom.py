@@ -1,5 +1,6 @@
 """Prints what build/pgberth is made of, as CycloneDX JSON: the Debian packages of the libraries that it loads, and of those that
-are only headers. A scanner of advisories reads it: `make sbom >pgberth.cdx.json`.
+are only headers. A scanner of advisories reads it: `make sbom >pgberth.cdx.json`. With --check only whether the list has what the
+broker is known to be made of, for `make check`.
 """
 
 import json
@@ -10,6 +11,8 @@ import sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 HEADERS_ONLY = ("libboost1.81-dev", "libcli11-dev")
+# What the sources call (docs/decisions/0001-libraries.md), without the numbers that stand in packages' names.
+KNOWN = ("libc", "libstdc++", "libssl", "libpq", "libfmt", "libspdlog", "libsystemd", "libidn", "libutf8proc", "libpam", "libldap")
 
 
 COMMAND_TIME = 60  # seconds; each takes less than one
@@ -59,10 +62,18 @@ def main():
         sys.exit("sbom: build/pgberth is not built")
     packages = sorted(packages_of(libraries(program)) | set(HEADERS_ONLY))
     version = output_of(program, "-V").split()[1]
+    components = [component(package) for package in packages]
+    if sys.argv[1:] == ["--check"]:
+        names = [made["name"] for made in components if made["version"]]
+        missing = [known for known in KNOWN if not any(re.fullmatch(rf"{re.escape(known)}[-0-9.g]*", name) for name in names)]
+        if missing or len(names) < len(packages):
+            sys.exit(f"sbom: {len(names)} of {len(packages)} packages have a name and a version, missing: {missing}")
+        print(f"sbom: {len(names)} packages")
+        return
     print(json.dumps({
         "bomFormat": "CycloneDX", "specVersion": "1.4", "version": 1,
         "metadata": {"component": {"type": "application", "name": "pgberth", "version": version}},
-        "components": [component(package) for package in packages],
+        "components": components,
     }, indent=1))
 
 

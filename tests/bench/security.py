@@ -5,7 +5,8 @@
 
     tls-login         CPU per login with a whole handshake; beside it a login without TLS, and a bare server's handshake with the same
                       certificate (tests/bench/tls_bare.cc)
-    tls-resumed       CPU per login that takes up the session of the one before
+    tls-resumed       CPU per login that takes up the session of the one before; beside it a bare server's handshake of that kind, in
+                      the client's order of ciphers and with AES-128 first, as pgberth has it
     scram-login       CPU per login with SCRAM-SHA-256, the user list has the verifier, and the clients have salted the password before;
                       beside it pgbench's logins, whose clients salt it each time: then the broker mostly waits
     tls-simple-32     CPU per transaction over TLS, as bench.py's rows of that name
@@ -109,13 +110,13 @@ class Secure(IniBroker):
 class Bare(Subject):
     """OpenSSL by itself: tests/bench/tls_bare.cc."""
 
-    def __init__(self, name, cluster, source, files):
+    def __init__(self, name, cluster, source, files, *suites):
         super().__init__(name, cluster)
         self.install(source)
-        self.files = files
+        self.files, self.suites = files, suites
 
     def command(self):
-        return [*self.program, str(self.port), *self.files]
+        return [*self.program, str(self.port), *self.files, *self.suites]
 
     def start(self, prefix=(), seconds=30):
         self.process = self.cluster.popen([*prefix, *self.command()], f"{self.name}.out")
@@ -219,6 +220,8 @@ def measurements(ground, options):
         elif row == "tls-resumed":
             for name in brokers:
                 yield row, name, lambda n=name: logins(ground[n], program, "resumed", options.logins)
+            for name, what in (("bare", "bare OpenSSL, resumed"), ("bare-aes128", "bare OpenSSL, resumed, AES-128")):
+                yield row, what, lambda n=name: logins(ground[n], program, "bare-resumed", options.logins)
         elif row == "scram-login":
             for name in brokers:
                 yield row, name, lambda n=name: logins(ground[n + "-scram"], program, "scram", options.logins)
@@ -277,7 +280,9 @@ def tables(samples):
 
 def subjects(cluster, options):
     files = certificate(cluster)
-    ground = {"bare": Bare("bare", cluster, compile_helper("tls_bare", "-lssl", "-lcrypto"), files)}
+    bare = compile_helper("tls_bare", "-lssl", "-lcrypto")
+    ground = {"bare": Bare("bare", cluster, bare, files),
+              "bare-aes128": Bare("bare-aes128", cluster, bare, files, "TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384")}
     sources = {"pgberth": (options.pgberth, "workers = 1\nmax_prepared_statements = 200\n")}
     if os.path.exists(os.path.join(PEERS, "complete")):
         sources["pgbouncer"] = (os.path.join(PEERS, "pgbouncer"), "max_prepared_statements = 200\n")

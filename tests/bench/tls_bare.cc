@@ -1,8 +1,9 @@
 // A TLS server that does nothing else: what OpenSSL itself costs, for a handshake and for a connection that is
 // silent.
 //
-//   tls_bare PORT CERTIFICATE KEY
+//   tls_bare PORT CERTIFICATE KEY [CIPHERSUITES]
 //
+// CIPHERSUITES of TLS 1.3, the first of which the client knows is spoken; without them it is as the client likes.
 // One thread. After each handshake it sends one byte, so that the client knows, and then waits until the client goes.
 // Buffers are released between messages, as a server with many silent clients wants it.
 #include <arpa/inet.h>
@@ -63,8 +64,8 @@ void take(int listener, SSL_CTX* context, int loop) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 4) {
-    std::fprintf(stderr, "usage: tls_bare PORT CERTIFICATE KEY\n");
+  if (argc != 4 && argc != 5) {
+    std::fprintf(stderr, "usage: tls_bare PORT CERTIFICATE KEY [CIPHERSUITES]\n");
     return 2;
   }
   std::signal(SIGPIPE, SIG_IGN);
@@ -78,6 +79,13 @@ int main(int argc, char** argv) {
       SSL_CTX_use_PrivateKey_file(context, argv[3], SSL_FILETYPE_PEM) != 1) {
     std::fprintf(stderr, "tls_bare: the certificate or its key cannot be used\n");
     return 1;
+  }
+  if (argc == 5) {
+    SSL_CTX_set_options(context, SSL_OP_CIPHER_SERVER_PREFERENCE);
+    if (SSL_CTX_set_ciphersuites(context, argv[4]) != 1) {
+      std::fprintf(stderr, "tls_bare: no such cipher suites: %s\n", argv[4]);
+      return 1;
+    }
   }
   int listener = listen_at(std::atoi(argv[1]));
   int loop = epoll_create1(EPOLL_CLOEXEC);

@@ -4,9 +4,9 @@
 //
 // Obeys lines on its standard input and answers each with one line:
 //   login KIND N   N logins, one after the other by each of four threads; KIND: plain, full (a whole handshake each
-//                  time), resumed (by the session of the login before), bare (a handshake without PostgreSQL's
-//                  protocol: tests/bench/tls_bare.cc), scram (without TLS, by SCRAM-SHA-256; the password is salted
-//                  once, so that the clients leave the machine to the broker)
+//                  time), resumed (by the session of the login before), bare and bare-resumed (a handshake without
+//                  PostgreSQL's protocol: tests/bench/tls_bare.cc), scram (without TLS, by SCRAM-SHA-256; the
+//                  password is salted once, so that the clients leave the machine to the broker)
 //                                       -> done N RESUMED, where RESUMED says how many sessions were taken up again
 //   idle KIND N    opens N more clients, which ask one query and then stay silent   -> done TOTAL 0
 // A failure ends the program; what failed is its last line.
@@ -209,22 +209,26 @@ struct Memory {
   Memory& operator=(const Memory&) = delete;
 };
 
+bool is_bare(const std::string& kind) {
+  return kind.starts_with("bare");
+}
+
 Link log_in(const std::string& kind, Memory& memory, std::atomic<int>& resumed) {
   Link link = connect_to();
   if (kind != "plain" && kind != "scram") {
-    if (kind != "bare") {
+    if (!is_bare(kind)) {
       char answer;
       link.write(be32(8) + be32(kSslRequest));
       if (link.read(&answer, 1) != 1 || answer != 'S') fail("no TLS is offered");
     }
     SSL* connection = SSL_new(memory.context);
     SSL_set_fd(connection, link.fd);
-    if (kind == "resumed" && memory.session != nullptr) SSL_set_session(connection, memory.session);
+    if (kind.ends_with("resumed") && memory.session != nullptr) SSL_set_session(connection, memory.session);
     if (SSL_connect(connection) != 1) fail("the handshake");
     if (SSL_session_reused(connection) == 1) resumed++;
     link.connection = connection;
   }
-  if (kind == "bare") {
+  if (is_bare(kind)) {
     char ready;
     link.read(&ready, 1);
     return link;
@@ -248,7 +252,7 @@ int log_in_often(const std::string& kind, int count) {
       Memory memory;
       for (int i = 0; i < count / kThreads; i++) {
         Link link = log_in(kind, memory, resumed);
-        if (kind != "bare") link.write(message('X', ""));
+        if (!is_bare(kind)) link.write(message('X', ""));
         link.leave();
       }
     });
@@ -287,7 +291,7 @@ int main(int argc, char** argv) {
     }
     for (int i = 0; i < count; i++) {
       silent.push_back(log_in(kind, memory, resumed));
-      if (kind == "bare") continue;
+      if (is_bare(kind)) continue;
       std::string query = std::string("SELECT 1") + '\0';
       silent.back().write(message('Q', query));
       Messages messages{silent.back(), {}};
