@@ -76,6 +76,10 @@ net::TlsSettings client_tls_settings(const config::Config& config) {
   out.tls13_ciphers = options.client_tls13_ciphers;
   out.ecdhcurve = options.client_tls_ecdhcurve;
   out.dheparams = options.client_tls_dheparams;
+  for (const char* word : {"auto", "none", "legacy"}) {
+    if (out.dheparams == word) return out;  // no file of that name is meant
+  }
+  out.dheparams = find_file(config, out.dheparams);
   return out;
 }
 

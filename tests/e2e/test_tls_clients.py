@@ -191,6 +191,26 @@ def test_versions(tls_broker):
     healthy(b)
 
 
+def test_ciphers_and_curves(tls_broker):
+    """What is set is what a client agrees on, also after a reload, and nothing else is."""
+    chosen = {"TLSv1.2": "ECDHE-ECDSA-CHACHA20-POLY1305", "TLSv1.3": "TLS_CHACHA20_POLY1305_SHA256"}
+    b = tls_broker(client_tls_ciphers=chosen["TLSv1.2"], client_tls13_ciphers=chosen["TLSv1.3"], client_tls_ecdhcurve="secp384r1")
+    for name, version in VERSIONS.items():
+        with secured(b, context(version=version)).login("app", "e2e") as c:
+            assert c.sock.cipher()[0] == chosen[name]
+            assert [row["tls"] for row in b.clients(user="app")] == [f"{name}/{chosen[name]}"]
+    how = context()  # of TLS 1.3, where the curve of the certificate does not matter
+    how.set_ecdh_curve("secp384r1")
+    secured(b, how).login("app", "e2e").close()
+    how.set_ecdh_curve("prime256v1")
+    with pytest.raises(ssl.SSLError):
+        secured(b, how)
+    b.settings.update(client_tls13_ciphers="TLS_AES_256_GCM_SHA384", client_tls_ecdhcurve="prime256v1")
+    b.reload()
+    with secured(b, how).login("app", "e2e") as c:
+        assert c.sock.cipher()[0] == "TLS_AES_256_GCM_SHA384"
+
+
 def test_the_unix_socket_has_none(tls_broker):
     """As in PgBouncer: refused by `N`, and needed by no mode."""
     b = tls_broker("require")

@@ -131,9 +131,18 @@ def test_no_tls_over_the_unix_socket(connects, secure):
     assert ask(b) == "clear"
 
 
-def test_protocols(connects):
-    b = connects("require", server_tls_protocols="tlsv1.2")
-    assert ask(b) == "TLSv1.2"
+CIPHER = "select version || '/' || cipher from pg_stat_ssl where pid = pg_backend_pid()"
+
+
+def test_protocols_and_ciphers(connects):
+    """What is set is what PostgreSQL has been spoken to in, also after a reload."""
+    b = connects("require", server_tls_protocols="tlsv1.2", server_tls_ciphers="ECDHE-ECDSA-CHACHA20-POLY1305",
+                 server_tls13_ciphers="TLS_CHACHA20_POLY1305_SHA256")
+    for protocols, seen in (("tlsv1.2", "TLSv1.2/ECDHE-ECDSA-CHACHA20-POLY1305"), ("secure", "TLSv1.3/TLS_CHACHA20_POLY1305_SHA256")):
+        b.settings["server_tls_protocols"] = protocols
+        b.reload()
+        with b.connect() as c:
+            assert c.value(CIPHER) == seen
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -133,6 +133,28 @@ TEST_F(TlsContextsTest, RelativeNamesMayStandBesideTheConfiguration) {
   directory.write("system", "");
   config.options.server_tls_ca_file = "system";
   EXPECT_EQ("system", server_tls_settings(config).ca_file) << "a word, not a file";
+  config.options.client_tls_dheparams = "own.crt";
+  EXPECT_EQ(directory.path("own.crt"), client_tls_settings(config).dheparams);
+  for (const char* word : {"auto", "none", "legacy"}) {
+    directory.write(word, "");
+    config.options.client_tls_dheparams = word;
+    EXPECT_EQ(word, client_tls_settings(config).dheparams);
+  }
+}
+
+TEST_F(TlsContextsTest, EachSettingHasItsPlace) {
+  config::Options& options = config.options;
+  options.client_tls_sslmode = "verify-ca";
+  options.client_tls_ca_file = "/1", options.client_tls_cert_file = "/2", options.client_tls_key_file = "/3";
+  options.client_tls_protocols = "4", options.client_tls_ciphers = "5", options.client_tls13_ciphers = "6";
+  options.client_tls_ecdhcurve = "7", options.client_tls_dheparams = "/8";
+  options.server_tls_sslmode = "require";
+  options.server_tls_ca_file = "/9", options.server_tls_cert_file = "/10", options.server_tls_key_file = "/11";
+  options.server_tls_protocols = "12", options.server_tls_ciphers = "13", options.server_tls13_ciphers = "14";
+  EXPECT_EQ((net::TlsSettings{net::TlsMode::kVerifyCa, "/1", "/2", "/3", "4", "5", "6", "7", "/8"}),
+            client_tls_settings(config));
+  EXPECT_EQ((net::TlsSettings{net::TlsMode::kRequire, "/9", "/10", "/11", "12", "13", "14", "auto", "auto"}),
+            server_tls_settings(config));
 }
 
 // T32.
