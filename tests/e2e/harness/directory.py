@@ -95,12 +95,12 @@ def _library(name: str) -> str:
 
 def pam_environment(root: Path, users: dict, services=("pgbouncer",), waits_for: Optional[Path] = None) -> dict:
     """Variables for a process whose PAM knows these users ({name: password}) for these services. `root`: where its files
-    may stand. Before that a login takes as long as reading `waits_for`, a named pipe."""
+    may stand. Before that a login takes as long as reading `waits_for`, a named pipe, but no more than two minutes."""
     directory = root / "pam.d"
     directory.mkdir()
     for service in services:
         passdb = write(root / f"{service}.passdb", "".join(f"{user}:{password}:{service}\n" for user, password in users.items()))
         module = _library("pam_wrapper/pam_matrix.so")
-        first = f"auth required {_library('security/pam_exec.so')} /bin/cat {waits_for}\n" if waits_for else ""
+        first = f"auth required {_library('security/pam_exec.so')} /usr/bin/timeout 120 /bin/cat {waits_for}\n" if waits_for else ""
         write(directory / service, f"{first}auth required {module} passdb={passdb}\naccount required {module} passdb={passdb}\n")
     return {"LD_PRELOAD": _library("libpam_wrapper.so"), "PAM_WRAPPER": "1", "PAM_WRAPPER_SERVICE_DIR": str(directory)}
