@@ -101,6 +101,6 @@ def pam_environment(root: Path, users: dict, services=("pgbouncer",), waits_for:
     for service in services:
         passdb = write(root / f"{service}.passdb", "".join(f"{user}:{password}:{service}\n" for user, password in users.items()))
         module = _library("pam_wrapper/pam_matrix.so")
-        first = f"auth required {_library('security/pam_exec.so')} /usr/bin/timeout 120 /bin/cat {waits_for}\n" if waits_for else ""
+        first = f"auth required {_library('security/pam_exec.so')} /usr/bin/timeout -s KILL 120 /bin/cat {waits_for}\n" if waits_for else ""
         write(directory / service, f"{first}auth required {module} passdb={passdb}\naccount required {module} passdb={passdb}\n")
     return {"LD_PRELOAD": _library("libpam_wrapper.so"), "PAM_WRAPPER": "1", "PAM_WRAPPER_SERVICE_DIR": str(directory)}
