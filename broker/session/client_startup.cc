@@ -121,7 +121,8 @@ bool Client::read_parameters(const wire::Startup& startup) {
   login = std::make_unique<Login>();
   login->config = context.config;
   long_cancel_key = startup.version >= wire::kProtocol32;
-  std::vector<std::pair<std::string, std::string>> settings;
+  // PostgreSQL reads `options` first, wherever it stands among the parameters, and of several only the last.
+  std::vector<std::pair<std::string, std::string>> settings, of_options;
   for (const auto& [name, value] : startup.parameters) {
     if (name == "user") {
       login->user = value;
@@ -147,13 +148,15 @@ bool Client::read_parameters(const wire::Startup& startup) {
                   (options.others.empty() ? std::string("malformed") : options.others.front()));
         return false;
       }
+      of_options.clear();
       for (auto& setting : options.settings) {
-        if (!context.config->ignores_startup_parameter(setting.first)) settings.push_back(std::move(setting));
+        if (!context.config->ignores_startup_parameter(setting.first)) of_options.push_back(std::move(setting));
       }
     } else if (!name.starts_with("_pq_.") && !context.config->ignores_startup_parameter(name)) {
       settings.emplace_back(name, value);
     }
   }
+  settings.insert(settings.begin(), of_options.begin(), of_options.end());
   std::string negotiation;
   wire::put_negotiation(negotiation, startup);
   if (!negotiation.empty()) send(negotiation);

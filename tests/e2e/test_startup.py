@@ -247,6 +247,19 @@ def test_options_of_the_startup_packet(b, options, expected):
 
 
 @pytest.mark.ours
+def test_options_come_first_and_only_the_last_of_them(b):
+    """As in PostgreSQL, whatever the order of the parameters: drivers send some of their own behind `options`, or before."""
+    pairs = [("user", "app"), ("database", "e2e"), ("TimeZone", "Asia/Tokyo"),
+             ("options", "-c extra_float_digits=2 -c work_mem=9MB"), ("options", "-c TimeZone=UTC -c work_mem=8MB")]
+    body = b"".join(wire.cstr(name) + wire.cstr(value) for name, value in pairs)
+    packet = struct.pack("!II", 8 + len(body) + 1, wire.PROTOCOL_3_0) + body + b"\0"
+    c = Raw(b.transaction_port).send(packet).finish_login("app")
+    plain = b.connect()
+    assert c.value("show timezone") == "Asia/Tokyo" and c.value("show work_mem") == "8MB"
+    assert c.value("show extra_float_digits") == plain.value("show extra_float_digits")
+
+
+@pytest.mark.ours
 @pytest.mark.parametrize("options", ["-c", "-c=", "-c =", "-c a", "--", "--=", "--=x", "-c work_mem", "-", "\\", "-c \\",
                                      "-c work_mem=\\", "-d 5", "-x", "work_mem=1", "-c -c -c", "-c=x -c=y",
                                      "-c a.b=" + "x" * 5000],
