@@ -44,6 +44,7 @@ struct Means {
     }
   }
 
+  std::unique_ptr<ServerLogin> login() const { return make_server_login(user, proof, {wish, std::string(hash)}); }
   bool able() const { return wish != BindingWish::kDisable && !hash.empty(); }
   bool must_bind() const { return wish == BindingWish::kRequire; }
   bool has_scram() const { return kind == kClear || kind == kScramAndKeys || kind == kKeys || kind == kMd5AndKeys; }
@@ -64,10 +65,7 @@ class Login {
  public:
   enum class Expected { kSend, kOk, kFailed, kUntold };
 
-  Login(const Means& means, const Seen& before)
-      : means_(means),
-        before_(before),
-        login_(make_server_login(means.user, means.proof, {means.wish, std::string(means.hash)})) {}
+  Login(const Means& means, const Seen& before) : means_(means), before_(before), login_(means.login()) {}
 
   // False: the message asks for more work than a fuzzer should wait for.
   bool hear(std::string_view script) {
@@ -95,10 +93,13 @@ class Login {
     if (step.kind == Step::Kind::kOk && means_.must_bind()) must(plus_ && signed_);
     if (step.kind == Step::Kind::kOk && !nonce_.empty()) must(signed_);
     if (expected != Expected::kSend) state_ = State::kOver;
+    if (state_ == State::kSigned) transcript_.proof = transcript_.bodies.size();
+    transcript_.bodies.push_back(body);
     return true;
   }
 
   const Seen& seen() const { return seen_; }
+  const Transcript& transcript() const { return transcript_; }
 
  private:
   enum class State { kStart, kAnswered, kSasl, kContinued, kSigned, kOver };
@@ -260,12 +261,14 @@ class Login {
   std::string nonce_, header_, client_first_bare_, auth_message_;
   postgres::ScramKeys keys_;
   Seen seen_;
+  Transcript transcript_;
 };
 
-void fuzz(FuzzInput input) {
+void fuzz(FuzzInput input, size_t dice) {
   begin_input();
   const Means means(input);
   Seen before;
+  std::vector<Transcript> said;
   for (int logins = 0; logins < 4 && !input.empty(); ++logins) {
     Login login(means, before);
     while (!input.empty()) {
@@ -274,13 +277,15 @@ void fuzz(FuzzInput input) {
       if (!login.hear(script)) return;
     }
     before = login.seen();
+    said.push_back(login.transcript());
   }
+  no_other_proof_is_taken(said, dice, [&] { return means.login(); });
 }
 
 }  // namespace
 }  // namespace berth::auth
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  berth::auth::fuzz(berth::auth::FuzzInput(data, size));
+  berth::auth::fuzz(berth::auth::FuzzInput(data, size), berth::auth::dice_of(data, size));
   return 0;
 }

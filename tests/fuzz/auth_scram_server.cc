@@ -138,9 +138,13 @@ class Login {
       must(step.protocol_violation == (expected == Expected::kMalformed));
     }
     if (expected != Expected::kSend) wait_ = Wait::kNothing;
+    // (Two passwords may be one to SASLprep; auth_password has those.)
+    if (expected == Expected::kOk && role_.method != Method::kPlain) transcript_.proof = transcript_.bodies.size();
+    transcript_.bodies.push_back(body);
   }
 
   const Said& said() const { return said_; }
+  const Transcript& transcript() const { return transcript_; }
 
  private:
   enum class Wait { kMechanism, kFirst, kFinal, kNothing };
@@ -310,6 +314,7 @@ class Login {
   const Said& before_;
   const std::unique_ptr<ClientVerifier> verifier_;
   Said said_;
+  Transcript transcript_;
   Wait wait_ = Wait::kMechanism;
   bool bound_ = false, ok_ = false;
   std::string md5_salt_, header_, client_first_bare_, client_nonce_, salt_, server_first_;
@@ -326,11 +331,12 @@ void fuzz_unasked(const Role& role, std::string_view body) {
   must(!verifier->learned().known && verifier->password().empty());
 }
 
-void fuzz(FuzzInput input) {
+void fuzz(FuzzInput input, size_t dice) {
   begin_input();
   const Role role(input);
   if (role.method == Method::kTrust || role.method == Method::kAny) return fuzz_unasked(role, input.message());
   Said before;
+  std::vector<Transcript> all;
   for (int logins = 0; logins < 4 && !input.empty(); ++logins) {
     Login login(role, before);
     while (!input.empty()) {
@@ -339,13 +345,19 @@ void fuzz(FuzzInput input) {
       login.say(script);
     }
     before = login.said();
+    all.push_back(login.transcript());
   }
+  no_other_proof_is_taken(all, dice, [&] {
+    auto verifier = role.verifier();
+    verifier->start();
+    return verifier;
+  });
 }
 
 }  // namespace
 }  // namespace berth::auth
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  berth::auth::fuzz(berth::auth::FuzzInput(data, size));
+  berth::auth::fuzz(berth::auth::FuzzInput(data, size), berth::auth::dice_of(data, size));
   return 0;
 }

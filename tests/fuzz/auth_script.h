@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -15,6 +16,7 @@
 #include "fuzz/auth_input.h"
 #include "fuzz/postgres.h"
 #include "sim/dice.h"
+#include "unit/auth_steps.h"
 
 // An input makes many small objects that live shortly.
 extern "C" const char* __asan_default_options() {
@@ -32,6 +34,11 @@ inline void begin_input() {
   forget_nonces();
   client_keys().clear();
   server_keys().clear();
+}
+
+// A number that any change of the input changes.
+inline size_t dice_of(const uint8_t* data, size_t size) {
+  return std::hash<std::string_view>()({reinterpret_cast<const char*>(data), size});
 }
 
 inline std::string big_endian(uint32_t value) {
@@ -105,6 +112,30 @@ inline Digest digest_of(std::string_view bytes) {
   must(bytes.size() == out.size());
   std::copy(bytes.begin(), bytes.end(), out.begin());
   return out;
+}
+
+// What was said in one login, and which message was the proof that was taken, if one was.
+struct Transcript {
+  std::vector<std::string> bodies;
+  std::optional<size_t> proof;
+};
+
+// Says all of it once more, with the same nonces, but for one byte of each proof: it must not be taken.
+template <typename Make>
+void no_other_proof_is_taken(const std::vector<Transcript>& logins, size_t dice, const Make& make) {
+  begin_input();
+  for (const Transcript& login : logins) {
+    const auto machine = make();
+    for (size_t i = 0; login.proof && i <= *login.proof; ++i) {
+      std::string body = login.bodies[i];
+      if (i == *login.proof) {
+        char& changed = body[dice % body.size()];
+        changed = changed == 'A' ? 'B' : 'A';
+      }
+      const Step step = feed_through(*machine, body);
+      must(step.kind == (i == *login.proof ? Step::Kind::kFailed : Step::Kind::kSend));
+    }
+  }
 }
 
 // Passwords of logins: in ASCII; one that SASLprep changes (a Roman nine, a soft hyphen); one that is not UTF-8.
