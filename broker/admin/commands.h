@@ -73,6 +73,8 @@ struct Command {
   // Which parameter ($1 is 1) stands for `argument` or `value`; 0: none. Only in the extended protocol.
   int argument_parameter = 0;
   int value_parameter = 0;
+
+  bool operator==(const Command&) const = default;
 };
 
 // What a user needs to run it.
