@@ -19,6 +19,9 @@ static void try_input(std::string_view stream) {
     // A name has no NUL: it was a C string.
     if (tail.find('\0') == std::string_view::npos) must(error_law(body, from, to));
     must(error_law(body, "berth_1", "s1"));
+    // A name that is there, mostly more than once.
+    const std::string_view said = parse_error(body).message;
+    if (!said.empty()) must(error_law(body, said.substr(said.size() / 2, 1), "xy"));
     must(command_tag_law(body));
     must(login_law(body));
   }
