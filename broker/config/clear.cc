@@ -116,6 +116,34 @@ bool asks_in_clear(const HbaRule& rule) {
   return rule.method == HbaMethod::kPassword || rule.method == HbaMethod::kPam || rule.method == HbaMethod::kLdap;
 }
 
+// An address that the rule is meant for. For "all" one that no rule will name: it is for use in documents.
+HbaClient someone_of(const HbaRule& rule) {
+  HbaClient out;
+  out.family = rule.address.family;
+  out.address = rule.address.bytes;
+  if (out.family != HbaAddress::Family::kAll) return out;
+  out.family = HbaAddress::Family::kIpv4;
+  out.address = {203, 0, 113, 77};
+  return out;
+}
+
+// Which of `users` the rule lets into the console from another machine by the name alone; empty: none.
+std::string_view trusted_at_console(const Options& options, const Hba& hba, const HbaRule& rule,
+                                    const std::vector<std::string>& users) {
+  if (rule.method != HbaMethod::kTrust || rule.record == HbaRecord::kLocal || is_loopback(rule.address)) return {};
+  HbaClient client = someone_of(rule);
+  client.database = "pgbouncer";  // whichever of its names it is asked for by
+  for (const std::string& user : users) {
+    client.user = user;
+    for (const bool tls : {false, true}) {
+      if (tls ? options.client_tls_sslmode == "disable" : clients_must_use_tls(options)) continue;
+      client.tls = tls;
+      if (find_rule(hba, client) == &rule) return user;
+    }
+  }
+  return {};
+}
+
 }  // namespace
 
 void warn_of_clear(const Config& config, std::vector<Remark>& warnings) {
@@ -142,6 +170,19 @@ void warn_of_clear_rules(const Config& config, const Hba& hba, std::vector<Remar
   if (listens_on_a_network(config.options) && !clients_must_use_tls(config.options)) {
     warn_of_first(asks_in_clear,
                   [&](const HbaRule& rule) { return to_broker(to_string(rule.method), config.options); });
+  }
+  if (listens_on_a_network(config.options)) {
+    std::vector<std::string> users = split_list(config.options.admin_users);
+    for (std::string& user : split_list(config.options.stats_users)) users.push_back(std::move(user));
+    const auto who = [&](const HbaRule& rule) { return trusted_at_console(config.options, hba, rule, users); };
+    warn_of_first(
+        [&](const HbaRule& rule) { return !who(rule).empty(); },
+        [&](const HbaRule& rule) {
+          return fmt::format(
+              "trust lets whoever says the name \"{}\" into the console, without a password: put a line for "
+              "database pgbouncer before it",
+              who(rule));
+        });
   }
   warn_of_first(
       [](const HbaRule& rule) { return rule.method == HbaMethod::kLdap && asks_a_directory_in_clear(rule.ldap); },

@@ -128,7 +128,8 @@ With `auth_type = hba` the first line that fits a connection decides how the cli
 - Databases and users are lists with commas: names, names in double quotes (there a keyword is a name), `all`, `@file`
   (relative to the file that names it). Among databases `sameuser` is the one that is named as the user, and
   `replication` is physical replication, which nothing else fits, not even `all`. The console is the database
-  `pgbouncer` by whichever name it is asked for.
+  `pgbouncer` by whichever name it is asked for; a rule that lets an admin's name into it from another machine by
+  `trust` gets a warning.
 - Addresses: `all`, `10.0.0.0/8`, `fd00::/8`, or an address and its mask as two words.
 - Methods: `trust`, `reject`, `password` (or `plain`), `md5`, `scram-sha-256`, `pam`, `ldap`, for `local` `peer`, for
   `hostssl` `cert`. Whatever the method, the user is one of `auth_file` or known to `auth_query`, save with `pam` and

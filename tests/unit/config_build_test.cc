@@ -178,6 +178,42 @@ TEST(Clear, AConsoleWithoutAPasswordOnANetworkIsWorthAWarning) {
   EXPECT_EQ(of("md5", "*", "admin_users = postgres\n"), Lines{});
 }
 
+// T16: the same by rules, if one of them is the first that fits.
+TEST(Clear, RulesThatTrustAtTheConsoleAreWorthAWarning) {
+  const auto of = [](const std::string& rules, const std::string& more = "listen_addr = *\n") {
+    const Built built = build(
+        "[pgbouncer]\nauth_type = hba\nauth_hba_file = h\nauth_file = u\nadmin_users = anna, bob\n"
+        "stats_users = eve\n" +
+        more);
+    const ParsedHba parsed = parse_hba("h", "", files({{"h", rules}}));
+    EXPECT_EQ(formatted(parsed.mistakes), Lines{});
+    std::vector<Remark> out;
+    warn_of_clear_rules(built.config, parsed.hba, out);
+    return formatted(out);
+  };
+  const auto told = [](int line, const std::string& user) {
+    return Lines{
+        fmt::format("h:{}: trust lets whoever says the name \"{}\" into the console, without a password: put a "
+                    "line for database pgbouncer before it",
+                    line, user)};
+  };
+  EXPECT_EQ(of("host all all all trust\n"), told(1, "anna"));
+  EXPECT_EQ(of("host all anna all md5\nhost all all 10.0.0.0/8 trust\n"), told(2, "bob"));
+  EXPECT_EQ(of("host pgbouncer anna,bob all md5\nhostnossl all all fd00::/8 trust\n"), told(2, "eve"));
+  const std::string tls = "hostssl pgbouncer all all md5\nhost all all all trust\n";
+  const std::string mode =
+      "listen_addr = *\nclient_tls_cert_file = c\nclient_tls_key_file = k\nclient_tls_sslmode = ";
+  EXPECT_EQ(of(tls, mode + "allow\n"), told(2, "anna")) << "in clear";
+  EXPECT_EQ(of(tls, mode + "require\n"), Lines{});
+  EXPECT_EQ(of("hostssl all all all trust\n", mode + "require\n"), told(1, "anna"));
+  EXPECT_EQ(of("hostssl all all all trust\n"), Lines{}) << "nobody has TLS";
+  EXPECT_EQ(of("host pgbouncer all all md5\nhost all all all trust\n"), Lines{});
+  EXPECT_EQ(of("host pgbouncer all all reject\nhost all all all trust\n"), Lines{});
+  EXPECT_EQ(of("host shop all all trust\nhost all app all trust\n"), Lines{});
+  EXPECT_EQ(of("local all all trust\nhost all all 127.0.0.1/32 trust\nhost all all ::1/128 trust\n"), Lines{});
+  EXPECT_EQ(of("host all all all trust\n", "listen_addr = 127.0.0.1\n"), Lines{});
+}
+
 TEST(Clear, PasswordsForADirectoryAreWorthAWarning) {
   const auto of = [](const std::string& options) {
     return warnings("[pgbouncer]\nauth_type = ldap\nauth_ldap_options = " + options + "\n");
