@@ -7,6 +7,12 @@
 
 namespace berth::wire {
 
+// A name that is there, mostly more than once.
+static const char* own_name_law(std::string_view body) {
+  const std::string_view said = parse_error(body).message;
+  return said.empty() ? nullptr : error_law(body, said.substr(said.size() / 2, 1), "xy");
+}
+
 static void try_input(std::string_view stream) {
   constexpr uint64_t kMax = uint64_t{1} << 31;
   Random dice(stream.size());
@@ -19,13 +25,12 @@ static void try_input(std::string_view stream) {
     // A name has no NUL: it was a C string.
     if (tail.find('\0') == std::string_view::npos) must(error_law(body, from, to));
     must(error_law(body, "berth_1", "s1"));
-    // A name that is there, mostly more than once.
-    const std::string_view said = parse_error(body).message;
-    if (!said.empty()) must(error_law(body, said.substr(said.size() / 2, 1), "xy"));
+    must(own_name_law(body));
     must(command_tag_law(body));
     must(login_law(body));
   }
   must(error_law(stream, "a", "b"));
+  must(own_name_law(stream));
   must(login_law(stream));
 }
 
