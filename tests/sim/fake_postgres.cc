@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "base/assert.h"
+#include "pool/statements.h"
 #include "wire/backend.h"
 #include "wire/encode.h"
 #include "wire/startup.h"
@@ -41,6 +42,12 @@ std::string Cluster::cancel(uint32_t pid, std::string_view key) {
   if (at == backends.end() || at->second->key_ != key || !at->second->sleeping_) return {};
   at->second->cancel_hit_ = true;
   return at->second->running_tag_;
+}
+
+void Cluster::hold(int client) {
+  for (const auto& [pid, backend] : backends) {
+    if (backend->sleeping_ && client_of_tag(backend->running_tag_) == client) backend->wake_at_ = INT64_MAX;
+  }
 }
 
 std::string tag_in(std::string_view text) {
@@ -256,7 +263,7 @@ void Backend::on_message(char tag, std::string_view body) {
   if (cluster_.trace)
     cluster_.trace("pid " + std::to_string(pid_) + (skipping_ ? " skips " : " reads ") + tag + "    " +
                    std::string(body));
-  if (user_ == kRawUser) return on_raw_message(tag);
+  if (user_ == kRawUser) return on_raw_message(tag, body);
   if (copy_) return on_copy_message(tag, body);
   if (skipping_ && tag != wire::kSync && tag != wire::kTerminate) return;
   switch (tag) {
@@ -279,13 +286,56 @@ void Backend::on_message(char tag, std::string_view body) {
   }
 }
 
-void Backend::on_raw_message(char tag) {
+std::vector<std::string> echoes_in(std::string_view told) {
+  std::vector<std::string> texts;
+  for (size_t at = told.find(kEcho); at != std::string_view::npos; at = told.find(kEcho, at)) {
+    at += kEcho.size();
+    const size_t size_end = told.find(' ', at);
+    if (size_end == std::string_view::npos) break;
+    const size_t size = std::strtoul(std::string(told.substr(at, size_end - at)).c_str(), nullptr, 10);
+    texts.emplace_back(told.substr(size_end + 1, size));
+  }
+  return texts;
+}
+
+void Backend::on_raw_message(char tag, std::string_view body) {
   constexpr std::string_view kKnown = "BCDEFHPQScdfX";
   if (kKnown.find(tag) == std::string_view::npos && cluster_.violation)
     cluster_.violation(std::string("a backend got a message of type ") + tag);
   if (tag == wire::kTerminate) return hang_up();
   if (tag != wire::kQuery && tag != wire::kSync && tag != wire::kFunctionCall) return;
-  wire::put_ready(pid_ % 2 == 0 ? owed : out, 'I');
+  // A DEALLOCATE comes in the broker's words.
+  const bool said = tag == wire::kQuery && body.find(pool::kDeallocateSpare) == std::string_view::npos;
+  const std::string text(said ? body.substr(0, body.size() - !body.empty()) : std::string_view());
+  pid_ % 2 == 0 ? owed_.push_back(text) : answer_raw(text);
+}
+
+void Backend::answer_raw(const std::string& text) {
+  if (echoes_ && !text.empty()) put_row(std::string(kEcho) + std::to_string(text.size()) + " " + text);
+  put_ready();
+}
+
+// Whether nobody takes these bytes for the answer to anything: whole messages, and of such types.
+static bool is_by_the_way(std::string_view bytes) {
+  while (!bytes.empty()) {
+    if (bytes.size() < wire::kHeaderSize) return false;
+    const wire::Head head = wire::read_head(bytes.data(), 1 << 26);
+    if (!head.valid || head.size > bytes.size() ||
+        std::string_view("123ntsTDCNSAI").find(head.tag) == std::string_view::npos)
+      return false;
+    bytes.remove_prefix(head.size);
+  }
+  return true;
+}
+
+void Backend::say_raw(std::string_view bytes, bool instead) {
+  echoes_ &= !instead && is_by_the_way(bytes);
+  if (instead) {
+    out.clear();
+    owed_.clear();
+  }
+  out += bytes;
+  for (const std::string& text : std::exchange(owed_, {})) answer_raw(text);
 }
 
 void Backend::on_copy_message(char tag, std::string_view body) {

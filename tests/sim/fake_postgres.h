@@ -26,7 +26,15 @@ using Settings = std::map<std::string, std::string, NameLess>;
 
 // The user of those whose bytes a fuzzer writes. A backend of this user does not understand them: it answers with
 // ReadyForQuery, those with an even pid only when the fuzzer lets them, and says what the fuzzer has written for it.
+// As long as that cannot shift an answer to another question, it says a Query's text before, behind a mark whose
+// first byte the fuzzer cannot write, and in braces: only who has said it may hear it.
 inline constexpr std::string_view kRawUser = "raw";
+inline constexpr char kEchoByte = '\xe7';
+inline constexpr std::string_view kEcho =
+    "\xe7"
+    "echo";
+// The texts behind the marks in what somebody was told, as far as they have come.
+std::vector<std::string> echoes_in(std::string_view told);
 
 class Backend;
 
@@ -52,6 +60,8 @@ class Cluster {
   Cluster();
   // A cancel request: hits the backend with this pid and key if it runs something. Returns the tag hit, or empty.
   std::string cancel(uint32_t pid, std::string_view key);
+  // A statement of this client that sleeps now does so until it is cancelled.
+  void hold(int client);
 };
 
 // The client of a tag ("c3.17" is the 17th statement of client 3); -1: none.
@@ -76,8 +86,9 @@ class Backend {
   // pg_terminate_backend, or a crash without a word.
   void terminate(std::string_view sqlstate, std::string_view text);
 
-  std::string out;    // to be sent
-  std::string owed;   // by a raw backend, once the fuzzer lets it speak
+  std::string out;  // to be sent
+  // A raw backend says these bytes, and then what it owes. `instead`: and nothing of what it was about to say.
+  void say_raw(std::string_view bytes, bool instead);
   bool gone = false;  // it closes after that
 
   // The oracle starts logged in.
@@ -131,7 +142,8 @@ class Backend {
   void refuse(std::string_view sqlstate, std::string_view text);
   bool take_message(char& tag, std::string& body);
   void on_message(char tag, std::string_view body);
-  void on_raw_message(char tag);
+  void on_raw_message(char tag, std::string_view body);
+  void answer_raw(const std::string& text);
   void on_copy_message(char tag, std::string_view body);
   void end_copy(Outcome outcome);
   void on_query(std::string_view body);
@@ -191,7 +203,10 @@ class Backend {
   size_t copied_ = 0;
   std::string copied_text_;
   std::string portal_running_;  // of an Execute that sleeps or copies
-  int owner_ = -1;              // the client of the transaction or batch
+  // Of a raw backend: what it has still to answer, once the fuzzer lets it, and whether its answers say to what.
+  std::deque<std::string> owed_;
+  bool echoes_ = true;
+  int owner_ = -1;  // the client of the transaction or batch
 };
 
 }  // namespace berth::sim

@@ -76,7 +76,7 @@ void SimClient::step() {
   if (phase_ != Phase::kActive || leaving_) return;
   if (pending_ready_ > 0 && chance(habits_.cancel_percent)) {
     const bool right = chance(80);
-    cancelled_once_ |= right;
+    if (right) note_right_cancel();
     world_.send_cancel(pid_, right ? key_ : std::string(key_.size(), 'z'));
   }
   if (copies_due_ > 0 || out_.size() > 4096) return;
@@ -225,8 +225,14 @@ void SimClient::on_error(const Message& message) {
   }
   if (error.sqlstate != "57014") return;
   if (error.message.starts_with("COPY")) return;
-  if (!cancelled_once_)
+  if (--cancels_due_ < 0)
     violation("a statement was cancelled that nobody has cancelled: " + std::string(error.message));
+}
+
+// A request with the right key is on its way.
+void SimClient::note_right_cancel() {
+  ++cancels_due_;
+  if (world_.cancels_must_work()) world_.postgres().hold(number_);
 }
 
 // Bytes that a client gets belong to it.
@@ -234,6 +240,7 @@ void SimClient::check_owner(const Message& message) {
   const std::string tag = tag_in(message.bytes);
   if (!tag.empty() && client_of_tag(tag) != number_)
     violation("got what belongs to another client (I1): " + show(message.bytes));
+  if (!echoes_in(message.bytes).empty()) violation("got what belongs to a stranger (I1): " + show(message.bytes));
   if (message.bytes.find("INJECTED") != std::string::npos)
     violation("was told what an unproved server has said (T23)");
 }

@@ -72,6 +72,7 @@ class SimClient {
   void on_login_message(const Message& message);
   void on_error(const Message& message);
   void check_owner(const Message& message);
+  void note_right_cancel();
   void leave();
   void ended(bool expected);
   bool lost_is_allowed(std::string_view text) const;
@@ -130,7 +131,7 @@ class SimClient {
   char status_ = 'I';
   uint32_t pid_ = 0;
   std::string key_;
-  bool cancelled_once_ = false;
+  int cancels_due_ = 0;  // right requests that were sent, less the statements that were cancelled
   bool served_ = false;  // by a server, once
   std::string last_fatal_;
   std::unique_ptr<auth::ServerLogin> login_;

@@ -71,16 +71,24 @@ void SimStranger::start(LinkPtr link) {
 void SimStranger::start_raw(LinkPtr link, bool logs_in, std::string bytes) {
   link_ = std::move(link);
   kind_ = kRaw;
-  if (!logs_in) {
-    out_ = std::move(bytes);
-    return;
-  }
+  if (!logs_in) return say(bytes);
   out_ = startup(kRawUser, "d0");
   if (world_.asks()) {
     wire::Message answer(out_, wire::kPassword);
     wire::put_cstring(out_, world_.password_of(kRawUser));
   }
+  say(bytes);
+}
+
+void SimStranger::say(std::string_view bytes) {
   out_ += bytes;
+  said_ += bytes;
+}
+
+void SimStranger::say_own_query() {
+  std::string query;
+  wire::put_query(query, fmt::format("select stranger_{}_{}", link_->descriptor, ++queries_));
+  say(query);
 }
 
 void SimStranger::step() {
@@ -112,10 +120,18 @@ void SimStranger::judge() {
   }
 }
 
-void SimStranger::end(bool reset) {
-  in_ += link_->to_peer.bytes;
+void SimStranger::check_owner() const {
   if (const std::string tag = tag_in(in_); !tag.empty())
     world_.violation("a stranger got what belongs to a client, " + tag + " (I1)");
+  for (const std::string& text : echoes_in(in_)) {
+    if (said_.find(text) == std::string::npos)
+      world_.violation("a stranger got what belongs to another, " + printable(text) + " (I1)");
+  }
+}
+
+void SimStranger::end(bool reset) {
+  in_ += link_->to_peer.bytes;
+  check_owner();
   // None of them has proved anything.
   const bool asked =
       world_.must_ask("u0", "d0") && world_.must_ask("u0", "nowhere") && world_.must_ask("admin", "pgbouncer");

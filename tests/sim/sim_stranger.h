@@ -17,7 +17,9 @@ class SimStranger {
   void start(LinkPtr link);
   // One whose words a fuzzer has written: as kRawUser, or from its first byte on. It may be told anything or nothing.
   void start_raw(LinkPtr link, bool logs_in, std::string bytes);
-  void say(std::string_view bytes) { out_ += bytes; }
+  void say(std::string_view bytes);
+  // One that nobody else says.
+  void say_own_query();
   bool raw() const { return kind_ == kRaw; }
   void leave(bool reset) { end(reset); }
   void step();
@@ -36,7 +38,10 @@ class SimStranger {
   World& world_;
   Dice random_;
   LinkPtr link_;
+  void check_owner() const;
   std::string out_, in_;
+  std::string said_;  // by a raw one, all of it
+  int queries_ = 0;
   uint64_t kind_ = 0;
   bool leaves_ = false;  // of its own accord, once it has said all
   bool gone_ = false;

@@ -84,6 +84,8 @@ class World final : public Observer {
                      std::string_view body);
   void send_cancel(uint32_t pid, const std::string& key);
   void send_packet(std::string packet);  // and nothing behind it
+  // Nothing is in the way of a cancel request.
+  bool cancels_must_work() const;
   bool may_lose(std::string_view text) const;
   bool is_refusal(std::string_view text) const;
   void mail(int from, int to, Mail mail);

@@ -336,6 +336,12 @@ static bool among(std::initializer_list<const char*> known, std::string_view tex
   return false;
 }
 
+bool World::cancels_must_work() const {
+  const Scenario& s = scenario_;
+  return !s.faults && !s.narrow && !s.guarded && !s.impatient && !s.tls && s.operators == 0 &&
+         s.habits.leave_percent == 0 && running->options.cancel_wait_timeout > kSecond;
+}
+
 // May a client's connection end with these words? "torn": in the middle of a message, so that there can be none.
 bool World::may_lose(std::string_view text) const {
   const Scenario& s = scenario_;

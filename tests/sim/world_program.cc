@@ -106,7 +106,8 @@ void World::obey_cancel(SimClient& client) {
     case 4: packet = packet.substr(0, 12) + clients_[random_.below(clients_.size())]->key_; break;
     default: packet = packet.substr(0, random_.below(packet.size() + 1)) + choices_->text(kRawBytesMost);
   }
-  client.cancelled_once_ |= packet.starts_with(right);
+  // Before its login it has no key, and nobody may cancel anything.
+  if (!client.key_.empty() && packet.starts_with(right)) client.note_right_cancel();
   send_packet(std::move(packet));
 }
 
@@ -138,17 +139,19 @@ void World::obey_operator() {
   if (LinkPtr link = come_in(config::PoolMode::kTransaction)) one.start(link);
 }
 
-// Words that nobody takes for a client's, not even behind other ones (see tag_in).
+// Words that nobody takes for a client's, not even behind other ones (see tag_in), nor for an echo.
 static std::string raw_words(Choices& choices) {
   std::string words = choices.text(kRawBytesMost);
+  std::replace(words.begin(), words.end(), kEchoByte, 'e');
   const bool goes_on = !words.empty() && (words[0] == '.' || (words[0] >= '0' && words[0] <= '9'));
   return goes_on || !tag_in(words).empty() ? std::string() : words;
 }
 
 void World::obey_raw_client() {
-  const uint64_t what = random_.below(5);
+  const uint64_t what = random_.below(6);
   const size_t known = strangers_.size();
   SimStranger* one = known > 0 ? strangers_[random_.below(known)].get() : nullptr;
+  if (what == 5 && one && one->raw() && !one->done()) return one->say_own_query();
   if (what >= 3) {
     const std::string bytes = raw_words(*choices_);
     // Neither the console nor another's pool: what happens there is judged.
@@ -190,13 +193,7 @@ void World::obey_raw_backend(uint64_t what) {
   if (raw.empty()) return;
   Place& place = *raw[random_.below(raw.size())];
   if (what == 0) return make_trouble(place);
-  Backend& backend = *place.backend;
-  if (what == 1) {  // instead of what it was about to say
-    backend.out.clear();
-    backend.owed.clear();
-  }
-  backend.out += raw_words(*choices_) + backend.owed;
-  backend.owed.clear();
+  place.backend->say_raw(raw_words(*choices_), what == 1);
 }
 
 // Not for so long that somebody runs out of time who was merely given no turn.
