@@ -7,6 +7,7 @@
 #include "admin/console.h"
 #include "admin/parser.h"
 #include "admin/show.h"
+#include "base/fault.h"
 #include "wire/encode.h"
 #include "wire/frontend.h"
 
@@ -74,7 +75,8 @@ int parameters_of(const std::optional<Command>& command) {
 
 void ConsoleImpl::on_extended(Session& session, char tag, std::string_view body) {
   if (tag == wire::kSync) return on_sync(session);
-  if (session.skipping || tag == wire::kFlush) return;  // what is gathered goes out at the end of each step anyway
+  if ((session.skipping && !FAULT(batch_goes_on)) || tag == wire::kFlush)
+    return;  // what is gathered goes out at the end of each step anyway
   switch (tag) {
     case wire::kParse: return on_parse(session, body);
     case wire::kBind: return on_bind(session, body);

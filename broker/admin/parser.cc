@@ -4,6 +4,7 @@
 
 #include "admin/drivers.h"
 #include "admin/tokens.h"
+#include "base/fault.h"
 
 namespace berth::admin {
 
@@ -179,7 +180,7 @@ bool StatementParser::argument(const VerbInfo& verb, Command& command) {
     too_long_ = true;
     return false;
   }
-  command.argument = given.text;
+  if (verb.verb != Verb::kKill || !FAULT(kill_means_all)) command.argument = given.text;
   if (verb.argument == Argument::kShutdownMode) return given.is("WAIT_FOR_SERVERS") || given.is("WAIT_FOR_CLIENTS");
   return !timed || deadline(command);
 }

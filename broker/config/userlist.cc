@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "base/fault.h"
 #include "config/values.h"
 
 namespace berth::config {
@@ -50,8 +51,9 @@ void take_line(std::string_view line, const std::string& file, int number, Userl
     out.warnings.push_back(
         {file, number, *user, "at the console this name is the extension's: this secret does not count there"});
   }
-  const auto [entry, is_new] = out.secrets.insert_or_assign(*user, std::move(*secret));
-  if (!is_new) out.warnings.push_back({file, number, *user, "named before, this line counts"});
+  const bool named = out.secrets.contains(*user);
+  if (!named || !FAULT(first_secret_counts)) out.secrets.insert_or_assign(*user, std::move(*secret));
+  if (named) out.warnings.push_back({file, number, *user, "named before, this line counts"});
 }
 
 }  // namespace

@@ -7,6 +7,8 @@
 #include <charconv>
 #include <cmath>
 
+#include "base/fault.h"
+
 namespace berth::config {
 
 namespace {
@@ -130,7 +132,8 @@ Result<int64_t> parse_number(std::string_view text, int64_t min, int64_t max) {
 Result<Micros> parse_time(std::string_view text) {
   double seconds = 0;
   const auto [end, problem] = std::from_chars(text.data(), text.data() + text.size(), seconds);
-  if (problem == std::errc::invalid_argument || end != text.data() + text.size() || std::isnan(seconds)) {
+  const bool whole = end == text.data() + text.size() || FAULT(time_with_a_rest);
+  if (problem == std::errc::invalid_argument || !whole || std::isnan(seconds)) {
     return Error{fmt::format("\"{}\" is not a time in seconds (a number without a unit)", text), {}};
   }
   if (problem != std::errc() || seconds < 0 || seconds > static_cast<double>(kLongestTimeSeconds)) {

@@ -24,11 +24,14 @@ BUILD = os.path.join(ROOT, "build", "fuzz")
 CANARY = "base_canary"
 # Target -> bug of broker/base/faults.def that it must find; all of these are compiled in.
 PLANTED = {
+    "admin_command": "kill_means_all",
     "auth_password": "prefix_is_equal",
     "auth_scram_client": "proof_compared_by_prefix",
     "auth_scram_server": "prefix_is_equal",
     "config_hba": "last_bits_ignored",
     "config_ini": "bad_file_accepted",
+    "config_userlist": "first_secret_counts",
+    "config_values": "time_with_a_rest",
     "net_tls": "ticket_before_proof",
     "wire_backend": "frame_length_three",
     "wire_frontend": "parse_types_unchecked",

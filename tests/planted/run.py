@@ -67,6 +67,8 @@ FAULTS = {
     "bad_file_accepted": Unit("config_unit", "LoadTest.MistakesOfAllFiles"),
     "all_is_replication": Unit("config_unit", "HbaMatch.EverySmallCase"),
     "last_bits_ignored": Unit("config_unit", "HbaMatch.EveryPrefixOfIpv4"),
+    "first_secret_counts": Unit("config_unit", "Userlist.TheLastLineOfAUserCounts"),
+    "time_with_a_rest": Unit("config_unit", "Values.TimeAndBack"),
     "parked_by_place": Unit("simulation", "Aside.AnAnswerForAClientThatHasLeftReachesNobody"),
     "empty_password_asked": Unit("auth_unit", "PasswordCheck.NothingIsAskedForAnEmptyOrMalformedOne"),
     "ldap_name_unescaped": Unit("auth_unit", "Ldap.ANameInAFilterIsOnlyAName"),
@@ -113,6 +115,8 @@ FAULTS = {
     "wake_up_lost": Unit("worker_unit", "Mailbox.OneWakeUpForAReaderThatSleeps"),
     "outbox_overtaken": Unit("worker_unit", "Mailbox.NewMailStaysBehindWhatWaitsForRoom"),
     "stats_user_may_all": Unit("admin_unit", "AdminConsole.T10RoleByCommand"),
+    "kill_means_all": Unit("admin_unit", "AdminParser.ArgumentsKeepTheirLetters"),
+    "batch_goes_on": Unit("admin_unit", "AdminExtended.AfterAnErrorEverythingIsSkippedUpToSync"),
 }
 
 

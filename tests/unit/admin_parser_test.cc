@@ -59,6 +59,7 @@ TEST(AdminParser, ArgumentsKeepTheirLetters) {
   EXPECT_EQ(one("pause Shop_1").argument, "Shop_1");
   EXPECT_EQ(one("PAUSE \"my \"\"odd\"\" db\"").argument, "my \"odd\" db");
   EXPECT_EQ(one("PAUSE my-db;").argument, "my-db");
+  EXPECT_EQ(one("KILL shop").argument, "shop");
   EXPECT_EQ(one("KILL_CLIENT 17").argument, "17");
   EXPECT_EQ(one("shutdown wait_for_clients").argument, "wait_for_clients");
   EXPECT_EQ(one("PAUSE $1").argument_parameter, 1);
