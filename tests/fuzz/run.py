@@ -25,6 +25,7 @@ CANARY = "base_canary"
 # Target -> bug of broker/base/faults.def that it must find; all of these are compiled in.
 PLANTED = {
     "admin_command": "kill_means_all",
+    "admin_session": "batch_goes_on",
     "auth_password": "prefix_is_equal",
     "auth_scram_client": "proof_compared_by_prefix",
     "auth_scram_server": "prefix_is_equal",
