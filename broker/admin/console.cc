@@ -122,8 +122,7 @@ size_t ConsoleImpl::on_message(Session& session, std::string_view bytes, size_t&
   switch (head.tag) {
     case wire::kTerminate: session.client->close(session::ClientEnd::kRequest); break;
     case wire::kQuery:
-      session.skipping = false;
-      on_query(session, body);
+      if (!session.skipping) on_query(session, body);
       break;
     case wire::kParse:
     case wire::kBind:

@@ -195,6 +195,10 @@ void ConsoleImpl::shut_down(Session& session, const Command& command) {
   if (command.argument.empty())
     return dispatcher_.request_shutdown(session::Shutdown::kNow);  // no answer, as in PgBouncer
   const bool for_clients = pool::same_name(command.argument, "wait_for_clients");
+  // The parser knows the words, but not those of a parameter.
+  if (!for_clients && !pool::same_name(command.argument, "wait_for_servers")) {
+    return fail(session, "SHUTDOWN takes WAIT_FOR_SERVERS or WAIT_FOR_CLIENTS", "22023");
+  }
   dispatcher_.request_shutdown(for_clients ? session::Shutdown::kWaitForClients : session::Shutdown::kWaitForServers);
   done(session, command);
 }

@@ -97,8 +97,7 @@ static void check_row(std::string_view body, const Columns& columns) {
 class Model {
  public:
   void asked(Request request) {
-    const bool ends = request.tag == 'S' || request.tag == 'Q';
-    skipping_ = skipping_ && !ends;
+    skipping_ = skipping_ && request.tag != 'S';
     if (!skipping_) requests_.push_back(std::move(request));
   }
   void take(const Answer& answer);
@@ -109,9 +108,8 @@ class Model {
   void next() { requests_.pop_front(), step_ = 0; }
   void failed() {
     next();
-    // "... the backend issues ErrorResponse, then reads and discards messages until a Sync is reached": here Query,
-    // too.
-    while (!requests_.empty() && requests_.front().tag != 'S' && requests_.front().tag != 'Q') requests_.pop_front();
+    // "... the backend issues ErrorResponse, then reads and discards messages until a Sync is reached".
+    while (!requests_.empty() && requests_.front().tag != 'S') requests_.pop_front();
     skipping_ = requests_.empty();
   }
   void take_extended(const Answer& answer, const Request& request);

@@ -257,7 +257,17 @@ class Folder {
   std::string path_;
 };
 
+// A relative name is looked for in the working directory first: there must be nothing of these names.
+static bool somebody_elses_files() {
+  for (const char* name : {"a", "b", "u", "h"}) {
+    if (access(name, F_OK) == 0) return true;
+  }
+  return false;
+}
+
 static void try_files(const Built& built, const Texts& texts) {
+  static const bool in_the_way = somebody_elses_files();
+  if (in_the_way) return;
   static const Folder folder;
   const Options& options = built.config.options;
   std::string main;

@@ -118,6 +118,9 @@ TEST(AdminExtended, ParametersAreTexts) {
   EXPECT_EQ(field(bench.send(client, bind_to("", "a", {std::string(64, 'x')}) + sync()), 'C'), "22023");
   EXPECT_EQ(tags(bench.send(client, parse("", "SET verbose = $1") + bind_to("", "", {"1"}) + execute("") + sync())),
             "12CZ");
+  const std::string slip = parse("", "SHUTDOWN $1") + bind_to("", "", {"wait_for_client"}) + execute("") + sync();
+  EXPECT_EQ(field(bench.send(client, slip), 'C'), "22023");
+  EXPECT_EQ(bench.dispatcher.shutdown, session::Shutdown::kNo);
 }
 
 TEST(AdminExtended, AfterAnErrorEverythingIsSkippedUpToSync) {
@@ -131,6 +134,9 @@ TEST(AdminExtended, AfterAnErrorEverythingIsSkippedUpToSync) {
   EXPECT_EQ(field(bench.send(client, target('D', 'S', "none") + sync()), 'C'), "26000");
   EXPECT_EQ(tags(bench.send(client, parse("", "KILL_CLIENT 1x") + bind_to("", "") + execute("") + rest + sync())),
             "12EZ");
+  std::string queried = parse("", "nonsense");
+  wire::put_query(queried, "SHOW VERSION");
+  EXPECT_EQ(tags(bench.send(client, queried + sync())), "EZ") << "as PostgreSQL";
 }
 
 TEST(AdminExtended, MalformedMessagesAreErrorsOfTheBatch) {
