@@ -67,8 +67,9 @@ std::unique_ptr<ClientVerifier> make_client_verifier(Method method, std::string_
 
 // What the broker can prove itself with, to a server. Any of them may be empty.
 struct Proof {
-  Secret secret;   // plain (works with every request), md5 (with md5), SCRAM (only together with `keys`)
-  ScramKeys keys;  // client key learned at a client's login, and the server key of its secret
+  Secret secret;             // plain (works with every request), md5 (with md5), SCRAM (only together with `keys`)
+  ScramKeys keys;            // client key learned at a client's login, and the server key of its secret
+  SecretString otherwise{};  // a clear password for what the others cannot answer
 };
 
 // Whether a login to a server is bound to the TLS connection, so that nobody in between can pass it on: libpq's

@@ -138,7 +138,7 @@ class ServerLoginImpl final : public ServerLogin {
   Step start_on_cleartext(std::string_view rest) {
     if (must_bind()) return unbound();
     if (!rest.empty()) return step_violation("malformed AuthenticationCleartextPassword");
-    if (proof_.secret.kind != SecretKind::kPlain) {
+    if (proof_.secret.kind != SecretKind::kPlain && !take_other()) {
       return step_failed("the server asks for a clear password, and there is none for this user");
     }
     state_ = State::kPassword;
@@ -148,6 +148,7 @@ class ServerLoginImpl final : public ServerLogin {
   Step start_on_md5(std::string_view salt) {
     if (must_bind()) return unbound();
     if (salt.size() != kMd5SaltSize) return step_violation("malformed AuthenticationMD5Password");
+    if (proof_.secret.empty() || proof_.secret.kind == SecretKind::kScram) take_other();
     std::string stored(proof_.secret.text.view());
     switch (proof_.secret.kind) {
       case SecretKind::kMd5: break;
@@ -174,7 +175,8 @@ class ServerLoginImpl final : public ServerLogin {
     if (!plus && must_bind()) return unbound();
     if (!plus && !offered.scram) return step_failed("the server offers SASL, but not SCRAM-SHA-256");
     scram_.bind(plus ? binding_.hash : std::string(), able);
-    if (const std::string_view why = why_no_scram(); !why.empty()) return step_failed(std::string(why));
+    const std::string_view why = why_no_scram();
+    if (!why.empty() && !take_other()) return step_failed(std::string(why));
     state_ = State::kSasl;
     const std::string first = scram_.client_first();
     std::string out;
@@ -185,6 +187,15 @@ class ServerLoginImpl final : public ServerLogin {
       out.append(first);
     }
     return step_send(std::move(out));
+  }
+
+  // Nothing else of the proof answers the request; false: nor is there a clear password beside it.
+  bool take_other() {
+    if (proof_.otherwise.empty()) return false;
+    scrub(proof_.secret);
+    proof_.secret.kind = SecretKind::kPlain;
+    proof_.secret.text = std::move(proof_.otherwise);
+    return true;
   }
 
   std::string_view why_no_scram() const {

@@ -33,8 +33,9 @@ struct Login {
   std::unique_ptr<auth::ClientVerifier> verifier;
   const config::DatabaseEntry* entry = nullptr;  // valid while `config` is
   std::shared_ptr<const config::Config> config;
-  std::string_view asked;         // "PAM" or "LDAP", if that knows the password; else empty
+  std::string_view asked;         // "PAM", "LDAP" or "certificate", if that says who it is; else empty
   bool database_missing = false;  // told only after authentication
+  bool directory = false;         // PAM or LDAP knows the password
   bool console = false;
   bool admin = false;
   bool extension = false;                       // pgberth_link at the console

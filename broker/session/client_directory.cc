@@ -10,6 +10,7 @@ namespace berth::session {
 
 void Client::begin_pam_auth(std::string_view service) {
   login->asked = "PAM";
+  login->directory = true;
   const std::string remote =
       unix_socket ? std::string("[local]") : net::peer_address(context.engine.descriptor(conn)).host();
   login->verifier = auth::make_checking_verifier(
@@ -21,6 +22,7 @@ void Client::begin_pam_auth(std::string_view service) {
 
 void Client::begin_ldap_auth(const config::LdapOptions& options) {
   login->asked = "LDAP";
+  login->directory = true;
   // The options stay where they are: the login keeps its configuration, and makes the question before it ends.
   login->verifier = auth::make_checking_verifier([&options, user = login->user](std::string_view password) {
     return std::make_unique<auth::LdapCheck>(options, user, password);

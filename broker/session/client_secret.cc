@@ -64,24 +64,27 @@ void Client::secret_refuted() {
   if (login->found && login->found->cached) context.fleet.secret_refuted(secret_question(), login->found->stamp);
 }
 
-// What servers can be logged in to with. A user of auth_query may have another password in another database, and of
-// two logins the one whose secret was read later knows better.
+// What servers can be logged in to with. A user of auth_query or of a directory may have another password in another
+// database, and of two logins the one whose secret was read later knows better.
 void Client::learn() {
   const bool proved = login->verifier && (login->verifier->learned().known || !login->verifier->password().empty());
   if (!proved && !login->found) return;
-  const std::string name = login->found ? learned_name(login->database, login->user) : login->user;
+  const bool of_database = login->found || login->directory;
+  const std::string name = of_database ? learned_name(login->database, login->user) : login->user;
   context.globals.learned.teach(name, context.now(), [&](Learned& learned) {
     if (login->found) {
       if (login->found->stamp < learned.stamp) return;
       learned.stamp = login->found->stamp;
       learned.secret = login->found->secret;
     }
-    if (!proved) return;
-    if (login->verifier->learned().known) {
-      learned.keys = login->verifier->learned();
-      learned.password.clear();  // it may be an older one, and would go first
+    if (login->directory) {
+      learned.directory = login->verifier->password();
+      return;
     }
-    if (!login->verifier->password().empty()) learned.password = login->verifier->password();
+    const SecretString* by = login->found ? &login->found->secret.text : login->config->find_secret(login->user);
+    learned.proved(login->verifier ? login->verifier->password() : std::string_view(),
+                   by ? by->view() : std::string_view());
+    if (login->verifier && login->verifier->learned().known) learned.keys = login->verifier->learned();
   });
   bound_learned(context);
 }

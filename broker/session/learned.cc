@@ -14,6 +14,39 @@ std::string learned_name(std::string_view database, std::string_view user) {
   return name.append(user);
 }
 
+void Learned::proved(std::string_view clear, std::string_view by) {
+  if (!clear.empty()) {
+    password = clear;
+    proved_by = by;
+  } else if (!auth::equal_constant_time(proved_by.view(), by)) {
+    password.clear();
+    proved_by.clear();
+  }
+}
+
+static void set_clear(auth::Secret& secret, const SecretString& password) {
+  auth::scrub(secret);
+  secret.kind = auth::SecretKind::kPlain;
+  secret.text = password;
+}
+
+void add_learned(const Learned& learned, bool directory_first, auth::Proof& proof) {
+  proof.keys = learned.keys;
+  if (proof.secret.empty()) proof.secret = learned.secret;
+  const bool fits = proof.secret.empty() || proof.secret.text == learned.proved_by;
+  if (fits && !learned.password.empty()) set_clear(proof.secret, learned.password);
+  add_directory(learned, directory_first, proof);
+}
+
+void add_directory(const Learned& learned, bool directory_first, auth::Proof& proof) {
+  if (learned.directory.empty()) return;
+  if (proof.secret.empty() || (directory_first && proof.secret.kind != auth::SecretKind::kPlain)) {
+    set_clear(proof.secret, learned.directory);
+  } else {
+    proof.otherwise = learned.directory;
+  }
+}
+
 bool LearnedUsers::full() const {
   const std::lock_guard<std::mutex> guard(mutex_);
   return all_.size() > most_;

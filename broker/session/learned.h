@@ -11,6 +11,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "auth/exchange.h"
 #include "auth/secrets.h"
 #include "base/secret_memory.h"
 #include "base/time.h"
@@ -27,9 +28,21 @@ struct Learned {
   auth::Secret secret;  // of auth_query
   uint64_t stamp = 0;   // of `secret`
   auth::ScramKeys keys;
-  SecretString password;
+  SecretString password;   // in clear, and
+  SecretString proved_by;  // the secret that it was proved against
+  SecretString directory;  // a clear password that PAM or LDAP has said is right
   Micros used_at = 0;
+
+  // `by` is the user's secret now. What was proved against another one may be older, and goes.
+  void proved(std::string_view clear, std::string_view by);
 };
+
+// Adds to `proof` what was learned. Its secret goes first, and is replaced only by the password that was proved
+// against it: any other one may be older, or another password altogether. A directory's password is what is left
+// where the secret cannot answer. `directory_first`: where nobody but a directory is asked, it knows better than
+// auth_file.
+void add_learned(const Learned& learned, bool directory_first, auth::Proof& proof);
+void add_directory(const Learned& learned, bool directory_first, auth::Proof& proof);
 
 // What a user whose secret auth_query has found is remembered by.
 std::string learned_name(std::string_view database, std::string_view user);

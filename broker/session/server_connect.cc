@@ -150,15 +150,20 @@ auth::Proof Server::proof() const {
   } else if (text) {
     proof.secret = auth::parse_secret(text->view());
   }
-  const std::string of_database = text ? slice->user : learned_name(slice->database, slice->user);
-  context->globals.learned.use({of_database, slice->user}, context->now(), [&](const Learned& learned) {
-    proof.keys = learned.keys;
-    if (proof.secret.empty()) proof.secret = learned.secret;
-    if (proof.secret.kind != auth::SecretKind::kPlain && !learned.password.empty()) {
-      proof.secret.kind = auth::SecretKind::kPlain;
-      proof.secret.text = learned.password;
-    }
-  });
+  // A user of auth_file is the same one in every database. Whom auth_query or a directory knows may be somebody else
+  // in each: what his login has taught stays with its database.
+  const config::AuthType type = config.options.auth_type;
+  const bool directory_first = type == config::AuthType::kPam || type == config::AuthType::kLdap;
+  const std::string of_database = learned_name(slice->database, slice->user);
+  LearnedUsers& known = context->globals.learned;
+  const auto add = [&](const Learned& learned) { add_learned(learned, directory_first, proof); };
+  if (!text) {
+    known.use({of_database, slice->user}, context->now(), add);
+  } else {
+    known.use({slice->user}, context->now(), add);
+    known.use({of_database}, context->now(),
+              [&](const Learned& learned) { add_directory(learned, directory_first, proof); });
+  }
   return proof;
 }
 

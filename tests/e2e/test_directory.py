@@ -7,7 +7,7 @@ import socket
 import psycopg
 import pytest
 
-from harness import wire
+from harness import scram, wire
 from harness.certificates import Authority
 from harness.directory import ADMIN, ADMIN_PASSWORD, BASE, Directory, pam_environment
 from harness.psql import psql
@@ -17,7 +17,7 @@ from test_hba import CONSOLE, login, prepared, refusal
 
 pytestmark = pytest.mark.ours
 
-PEOPLE = {"app": "correct horse", "app2": "p,a+s=s", "reader": "r", "scrammer": "scrammerpw"}
+PEOPLE = {"app": "correct horse", "app2": "p,a+s=s", "reader": "r", "scrammer": "scrammerpw", "md5er": "another one"}
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,27 @@ def test_an_empty_password_never_binds(broker, directory):
 def test_the_password_serves_for_the_server_too(broker, directory):
     b = with_ldap(broker, f'ldapserver=127.0.0.1 ldapport={directory.port} ldapbasedn="{BASE}"')
     assert login(b, "scrammer", PEOPLE["scrammer"]) == "scrammer"
+
+
+def test_the_password_stays_with_its_database(broker, directory, postgres):
+    """What was proved for one database is not told to the server of another, whose entry has a user of the same name."""
+    where = f"host=127.0.0.1 port={postgres.port} dbname=e2e"
+    rules = CONSOLE + "host other app2 all trust\n" \
+        f'host e2e all all ldap ldapserver=127.0.0.1 ldapport={directory.port} ldapbasedn="{BASE}"\n'
+    b = prepared(broker, rules, userlist={"admin": "", "app2": ""},
+                 databases={"e2e": where, "other": where + " user=scrammer"}).start()
+    assert login(b, "scrammer", PEOPLE["scrammer"]) == "scrammer"
+    assert refusal(b, "app2", None, database="other").sqlstate == "28000"
+    assert "there is no secret for this user" in b.log
+
+
+def test_the_password_does_not_go_before_the_one_of_auth_file(broker, directory):
+    """Two passwords for two ways in: the server knows the one whose hash stands in auth_file."""
+    rules = CONSOLE + "local e2e md5er md5\n" \
+        f'host e2e md5er all ldap ldapserver=127.0.0.1 ldapport={directory.port} ldapbasedn="{BASE}"\n'
+    b = prepared(broker, rules, userlist={"admin": "", "md5er": scram.md5("md5er", "md5erpw")}).start()
+    assert login(b, "md5er", PEOPLE["md5er"]) == "md5er"
+    assert login(b, "md5er", "md5erpw", local=True) == "md5er"
 
 
 def test_a_directory_that_is_down(broker, directory):

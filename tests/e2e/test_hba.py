@@ -324,3 +324,20 @@ def test_set_reads_no_rules(broker):
     answer = b.console.connection.query(f"SET auth_hba_file = '{b.root}/other'")
     assert wire.errors(answer)[0].text == "SET failed"
     assert refusal(b).sqlstate == "28000"
+
+
+# What servers are logged in to with -----------------------------------------------------------------------------------
+
+def test_an_older_clear_password_does_not_go_before_a_newer_md5_secret(broker, postgres):
+    """One client tells the password, another one only proves that it has it; between their logins the password changes."""
+    rules = CONSOLE + "local e2e md5er password\nhost e2e md5er 127.0.0.1/32 md5\n"
+    b = prepared(broker, rules, userlist={"md5er": scram.md5("md5er", "md5erpw"), "admin": ""}).start()
+    assert login(b, "md5er", "md5erpw", local=True) == "md5er"
+    try:
+        b.userlist["md5er"] = scram.md5("md5er", "new")
+        postgres.sql(f"alter role md5er password '{b.userlist['md5er']}'")
+        b.reload()
+        b.console("RECONNECT")
+        assert login(b, "md5er", "new") == "md5er"
+    finally:
+        postgres.sql(f"alter role md5er password '{scram.md5('md5er', 'md5erpw')}'")

@@ -96,6 +96,27 @@ TEST(ServerLoginTest, RequestsThatTheProofCannotAnswer) {
   }
 }
 
+// A clear password beside the secret is for the requests that the secret cannot answer, and for no other.
+TEST(ServerLoginTest, TheOtherPassword) {
+  const Secret scram = parse_secret(kPencilScram), md5 = parse_secret(md5_of("pencil", "ann"));
+  const auto answer = [](const Secret& secret, const std::string& request) {
+    const Step step = feed_through(*make_server_login("ann", Proof{secret, {}, "other"}), request);
+    EXPECT_EQ(step.kind, Kind::kSend) << step.reason;
+    return body_of(step.bytes, wire::kPassword);
+  };
+  std::string of_secret, of_other;
+  ASSERT_TRUE(md5_response(md5.text.view(), "salt", of_secret));
+  ASSERT_TRUE(md5_response(md5_of("other", "ann"), "salt", of_other));
+  EXPECT_EQ(answer(md5, code_body(AuthCode::kMd5Password, "salt")), with_nul(of_secret));
+  EXPECT_EQ(answer(scram, code_body(AuthCode::kMd5Password, "salt")), with_nul(of_other));
+  EXPECT_EQ(answer({}, code_body(AuthCode::kMd5Password, "salt")), with_nul(of_other));
+  for (const Secret& secret : {scram, md5, Secret{}}) {
+    EXPECT_EQ(answer(secret, code_body(AuthCode::kCleartextPassword)), with_nul("other"));
+    EXPECT_NE(answer(secret, sasl()), "");
+  }
+  EXPECT_EQ(answer(parse_secret("pencil"), code_body(AuthCode::kCleartextPassword)), with_nul("pencil"));
+}
+
 TEST(ServerLoginTest, MethodsThatWeDoNotHaveAreNamed) {
   const std::pair<uint32_t, const char*> kMethods[] = {{2, "Kerberos V5"}, {4, "crypt"},           {6, "SCM"},
                                                        {7, "GSSAPI"},      {8, "GSSAPI"},          {9, "SSPI"},

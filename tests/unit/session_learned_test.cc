@@ -95,6 +95,65 @@ TEST(LearnedUsers, WhenAllAreNeededMoreAreKept) {
   EXPECT_EQ(users.size(), kLearnedMax - kLearnedMax / 8);
 }
 
+// What a server is logged in to with: a password goes before the secret that it was proved against, and no other.
+std::string proof_of(std::string_view secret, const Learned& learned, bool directory_first = false) {
+  auth::Proof proof;
+  proof.secret = auth::parse_secret(secret);
+  add_learned(learned, directory_first, proof);
+  std::string text(proof.secret.text.view());
+  if (!proof.otherwise.empty()) text.append(" or ").append(proof.otherwise.view());
+  return text;
+}
+
+constexpr std::string_view kScram =
+    "SCRAM-SHA-256$4096:c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=:"
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    "AAA=";
+constexpr std::string_view kMd5 =
+    "md5"
+    "0123456789abcdef0123456789abcdef";
+constexpr std::string_view kMd5Later =
+    "md5"
+    "fedcba9876543210fedcba9876543210";
+
+TEST(Learned, APasswordServesForTheSecretThatItWasProvedAgainst) {
+  for (const std::string_view secret : {kScram, kMd5}) {
+    Learned learned;
+    learned.proved("old", secret);
+    EXPECT_EQ(proof_of(secret, learned), "old");
+    EXPECT_EQ(proof_of(kMd5Later, learned), kMd5Later);
+    EXPECT_EQ(proof_of("clear", learned), "clear");
+    EXPECT_EQ(proof_of("", learned), "old");  // auth_file does not have the user any more
+    learned.proved({}, secret);               // a login that tells no password
+    EXPECT_EQ(proof_of(secret, learned), "old");
+    learned.proved({}, kMd5Later);
+    EXPECT_EQ(proof_of(secret, learned), secret);
+    learned.proved("new", kMd5Later);
+    EXPECT_EQ(proof_of(kMd5Later, learned), "new");
+  }
+}
+
+// auth_query has read another secret since, at a login by certificate, say.
+TEST(Learned, ASecretThatWasReadLaterCounts) {
+  Learned learned;
+  learned.secret = auth::parse_secret(kMd5);
+  learned.proved("old", kMd5);
+  EXPECT_EQ(proof_of("", learned), "old");
+  learned.secret = auth::parse_secret(kMd5Later);
+  EXPECT_EQ(proof_of("", learned), kMd5Later);
+}
+
+TEST(Learned, ADirectorysPasswordIsForWhatTheSecretCannotAnswer) {
+  Learned learned;
+  learned.directory = "told";
+  EXPECT_EQ(proof_of("", learned), "told");
+  EXPECT_EQ(proof_of(kMd5, learned), std::string(kMd5) + " or told");
+  EXPECT_EQ(proof_of(kMd5, learned, true), "told");
+  EXPECT_EQ(proof_of("clear", learned, true), "clear or told");
+  learned.proved("proved", kMd5);
+  EXPECT_EQ(proof_of(kMd5, learned), "proved or told");
+}
+
 TEST(SharedRegistry, AskingWhetherADatabaseIsDisabledMakesNone) {
   pool::SharedRegistry registry;
   EXPECT_FALSE(registry.disabled("made_up"));
