@@ -7,7 +7,6 @@
 #include "auth/step.h"
 #include "base/assert.h"
 #include "base/fault.h"
-#include "base/log.h"
 #include "wire/frame.h"
 
 namespace berth::auth {
@@ -41,7 +40,6 @@ class CheckingVerifier final : public ClientVerifier {
     ASSERT(state_ == State::kChecking);
     state_ = State::kOver;
     const auto& check = static_cast<const PasswordCheck&>(work);
-    if (check.broken) LOG_WARNING("nobody can say whether the password is right: {}", check.why);
     if (!check.right) {
       Step step = step_failed(check.why);
       step.unproved = check.broken;

@@ -19,7 +19,7 @@ class PasswordCheck : public Work {
 
   bool right = false;
   std::string why;
-  bool broken = false;  // nobody could say: worth a warning
+  bool broken = false;  // nobody could say
 
  protected:
   const std::string& user() const { return user_; }

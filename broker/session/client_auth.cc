@@ -94,6 +94,8 @@ void Client::auth_on_step(auth::Step step) {
     case auth::Step::Kind::kFailed: break;
   }
   LOG_DEBUG("{} login failed: {}", label(), step.reason);
+  if (step.unproved && context.refusals.take(context.now()))
+    LOG_WARNING("{} nobody can say whether the password is right: {}", label(), step.reason);
   if (login->why.empty()) login->why = std::move(step.reason);
   if (!step.protocol_violation) secret_refuted();
   if (step.protocol_violation) return fatal(ClientEnd::kProtocolViolation, "08P01", "invalid authentication message");

@@ -139,6 +139,15 @@ def test_a_directory_that_is_down(broker, directory):
     assert "nobody can say whether the password is right" in b.log
 
 
+def test_a_directory_that_is_down_does_not_fill_the_log(broker):
+    b = prepared(broker, CONSOLE + f'host all all all ldap ldapserver=127.0.0.1 ldapport=1 ldapbasedn="{BASE}"\n',
+                 userlist={"admin": ""}, workers=1, verbose=0).start()
+    for _ in range(300):
+        assert refusal(b, "app", "x").sqlstate == "28000"
+    assert 1 <= b.log.count("nobody can say whether the password is right") < 100
+    eventually(lambda: "more connections were refused before they had logged in" in b.log)
+
+
 def busy(b, lane):
     row = next(row for row in b.console("show helpers") if row["name"] == lane)
     return row["running"], row["queue"]
