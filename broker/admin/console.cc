@@ -67,7 +67,12 @@ void ConsoleImpl::on_login(Client* client) {
     LOG_INFO("{} login attempt: db={} user={} tls={}", client->label(), client->database_name(), client->user_name(),
              client->tls() ? client->tls_text() : "no");
   }
-  client->login->verifier.reset();  // what proved it, a password perhaps, is not kept
+  // The names are all that is kept of the login: what proved it may be a password, and its configuration, with the
+  // secrets of everybody, goes when the next one comes.
+  auto names = std::make_unique<session::Login>();
+  names->user = std::move(client->login->user);
+  names->database = std::move(client->login->database);
+  client->login = std::move(names);
   Session& kept = *(sessions_[client->serial] = std::move(session));
   flush(kept);
 }

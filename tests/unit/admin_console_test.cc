@@ -30,6 +30,18 @@ TEST(AdminConsole, GreetsAsPgBouncerDoes) {
   EXPECT_EQ(field(Bench::answers(nobody->conn), 'C'), "28000");
 }
 
+// It has the secrets of everybody, and a session may last for weeks.
+TEST(AdminConsole, ASessionKeepsNoConfiguration) {
+  Bench bench;
+  Client* client = bench.connect("boss");
+  ASSERT_EQ(client->state, pool::ClientState::kConsole);
+  const std::weak_ptr<const config::Config> before = bench.contexts[0]->config;
+  EXPECT_EQ(tag_of(bench.query(client, "SET verbose = 1")), "SET verbose=1");
+  EXPECT_TRUE(before.expired());
+  EXPECT_EQ(client->user_name(), "boss");
+  EXPECT_EQ(client->database_name(), "pgbouncer");
+}
+
 TEST(AdminConsole, EveryShowAnswersWithItsColumns) {
   Bench bench;
   Client* client = bench.connect("reader");
