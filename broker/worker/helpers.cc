@@ -39,6 +39,9 @@ struct Helpers::State {
   int threads = 0;
   std::condition_variable ended;
 
+  static bool is_unwanted(const Item& item) {
+    return item.work->unwanted && item.work->unwanted->load(std::memory_order_relaxed);
+  }
   void run(OfLane& lane);
 };
 
@@ -57,6 +60,7 @@ bool Helpers::take(std::unique_ptr<auth::Work> work, Done done) {
   ASSERT(work && done);
   State::OfLane& lane = state_->lanes[static_cast<size_t>(work->lane)];
   const std::lock_guard<std::mutex> guard(state_->mutex);
+  if (lane.queue.size() >= lane.limits.queue_max) std::erase_if(lane.queue, State::is_unwanted);
   if (state_->stopped || lane.queue.size() >= lane.limits.queue_max) {
     ++lane.refused;
     return false;
@@ -93,7 +97,7 @@ void Helpers::State::run(OfLane& lane) {
     Item item = std::move(lane.queue.front());
     lane.queue.pop_front();
     lane.longest_wait = std::max(lane.longest_wait, monotonic_now() - item.since);
-    if (item.work->unwanted && item.work->unwanted->load(std::memory_order_relaxed)) continue;
+    if (is_unwanted(item)) continue;
     ++lane.running;
     lock.unlock();
     item.work->run();

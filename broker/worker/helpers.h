@@ -34,8 +34,8 @@ class Helpers {
   Helpers(const Helpers&) = delete;
   Helpers& operator=(const Helpers&) = delete;
 
-  // Any thread. False: the queue is full, there is no thread (or the helpers have stopped), the work is gone and Done
-  // never runs.
+  // Any thread. False: the queue is full of work that somebody waits for, there is no thread (or the helpers have
+  // stopped), the work is gone and Done never runs.
   bool take(std::unique_ptr<auth::Work> work, Done done);
   // No Done runs after this, and nothing is taken. Waits for work under way for at most kHelpersStopWait; what takes
   // longer ends on its own thread and is forgotten.

@@ -161,6 +161,33 @@ TEST(Helpers, WhatNobodyWantsAnyMoreIsNotDone) {
   EXPECT_EQ(3u, helpers.load(Lane::kPam).done);
 }
 
+// Whoever leaves makes room at once, not only when his turn comes.
+TEST(Helpers, WhatNobodyWantsAnyMoreTakesNoPlaceInAFullQueue) {
+  const auto gate = std::make_shared<Gate>();
+  const auto unwanted = std::make_shared<std::atomic<bool>>(false);
+  Inbox inbox;
+  Helpers helpers(kSmall);
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, i), inbox.take()));
+    gate->wait_inside(i + 1);
+  }
+  for (int i = 2; i < 5; ++i) {
+    auto work = std::make_unique<Held>(Lane::kPam, gate, i);
+    if (i != 3) work->unwanted = unwanted;
+    ASSERT_TRUE(helpers.take(std::move(work), inbox.take()));
+  }
+  EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, 5), inbox.take()));
+  unwanted->store(true);
+  ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, 6), inbox.take()));
+  ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, 7), inbox.take()));
+  EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, 8), inbox.take()));
+  EXPECT_EQ(3u, helpers.load(Lane::kPam).queue);
+  EXPECT_EQ(2u, helpers.load(Lane::kPam).refused);
+  gate->let_go();
+  inbox.wait_for(5);
+  EXPECT_EQ(inbox.numbers, (std::multiset<int>{0, 1, 3, 6, 7}));
+}
+
 // T12: what a hostile server costs, others do not pay.
 TEST(Helpers, ALaneThatHangsHoldsUpNoOther) {
   const auto gate = std::make_shared<Gate>();
