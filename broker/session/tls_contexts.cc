@@ -154,12 +154,12 @@ bool TlsContexts::refresh(const config::Config& config) {
     }
     Result<ContextPtr> made = one.make(current->settings());
     if (!made) {
-      std::string error = placed(config, made.error().text).text;
-      const std::lock_guard<std::mutex> guard(one.side.mutex_);
-      if (error == one.side.last_error_) continue;
+      const std::string error = placed(config, made.error().text).text;
+      if (error == one.side.last_error()) continue;  // only this thread writes it
       LOG_WARNING("the TLS files for {} have changed and cannot be used, those that were read before stay: {}",
                   one.peers, error);
-      one.side.last_error_ = std::move(error);
+      const std::lock_guard<std::mutex> guard(one.side.mutex_);
+      one.side.last_error_ = error;
       continue;
     }
     LOG_INFO("the TLS files for {} have changed and were read again", one.peers);
