@@ -45,9 +45,10 @@ class BlockPool {
  public:
   static constexpr size_t kSmall = 4096;
   static constexpr size_t kLarge = 65536;
-  static constexpr size_t kMax = size_t{1} << 30;
-  static constexpr size_t kSmallKept = 64;  // 256 KiB
-  static constexpr size_t kLargeKept = 32;  // 2 MiB
+  static constexpr size_t kMessageMax = size_t{1} << 30;
+  static constexpr size_t kMax = kMessageMax + kLarge;  // a message, and what may come behind it
+  static constexpr size_t kSmallKept = 64;              // 256 KiB
+  static constexpr size_t kLargeKept = 32;              // 2 MiB
 
   BlockPool() = default;
   ~BlockPool();

@@ -10,6 +10,7 @@
 #include "base/intrusive_list.h"
 #include "base/time.h"
 #include "net/engine.h"
+#include "net/tls_session.h"
 
 namespace berth::net {
 
@@ -35,6 +36,9 @@ inline constexpr size_t kTailCopyMax = BlockPool::kSmall;
 
 // Behind a long tail there is room for at least so many bytes, lest they come one by one.
 inline constexpr size_t kReceiveMin = 16 * 1024;
+// With TLS, where more may be decrypted than was received. Behind the last bytes of a message, too: a block that
+// grows to the size of one message has this room behind it, so that it need not grow once more.
+inline constexpr size_t kTlsReceiveMin = kReceiveMin + TlsSession::kHeldMost;
 
 // On at most one of three lists: the agenda, the agenda of the next turn, or the lingering ones.
 struct EpollConn : ListHook<WorkTag> {

@@ -119,7 +119,7 @@ void EpollEngine::received(EpollConn* conn, size_t kept, size_t got) {
 std::string_view EpollEngine::lend(EpollConn* conn, std::string_view bytes) {
   for (;;) {
     const Taken taken = conn->handler->on_bytes(bytes);
-    ASSERT(taken.consumed <= bytes.size() && taken.need <= BlockPool::kMax);
+    ASSERT(taken.consumed <= bytes.size() && taken.need <= BlockPool::kMessageMax);
     bytes.remove_prefix(taken.consumed);
     conn->need = static_cast<uint32_t>(taken.need);
     // Once more only if it asked for bytes that are there, and got on: a handler that stands still would never end.
@@ -160,7 +160,8 @@ void EpollEngine::make_room(EpollConn* conn, size_t more) {
   if (old->room() >= more) return;
   const size_t least = old->size() + more;
   const size_t doubled = 2 * static_cast<size_t>(old->capacity);
-  const size_t size = std::max(least, conn->need > 0 ? std::min<size_t>(doubled, conn->need) : doubled);
+  const size_t whole = conn->need + (conn->tls ? kTlsReceiveMin : 0);
+  const size_t size = std::max(least, conn->need > 0 ? std::min(doubled, whole) : doubled);
   conn->tail = blocks_.take(size);
   conn->tail->append(old->bytes());
   wipe(old->data(), old->end);

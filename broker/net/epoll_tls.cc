@@ -21,6 +21,9 @@ namespace {
 // A buffer for encrypted bytes that has grown beyond this is given back.
 constexpr size_t kCipherOutKept = 256 * 1024;
 
+// Behind all but the last byte of the longest message, too.
+static_assert(BlockPool::kMessageMax + kTlsReceiveMin <= BlockPool::kMax);
+
 }  // namespace
 
 void Handler::on_handshake(std::string_view) {
@@ -75,8 +78,7 @@ void EpollEngine::receive_tls(EpollConn* conn) {
     into = {receive_.get() + kept, kReceiveSize + TlsSession::kHeldMost - kept};
   } else {
     conn->tail->compact();
-    if (conn->tail->room() < kReceiveMin + TlsSession::kHeldMost)
-      make_room(conn, kReceiveMin + TlsSession::kHeldMost);
+    if (conn->tail->room() < kTlsReceiveMin) make_room(conn, kTlsReceiveMin);
     into = {conn->tail->data() + conn->tail->end, conn->tail->room()};
   }
   const size_t room = std::min(into.size() - TlsSession::kHeldMost, kReceiveSize);

@@ -2,6 +2,9 @@
 // backpressure and ends; and nothing that came in clear words passes for what was encrypted. Method: the engine on
 // one end of a socket pair, OpenSSL alone on the other.
 #include "net/tls_session.h"
+
+#include <set>
+
 #include "unit/net_support.h"
 #include "unit/tls_support.h"
 
@@ -99,6 +102,32 @@ TEST_F(TlsEngine, NeedsAndBackpressure) {
   EXPECT_TRUE(in.starts_with(recorder_.bytes));
   EXPECT_TRUE(recorder_.seen("drained"));
   for (size_t i = 1; i < recorder_.spans.size(); ++i) EXPECT_GE(recorder_.spans[i].size(), 100'003u);
+  end();
+}
+
+// The block of a long message grows until the whole of it has room, and what may be decrypted behind its last bytes:
+// the last ones copy it no more, and of the longest message it is no larger than a block may be.
+TEST_F(TlsEngine, TheEndOfALongMessageNeedsNoMoreRoom) {
+  start();
+  constexpr size_t kWhole = 1'000'003;
+  const std::string in = pattern(kWhole + 100);
+  recorder_.on_data = [&](std::string_view bytes) {
+    return bytes.size() < kWhole ? Taken{0, kWhole} : Taken{bytes.size(), 0};
+  };
+  size_t said = 0;
+  std::set<size_t> sizes;
+  ASSERT_TRUE(turn([&] {
+    if (to_send_.empty() && said < in.size()) {
+      say(std::string_view(in).substr(said, 5'000));
+      said += 5'000;
+    }
+    sizes.insert(engine_.memory().block_bytes);
+    return recorder_.bytes.size() >= kWhole;
+  }));
+  EXPECT_TRUE(in.starts_with(recorder_.bytes));
+  sizes.erase(0);
+  for (size_t size = BlockPool::kSmall; size < kWhole; size *= 2) sizes.erase(size);
+  EXPECT_EQ(sizes, std::set<size_t>{kWhole + kTlsReceiveMin}) << "grown once to its size, by nothing after that";
   end();
 }
 
