@@ -135,7 +135,8 @@ With `auth_type = hba` the first line that fits a connection decides how the cli
   `hostssl` `cert`. Whatever the method, the user is one of `auth_file` or known to `auth_query`, save with `pam` and
   `ldap`.
 - `cert`, for `hostssl`, asks for a certificate that `client_tls_ca_file` proves. Its common name, or with
-  `clientname=DN` its whole name as RFC 2253 writes it, must be the user's, or `map=NAME` a line of `auth_ident_file`.
+  `clientname=DN` its whole name as RFC 2253 writes it (as in PostgreSQL `CN=Jos\C3\A9` for José), must be the user's,
+  or `map=NAME` a line of `auth_ident_file`.
 - `peer` asks the kernel which user of the system the client's process belongs to. It must have the name of the user,
   or `map=NAME` a line of `auth_ident_file`: `NAME SYSTEM-USER USER`, where USER may be `all`.
 - `pam` asks the service `pgbouncer` of the system's PAM, or `pamservice=NAME`; `ldap` asks the directory that its

@@ -377,8 +377,8 @@ std::string TlsSession::peer_distinguished_name() const {
   BIO* text = certificate ? BIO_new(BIO_s_mem()) : nullptr;
   if (!text) return {};
   std::string name;
-  // As PostgreSQL writes it: characters beyond ASCII stay as they are.
-  if (X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB) >= 0) {
+  // As PostgreSQL writes it: of a character beyond ASCII, the bytes of UTF-8 as \C3\BC.
+  if (X509_NAME_print_ex(text, X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) >= 0) {
     char* bytes = nullptr;
     const long size = BIO_get_mem_data(text, &bytes);
     if (size > 0) name.assign(bytes, static_cast<size_t>(size));
