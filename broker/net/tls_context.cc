@@ -239,6 +239,9 @@ class TlsContextBuilder {
     const WipeFreed wiped;
     FileText file;
     if (!take_file("key_file", read_key_file(path), file)) return false;
+    if (!for_clients_ && !file.warning.empty()) {
+      made_->warnings_.back() += ", and the connections of auth_user and link are made by libpq, which refuses it";
+    }
     const Owned<EVP_PKEY> key(PEM_read_bio_PrivateKey(reader_of(file.text).get(), nullptr, no_passphrase, nullptr));
     OPENSSL_cleanse(file.text.data(), file.text.size());
     if (!key) {
@@ -257,6 +260,7 @@ class TlsContextBuilder {
                                          for_clients_ ? "" : " (a file, or system for those of the system)"));
     }
     if (!for_clients_ && path == kSystemRoots) {
+      note_system_roots();
       if (SSL_CTX_set_default_verify_paths(ctx_) != 1) return fail("ca_file", "the system has no root certificates");
       // Anybody may have a certificate of a public authority.
       if (settings_.mode != TlsMode::kVerifyCa) return true;
@@ -271,6 +275,28 @@ class TlsContextBuilder {
     int count = 0;
     for (int i = 0; i < sk_X509_INFO_num(all.get()); ++i) count += take_root(*sk_X509_INFO_value(all.get(), i));
     return count > 0 || fail("ca_file", fmt::format("no certificate in \"{}\"", path));
+  }
+
+  // Before OpenSSL reads them, by its own rules: a file, and directories in which it looks for one certificate at a
+  // time. Any of them may be absent.
+  void note_system_roots() {
+    const auto place = [](const char* variable, const char* otherwise) {
+      const char* named = secure_getenv(variable);
+      return std::string(named ? named : otherwise);
+    };
+    std::string known;
+    const auto note = [&](const std::string& path) {
+      if (path.empty()) return;
+      const FileStamp stamp = stamp_of(path);
+      made_->files_.push_back(stamp);
+      known += fmt::format("{}\n{} {} {} {}\n", path, stamp.device, stamp.inode, stamp.size, stamp.changed_at);
+    };
+    note(place(X509_get_default_cert_file_env(), X509_get_default_cert_file()));
+    std::string directories = place(X509_get_default_cert_dir_env(), X509_get_default_cert_dir());
+    for (directories += ':'; !directories.empty(); directories.erase(0, directories.find(':') + 1)) {
+      note(directories.substr(0, directories.find(':')));
+    }
+    made_->roots_digest_ = digest_of(known);
   }
 
   // Lists of revoked certificates in the same file are obeyed, for every certificate of a chain: with one list, each

@@ -102,6 +102,29 @@ TEST_F(TlsContextTest, AKeyThatOthersMayReadIsRefused) {
   EXPECT_EQ(geteuid() == 0 ? 0u : 1u, made.value()->warnings().size());  // root's key may have readers
 }
 
+// PostgreSQL and its libpq want more of a key's mode; the latter makes some of our connections to servers.
+TEST_F(TlsContextTest, AKeyThatLibpqRefusesIsWarnedOf) {
+  of_clients.ca_file.clear();
+  of_clients.key_file = directory.write("group.key", key_pem(server), 0640);
+  of_servers.cert_file = of_clients.cert_file;
+  of_servers.key_file = of_clients.key_file;
+  of_servers.mode = TlsMode::kRequire;
+  of_servers.ca_file.clear();
+  const uid_t me = geteuid(), other = me == 0 ? 65534 : me;  // root's key may have readers
+  for (const std::string& path : {directory.path(""), of_clients.cert_file, of_clients.key_file})
+    ASSERT_EQ(0, chown(path.c_str(), other, static_cast<gid_t>(-1)));
+  ASSERT_EQ(0, seteuid(other));
+  const auto for_servers = TlsContext::for_servers(of_servers);
+  const auto for_clients = TlsContext::for_clients(of_clients);
+  ASSERT_EQ(0, seteuid(me));
+  ASSERT_TRUE(for_servers) << for_servers.error().text;
+  ASSERT_TRUE(for_clients) << for_clients.error().text;
+  ASSERT_EQ(1u, for_servers.value()->warnings().size());
+  EXPECT_NE(std::string::npos, for_servers.value()->warnings()[0].find("libpq, which refuses it"));
+  ASSERT_EQ(1u, for_clients.value()->warnings().size());
+  EXPECT_EQ(std::string::npos, for_clients.value()->warnings()[0].find("libpq"));
+}
+
 TEST_F(TlsContextTest, AnExpiredCertificateIsWarnedOf) {
   test::Wanted wanted;
   wanted.until = -60;

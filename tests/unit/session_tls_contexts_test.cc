@@ -1,6 +1,7 @@
 // Goal: contexts follow the configuration and the files, and a file that cannot be taken changes nothing. Method:
 // certificates made on the spot; the files are rewritten between the calls.
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <cstdio>
@@ -184,6 +185,43 @@ TEST_F(TlsContextsTest, ServersAreGivenUpWhenTheirTlsChanges) {
   config.options.server_tls_sslmode = "prefer";
   take();
   EXPECT_EQ(seen + 4, changes());
+}
+
+// While it lasts a variable of the environment has a value.
+class Variable {
+ public:
+  Variable(const char* name, const std::string& value) : name_(name) { setenv(name, value.c_str(), 1); }
+  ~Variable() { unsetenv(name_); }
+
+ private:
+  const char* name_;
+};
+
+// T32: the roots of the system are files, too.
+TEST_F(TlsContextsTest, RootsOfTheSystemAreReadAgain) {
+  const test::Issued authority = test::make_authority(), other = test::make_authority();
+  ASSERT_EQ(0, mkdir(directory.path("roots").c_str(), 0700));
+  ASSERT_EQ(0, mkdir(directory.path("more").c_str(), 0700));
+  const Variable file("SSL_CERT_FILE", directory.write("ca.crt", certificate_pem(authority)));
+  const Variable places("SSL_CERT_DIR", directory.path("roots") + ":" + directory.path("more"));
+  config.options.server_tls_sslmode = "verify-full";
+  config.options.server_tls_ca_file = "system";
+  take();
+  EXPECT_FALSE(tls.refresh(config));
+  directory.write("ca.crt", certificate_pem(other));
+  EXPECT_TRUE(tls.refresh(config));
+  EXPECT_FALSE(tls.refresh(config));
+  for (const char* place : {"roots/", "more/"}) {
+    const std::string added = directory.write(place + std::string("added.crt"), certificate_pem(authority));
+    EXPECT_TRUE(tls.refresh(config));
+    ASSERT_EQ(0, remove(added.c_str()));
+    const auto before = tls.servers.context();
+    take();  // a RELOAD does so, too
+    EXPECT_NE(before, tls.servers.context());
+  }
+  ASSERT_EQ(0, remove(directory.path("ca.crt").c_str()));
+  EXPECT_TRUE(tls.refresh(config)) << "it is gone, and trusted no more";
+  EXPECT_FALSE(tls.refresh(config));
 }
 
 // The log's lines about expiry, from the word on.
