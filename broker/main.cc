@@ -8,6 +8,7 @@
 #include "admin/console.h"
 #include "admin/docs.h"
 #include "admin/version.h"
+#include "auth/mock.h"
 #include "base/log.h"
 #include "base/secret_memory.h"
 #include "boot.h"
@@ -112,6 +113,9 @@ Result<bool> Process::start() {
   if (!tls) return tls.error();
   fleet_->globals.tls.put(std::move(tls.value()));
   fleet_->globals.tls.warn_of_expiry(monotonic_now());
+  // Of the secrets that outlive the process, the one that nobody can guess.
+  const auto for_clients = fleet_->globals.tls.clients.context();
+  if (for_clients && !for_clients->key_digest().empty()) auth::make_salts_from(for_clients->key_digest().view());
   Result<std::vector<worker::Listener>> listeners = open_listeners(*config_);
   if (!listeners) return listeners.error();
   fleet_->listeners = std::move(listeners.value());

@@ -15,12 +15,19 @@
 namespace berth::auth {
 namespace {
 
-// `size` bytes, at most 32, that nobody can guess who has not the process's secret. SipHash is enough for that, and
+// Of salts; empty: the process's secret.
+SecretString& salt_secret() {
+  static SecretString secret;
+  return secret;
+}
+
+// `size` bytes, at most 32, that nobody can guess who has not `secret`, 32 bytes. SipHash is enough for that, and
 // this is paid at every login.
-Digest derive(char purpose, std::string_view user, size_t size) {
+Digest derive(std::string_view secret, char purpose, std::string_view user, size_t size) {
   SipKey halves[2];
   static_assert(sizeof halves == sizeof(Digest));
-  std::memcpy(halves, process_secret().data(), sizeof halves);
+  ASSERT(secret.size() == sizeof halves);
+  std::memcpy(halves, secret.data(), sizeof halves);
   const SipKey of_user{siphash(halves[0], user), siphash(halves[1], user)};
   Digest out{};
   ASSERT(size <= out.size());
@@ -44,16 +51,24 @@ const Digest& process_secret() {
   return secret;
 }
 
+void make_salts_from(std::string_view secret) {
+  ASSERT(!secret.empty());
+  Digest key = hmac_sha256(secret, {"pgberth salts"});
+  salt_secret() = view_of(key);
+  scrub(key);
+}
+
 std::string user_salt(std::string_view user, size_t size) {
   ASSERT(size >= 1);
-  const Digest salt = derive('s', user, size);
+  const std::string_view lasting = salt_secret().view();
+  const Digest salt = derive(lasting.empty() ? view_of(process_secret()) : lasting, 's', user, size);
   return std::string(view_of(salt).substr(0, size));
 }
 
 Secret mock_secret(std::string_view user, const MockProfile& profile) {
   Secret secret;
   secret.kind = profile.kind;
-  const Digest text = derive('m', user, sizeof(Digest));
+  const Digest text = derive(view_of(process_secret()), 'm', user, sizeof(Digest));
   switch (profile.kind) {
     case SecretKind::kNone: ASSERT(profile.kind != SecretKind::kNone); break;
     case SecretKind::kPlain: secret.text = view_of(text); break;

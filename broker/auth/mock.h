@@ -13,6 +13,10 @@ namespace berth::auth {
 
 // 32 random bytes, drawn at the first call, for the life of the process.
 const Digest& process_secret();
+// From now on salts are made from a secret that outlives the process, so that those of unknown users do, as those of
+// stored SCRAM secrets do. It must not be one that can be guessed, a password say: everybody sees salts, and could
+// try his guesses against them. Before threads start.
+void make_salts_from(std::string_view secret);
 // A salt of `size` bytes (at most 32) for this user.
 std::string user_salt(std::string_view user, size_t size);
 // The made-up secret of a kind.

@@ -37,7 +37,7 @@ Owned<BIO> reader_of(const std::string& text) {
   return Owned<BIO>(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
 }
 
-std::string digest_of(const std::string& text) {
+std::string digest_of(std::string_view text) {
   unsigned char bytes[EVP_MAX_MD_SIZE];
   unsigned int size = 0;
   EVP_Digest(text.data(), text.size(), bytes, &size, EVP_sha256(), nullptr);
@@ -247,9 +247,20 @@ class TlsContextBuilder {
     if (!key) {
       return fail("key_file", fmt::format("no private key without a passphrase in \"{}\": {}", path, tls_error()));
     }
+    note_key(key.get());
     if (SSL_CTX_use_PrivateKey(ctx_, key.get()) == 1 && SSL_CTX_check_private_key(ctx_) == 1) return true;
     return fail("key_file", fmt::format("the key of \"{}\" does not belong to the certificate of \"{}\": {}", path,
                                         settings_.cert_file, tls_error()));
+  }
+
+  void note_key(const EVP_PKEY* key) {
+    unsigned char* bytes = nullptr;
+    const int size = i2d_PrivateKey(key, &bytes);
+    if (size <= 0) return;
+    std::string digest = digest_of({reinterpret_cast<const char*>(bytes), static_cast<size_t>(size)});
+    OPENSSL_clear_free(bytes, static_cast<size_t>(size));
+    made_->key_digest_ = digest;
+    OPENSSL_cleanse(digest.data(), digest.size());
   }
 
   bool load_roots() {

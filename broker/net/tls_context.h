@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "base/secret_memory.h"
 #include "net/tls_files.h"
 
 struct ssl_ctx_st;  // OpenSSL's SSL_CTX
@@ -71,6 +72,8 @@ class TlsContext {
   const std::vector<std::string>& warnings() const { return warnings_; }
   // Of the root certificates: equal digests, equal trust.
   const std::string& roots_digest() const { return roots_digest_; }
+  // Of the private key, and as secret; empty: there is none.
+  const SecretString& key_digest() const { return key_digest_; }
   int64_t loaded_at() const { return loaded_at_; }  // seconds since 1970
 
   // Prepares one connection to a server: SNI, and in verify-full the name or address that the certificate must have.
@@ -85,6 +88,7 @@ class TlsContext {
   ssl_ctx_st* ctx_ = nullptr;
   CertificateFacts certificate_;
   std::string roots_digest_;
+  SecretString key_digest_;
   std::vector<FileStamp> files_;
   std::vector<std::string> warnings_;
   int64_t loaded_at_ = 0;

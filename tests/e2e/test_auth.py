@@ -2,6 +2,7 @@
 
 import base64
 import random
+import shutil
 import signal
 import threading
 
@@ -10,9 +11,10 @@ import pytest
 
 from harness import raw, scram, wire
 from harness.broker import IS_PGBOUNCER
+from harness.certificates import self_signed
 from harness.postgres import LONG_NAME
 from harness.raw import Closed, Raw, Refused
-from harness.system import Task, eventually, random_seed
+from harness.system import Task, eventually, make_directory, random_seed
 
 PASSWORD = "correct horse"
 TYPES = ["plain", "md5", "scram-sha-256"]
@@ -95,20 +97,38 @@ def test_unknown_user_reads_as_a_wrong_password(broker, auth_type, kind):
     assert transcript(b, "nobody_here", "x", "no_such_db") == transcript(b, "app", "x", "e2e")
 
 
+def salt_of(b, user):
+    with Raw(b.transaction_port).startup(user=user, database="e2e") as c:
+        c.recv()
+        first = c.send(wire.sasl_initial("SCRAM-SHA-256", scram.Client("x").first())).recv().body[4:].decode()
+        return dict(part.split("=", 1) for part in first.split(","))["s"]
+
+
 @pytest.mark.ours
 def test_salt_of_an_unknown_user_is_stable(broker):
     """T3: a salt that changes from login to login would tell that the user does not exist."""
     b = broker(auth_type="scram-sha-256", userlist=userlist(SECRETS["scram"]))
+    assert salt_of(b, "nobody_here") == salt_of(b, "nobody_here")
+    assert salt_of(b, "app") == salt_of(b, "app")
+    assert salt_of(b, "nobody_here") != salt_of(b, "somebody_else")
 
-    def salt(user):
-        with Raw(b.transaction_port).startup(user=user, database="e2e") as c:
-            c.recv()
-            first = c.send(wire.sasl_initial("SCRAM-SHA-256", scram.Client("x").first())).recv().body[4:].decode()
-            return dict(part.split("=", 1) for part in first.split(","))["s"]
 
-    assert salt("nobody_here") == salt("nobody_here")
-    assert salt("app") == salt("app")
-    assert salt("nobody_here") != salt("somebody_else")
+@pytest.mark.ours
+def test_salt_of_an_unknown_user_outlives_a_restart(broker):
+    """T3: as the salt of a stored secret does. It comes from the private key; without one a restart makes another."""
+    directory = make_directory()
+    one, other = self_signed(directory, "one"), self_signed(directory, "other")
+    settings = {"auth_type": "scram-sha-256", "userlist": userlist(SECRETS["scram"])}
+
+    def salts(certificate=None):
+        tls = {"client_tls_sslmode": "prefer", "client_tls_cert_file": certificate.cert,
+               "client_tls_key_file": certificate.key} if certificate else {}
+        b = broker(**settings, **tls)
+        return [salt_of(b, user) for user in ("nobody_here", "somebody_else", "app")]
+
+    first, again, of_other, bare = salts(one), salts(one), salts(other), salts()
+    assert first == again and len({*first, *of_other, *bare}) == 7 and first[2] == of_other[2] == bare[2]
+    shutil.rmtree(directory)
 
 
 @pytest.mark.parametrize("mode", ["transaction", "session"])

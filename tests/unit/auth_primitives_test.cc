@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <set>
 #include <thread>
 
 #include "auth/exchange.h"
@@ -330,6 +331,19 @@ TEST(Mock, TheSameForTheSameNameAndNoOther) {
   EXPECT_NE(mock_secret("ann", scram).scram.salt, mock_secret("bob", scram).scram.salt);
   EXPECT_NE(mock_secret("ann", scram).scram.stored_key, mock_secret("bob", scram).scram.stored_key);
   EXPECT_EQ(parse_secret(mock_secret("ann", {SecretKind::kMd5, 0}).text.view()).kind, SecretKind::kMd5);
+}
+
+// T3: another process with the same secret makes the same salts.
+TEST(Mock, SaltsOfASecretThatLasts) {
+  const std::string of_process = user_salt("ann", 16);
+  make_salts_from("one");
+  const std::string one = user_salt("ann", 16);
+  EXPECT_EQ(mock_secret("ann", {SecretKind::kScram, 4096}).scram.salt, one);
+  make_salts_from("two");
+  EXPECT_EQ(std::set<std::string>({of_process, one, user_salt("ann", 16)}).size(), 3u);
+  make_salts_from("one");
+  EXPECT_EQ(user_salt("ann", 16), one);
+  EXPECT_NE(user_salt("bob", 16), one);
 }
 
 TEST(Mock, ProfileOfTheMajority) {
