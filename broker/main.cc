@@ -147,7 +147,7 @@ Result<bool> Process::start() {
   fill_secure(&seed, sizeof seed);
   link_ = std::make_unique<link::LinkThread>(fleet_->globals, fleet_->resolver, std::move(places), seed);
   fill_secure(&seed, sizeof seed);
-  auth_query_ = std::make_unique<link::AuthQueryThread>(fleet_->globals, fleet_->resolver, seed);
+  auth_query_ = std::make_unique<link::AuthQueryThread>(fleet_->globals, fleet_->resolver, fleet_->helpers, seed);
   fleet_->secrets = auth_query_.get();
   auth_query_->start(config_);
   for (auto& worker : workers_) worker->start();

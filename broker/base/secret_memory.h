@@ -34,9 +34,9 @@ struct SecretMemory {
 };
 SecretMemory secret_memory();
 
-// Marks the heap and the stack of the calling thread so that no core dump has them: for threads of libraries that
-// keep secrets in ordinary memory (libpq). Their backtraces are not in a dump either. It needs a heap of the thread's
-// own, which glibc gives to each but the first; false if there is none.
+// Marks the heap and the stack of the calling thread so that no core dump has them: for threads with secrets in
+// ordinary memory, theirs or a library's (libpq). Their backtraces are not in a dump either. It needs a heap of the
+// thread's own, which glibc gives to each but the first; false if there is none.
 bool keep_thread_out_of_dumps();
 
 // For containers whose nodes hold secrets.

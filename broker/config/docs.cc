@@ -105,7 +105,8 @@ server.
       GRANT EXECUTE ON FUNCTION public.user_lookup(text) TO pooler;
       -- auth_query = SELECT name, secret FROM public.user_lookup($1)
 
-- `auth_user` has its password in clear in `auth_file`, or logs in without one.
+- `auth_user` has its password in clear in `auth_file`, or its md5 hash where the server asks for md5, or logs in
+  without one. With a SCRAM secret there it can log in once a client has logged in as that user.
 - When the database cannot be asked, or the query fails, the login ends with SQLSTATE 57P03; the log and SHOW
   AUTH_QUERY say why.
 - With the default query, and the extension in that database (`SELECT berth.grant_access('pooler', 'broker')`), what

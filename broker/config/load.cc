@@ -102,18 +102,17 @@ bool looks_at_users(AuthType type) {
   return type != AuthType::kTrust && type != AuthType::kAny && type != AuthType::kPam && type != AuthType::kLdap;
 }
 
-// The broker's connections for auth_query log in with libpq, which needs the password itself.
+// A SCRAM secret proves nothing to a server by itself. (An md5 one does where the server asks for md5.)
 void warn_of_hash(Config& config, const std::string& auth_user) {
   const auto* secret = auth_user.empty() ? nullptr : config.find_secret(auth_user);
   if (!secret) return;
-  const std::string_view text = secret->view();
-  const bool hash = text.starts_with("SCRAM-SHA-256$") || (text.starts_with("md5") && text.size() == 35);
-  if (!hash) return;
+  if (!secret->view().starts_with("SCRAM-SHA-256$")) return;
   config.warnings.push_back(
       {config.path, 0, "auth_user",
-       fmt::format("the secret of \"{}\" in auth_file is a hash, by which nobody can log in for auth_query: write "
-                   "the password in clear",
-                   auth_user)});
+       fmt::format(
+           "the secret of \"{}\" in auth_file is a SCRAM hash, by which auth_query can log in only after that "
+           "user has logged in here: write the password in clear",
+           auth_user)});
 }
 
 // Where auth_file does not matter for logins, a user list that cannot be read is only worth a warning.

@@ -43,7 +43,8 @@ void add_link(const Config& config, std::vector<OwnConnection>& out) {
   if (options.link == "off") return;
   if (options.link == "auto") {
     const std::string host = options.link_user.empty() ? std::string() : remote_link_user(config);
-    if (!host.empty()) out.push_back({"link_user to " + host, "server_tls_sslmode", options.server_tls_sslmode});
+    if (!host.empty())
+      out.push_back({"link_user to " + host, "server_tls_sslmode", options.server_tls_sslmode, true});
     return;
   }
   const Result<std::vector<Pair>> pairs = parse_pairs(options.link);
@@ -56,8 +57,8 @@ void add_link(const Config& config, std::vector<OwnConnection>& out) {
   const std::string host = value("host"), mode = value("sslmode");
   if (!is_remote(host)) return;
   const bool own_mode = !mode.empty();
-  out.push_back(
-      {"link to " + host, own_mode ? "link" : "server_tls_sslmode", own_mode ? mode : options.server_tls_sslmode});
+  out.push_back({"link to " + host, own_mode ? "link" : "server_tls_sslmode",
+                 own_mode ? mode : options.server_tls_sslmode, true});
 }
 
 }  // namespace

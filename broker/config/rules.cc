@@ -264,7 +264,8 @@ void check_link(Rules& rules) {
   }
 }
 
-// libpq, which makes the broker's own connections, goes on in clear after a handshake that failed.
+// Whoever is in between may decline TLS for the server. (libpq, which makes the link, even goes on in clear after a
+// handshake that failed.)
 void check_own_connections(Rules& rules) {
   for (const OwnConnection& own : remote_own_connections(rules.config)) {
     if (own.sslmode != "disable" && own.sslmode != "allow" && own.sslmode != "prefer") continue;

@@ -1,197 +1,245 @@
+// See auth_connection.h.
 #include "link/auth_connection.h"
 
 #include <fmt/format.h>
-#include <libpq-fe.h>
-#include <openssl/crypto.h>
-#include <poll.h>
 
-#include <algorithm>
-#include <charconv>
+#include <cstring>
 #include <utility>
 
-#include "auth/limits.h"
+#include "base/assert.h"
+#include "link/auth_wire.h"
+#include "net/socket_options.h"
+#include "session/context.h"
+#include "session/server_tls.h"
 
 namespace berth::link {
 
-namespace {
-
 using Kind = AuthHappened::Kind;
 
-// The default auth_query, written so that nobody's objects can get between, and with what the cache needs: until when
-// the password is valid, and what time it is there.
-constexpr const char* kStandardSql =
-    "select a.rolname, case when a.rolvaliduntil operator(pg_catalog.<) pg_catalog.now() then null "
-    "else a.rolpassword end, case when pg_catalog.isfinite(a.rolvaliduntil) then "
-    "(extract(epoch from a.rolvaliduntil) operator(pg_catalog.*) 1000000)::pg_catalog.int8 end, "
-    "(extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::pg_catalog.int8 "
-    "from pg_catalog.pg_authid a where a.rolname operator(pg_catalog.=) $1::pg_catalog.name and a.rolcanlogin";
-// Who may not look into the schema of the extension cannot call its function either. To ask by its name would be an
-// error then.
-constexpr const char* kProbeSql =
-    "select exists (select from pg_catalog.pg_proc p join pg_catalog.pg_namespace n "
-    "on n.oid operator(pg_catalog.=) p.pronamespace where n.nspname operator(pg_catalog.=) 'berth' "
-    "and p.proname operator(pg_catalog.=) 'role_generation' and p.pronargs operator(pg_catalog.=) 0 "
-    "and pg_catalog.has_schema_privilege(n.oid, 'usage') and pg_catalog.has_function_privilege(p.oid, 'execute')), "
-    "pg_catalog.current_setting('password_encryption'), pg_catalog.current_setting('scram_iterations', true)";
-constexpr const char* kCheckSql =
-    "select berth.role_generation(), "
-    "(extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::pg_catalog.int8";
-constexpr const char* kOptions = "-c search_path=pg_catalog,public,pg_temp";
+// The sockets of one connect(), one after the other, and the login over the one that is connected. Frees itself.
+class AuthConnection::Line final : public net::Handler, public SecretObject {
+ public:
+  Line(AuthConnection* owner, net::Engine& engine, session::TlsSide& tls, AuthPlan plan)
+      : owner_(owner), engine_(engine), tls_(tls), plan_(std::move(plan)) {}
 
-constexpr std::string_view kNoDatabase = ":  3D000: ";
-constexpr std::string_view kLocation = " LOCATION: ";
-// A name that is no text in this encoding is no role's either.
-constexpr std::string_view kNotText[] = {"22021", "22P05"};
+  void connect() {
+    ASSERT(!conn_ && address_ < plan_.addresses.size());
+    then_ = Then::kEnd;
+    conn_ = engine_.connect(plan_.addresses[address_], this);
+  }
+  AuthWire* wire() { return wire_ && !wire_->over() ? wire_.get() : nullptr; }
+  // The owner's last word.
+  void leave();
+  void resume(auth::Work& work);
+  // After what may have made the wire say something of its own.
+  void collect();
 
-constexpr int kStandardColumns = 4, kColumns = 2;
+  // ---- net::Handler
+  void on_connected(int error) override;
+  net::Taken on_bytes(std::string_view bytes) override;
+  void on_eof(int error) override;
+  void on_drained() override {}
+  void on_closed() override;
+  void on_detached(int, std::string_view, std::unique_ptr<net::TlsSession>) override { ASSERT(false); }
+  void on_handshake(std::string_view error) override;
 
-int64_t number(const PGresult* result, int column) {
-  int64_t value = 0;
-  const std::string_view text = PQgetvalue(result, 0, column);
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
+ private:
+  enum class Then : uint8_t { kEnd, kNextAddress, kSameAddress };
+
+  const net::Address& address() const { return plan_.addresses[address_]; }
+  void on_next(session::ServerTls::Next next);
+  void begin_login();
+  void close(Then then);
+  void lose(std::string why);
+  bool insist(const std::string& sqlstate);
+  void react(AuthHappened happened);
+
+  AuthConnection* owner_;  // null: it is not interested any more
+  net::Engine& engine_;
+  session::TlsSide& tls_;
+  const AuthPlan plan_;
+  size_t address_ = 0;  // of the plan's
+  net::Conn* conn_ = nullptr;
+  bool closing_ = false;
+  Then then_ = Then::kEnd;                         // when the socket is closed
+  std::unique_ptr<session::ServerTls> tls_start_;  // until the connection is secured
+  bool clear_ = false;                             // the login goes in clear words
+  std::unique_ptr<AuthWire> wire_;                 // from then on
+  std::shared_ptr<std::atomic<bool>> unwanted_;    // of work under way
+};
+
+void AuthConnection::Line::close(Then then) {
+  if (closing_) return;
+  closing_ = true;
+  then_ = then;
+  if (unwanted_) unwanted_->store(true, std::memory_order_relaxed);
+  engine_.close(conn_);
 }
 
-AuthHappened refused(std::string why) {
-  return {.kind = Kind::kRefused, .error = std::move(why)};
+void AuthConnection::Line::on_closed() {
+  conn_ = nullptr;
+  closing_ = false;
+  tls_start_.reset();
+  if (!owner_ || then_ == Then::kEnd) {
+    if (owner_) owner_->line_ = nullptr;
+    delete this;
+    return;
+  }
+  wire_.reset();
+  if (then_ == Then::kNextAddress) address_++;
+  connect();
 }
 
-}  // namespace
-
-bool AuthConnection::broken() const {
-  return !connection_ || PQstatus(connection_.get()) == CONNECTION_BAD;
+void AuthConnection::Line::leave() {
+  owner_ = nullptr;
+  if (AuthWire* talking = wire(); talking && !closing_) talking->say_goodbye();
+  close(Then::kEnd);
 }
 
-void AuthConnection::connect(const Target& target, const config::Config& config,
-                             const std::vector<net::Address>& addresses) {
+void AuthConnection::Line::lose(std::string why) {
+  owner_->happened_.push_back({.kind = Kind::kLost, .error = std::move(why)});
+  close(Then::kEnd);
+}
+
+// ---- until somebody is there
+
+void AuthConnection::Line::on_connected(int error) {
+  if (closing_) return;
+  if (error != 0) {
+    if (address_ + 1 < plan_.addresses.size()) return close(Then::kNextAddress);
+    return lose(fmt::format("connect to {} failed: {}", address().text(), strerror(error)));
+  }
+  std::shared_ptr<const session::ServerTlsWish> wish;
+  if (!address().is_unix()) {
+    const int fd = engine_.descriptor(conn_);
+    net::keep_alive(fd, plan_.config->options.tcp_keepalive);
+    net::tune_tcp_socket(fd, session::tcp_options(plan_.config->options));
+    wish = session::wish_for_tls(tls_.context(), plan_.config->options, plan_.host, owner_->insists_);
+  }
+  clear_ = !wish;
+  if (!wish) return begin_login();
+  tls_start_ = std::make_unique<session::ServerTls>(std::move(wish), tls_.counts);
+  on_next(tls_start_->start(engine_, conn_));
+}
+
+void AuthConnection::Line::on_next(session::ServerTls::Next next) {
+  switch (next) {
+    case session::ServerTls::Next::kWait: return;
+    case session::ServerTls::Next::kClear: clear_ = true; break;
+    case session::ServerTls::Next::kSecured: break;
+    case session::ServerTls::Next::kFailed: return lose(tls_start_->why());
+  }
+  tls_start_.reset();
+  begin_login();
+}
+
+void AuthConnection::Line::on_handshake(std::string_view error) {
+  if (closing_) return;
+  ASSERT(tls_start_);
+  on_next(tls_start_->on_handshake(engine_, conn_, error));
+}
+
+void AuthConnection::Line::begin_login() {
+  wire_ = std::make_unique<AuthWire>(plan_.user, plan_.proof,
+                                     session::binding_of(engine_.tls(conn_), plan_.config->options),
+                                     [this](std::string_view bytes) { net::write(engine_, conn_, bytes); });
+  wire_->start(plan_.user, plan_.database);
+}
+
+// ---- what is said
+
+net::Taken AuthConnection::Line::on_bytes(std::string_view bytes) {
+  if (closing_) return {bytes.size(), 0};
+  if (tls_start_) {
+    on_next(tls_start_->on_bytes(engine_, conn_, bytes));
+    return {closing_ ? bytes.size() : 1, 0};
+  }
+  const net::Taken taken = wire_->feed(bytes);
+  net::scrub_lent(bytes.substr(0, taken.consumed));
+  wipe_stack();
+  collect();
+  return closing_ ? net::Taken{bytes.size(), 0} : taken;
+}
+
+void AuthConnection::Line::on_eof(int error) {
+  if (closing_) return;
+  const std::string why =
+      error ? fmt::format("connection lost: {}", strerror(error)) : std::string("the server closed the connection");
+  if (!wire_) return lose(why);
+  wire_->on_end(why);
+  collect();
+}
+
+void AuthConnection::Line::resume(auth::Work& work) {
+  if (closing_ || !wire_ || !wire_->waits_for_work()) return;
+  unwanted_.reset();
+  engine_.resume(conn_, net::kPauseLogin);
+  wire_->resume(work);
+  collect();
+}
+
+void AuthConnection::Line::collect() {
+  while (wire_ && !closing_) {
+    AuthHappened happened = wire_->take();
+    if (happened.kind == Kind::kNothing) return;
+    react(std::move(happened));
+  }
+}
+
+void AuthConnection::Line::react(AuthHappened happened) {
+  if (happened.kind == Kind::kWork) {
+    unwanted_ = std::make_shared<std::atomic<bool>>(false);
+    happened.work->unwanted = unwanted_;
+    engine_.pause(conn_, net::kPauseLogin);
+  }
+  const bool lost = happened.kind == Kind::kLost;
+  if (lost && insist(happened.sqlstate)) return close(Then::kSameAddress);
+  owner_->happened_.push_back(std::move(happened));
+  if (lost) close(Then::kEnd);
+}
+
+// allow: as the servers of pools are asked again inside of TLS.
+bool AuthConnection::Line::insist(const std::string& sqlstate) {
+  if (!clear_ || address().is_unix() || owner_->insists_) return false;
+  owner_->insists_ = session::asks_for_tls(sqlstate, tls_.context().get());
+  return owner_->insists_;
+}
+
+// ---- the owner's side
+
+void AuthConnection::connect(net::Engine& engine, session::TlsSide& tls, AuthPlan plan) {
   close();
-  Target as_we = target;
-  as_we.more.push_back({"options", kOptions});
-  as_we.more.push_back({"client_encoding", "UTF8"});
-  connection_ = start_connecting(as_we, "pgberth auth_query", config, addresses);
-  // libpq keeps the SQLSTATE of a refused login to itself, and tells it in its text only.
-  if (connection_) PQsetErrorVerbosity(connection_.get(), PQERRORS_VERBOSE);
-  waits_to_read_ = false;
+  if (plan.addresses.empty()) return happened_.push_back({.kind = Kind::kLost, .error = "host has no address"});
+  line_ = new Line(this, engine, tls, std::move(plan));
+  line_->connect();
 }
 
-void AuthConnection::close() {
-  connection_.reset();
-  connected_ = send_failed_ = false;
-  asked_ = Asked::kNothing;
-  result_.reset();
-}
-
-void AuthConnection::send(Asked asked, const char* sql, const char* user) {
-  asked_ = asked;
-  send_failed_ = PQsendQueryParams(connection_.get(), sql, user ? 1 : 0, nullptr, &user, nullptr, nullptr, 0) != 1;
+void AuthConnection::resume(auth::Work& work) {
+  if (line_) line_->resume(work);
 }
 
 void AuthConnection::probe() {
-  send(Asked::kProbe, kProbeSql);
+  if (AuthWire* wire = line_ ? line_->wire() : nullptr) wire->ask(AuthQuestion::kProbe);
 }
 
 void AuthConnection::check() {
-  send(Asked::kCheck, kCheckSql);
+  if (AuthWire* wire = line_ ? line_->wire() : nullptr) wire->ask(AuthQuestion::kCheck);
 }
 
 void AuthConnection::query(const std::string& text, bool standard, const std::string& user) {
-  user_ = user;
-  send(standard ? Asked::kStandard : Asked::kOwn, standard ? kStandardSql : text.c_str(), user_.c_str());
+  AuthWire* wire = line_ ? line_->wire() : nullptr;
+  if (wire) wire->ask(standard ? AuthQuestion::kStandard : AuthQuestion::kOwn, text, user);
 }
 
-int AuthConnection::descriptor() const {
-  return connection_ ? PQsocket(connection_.get()) : -1;
+void AuthConnection::close() {
+  if (line_) std::exchange(line_, nullptr)->leave();
+  happened_.clear();
 }
 
-short AuthConnection::events() const {
-  if (!connected_) return waits_to_read_ ? POLLIN : POLLOUT;
-  // PQflush leaves 1 when the kernel did not take everything.
-  return static_cast<short>(PQflush(connection_.get()) == 1 ? POLLIN | POLLOUT : POLLIN);
-}
-
-AuthHappened AuthConnection::lost() const {
-  const std::string_view said = connection_ ? PQerrorMessage(connection_.get()) : "out of memory";
-  AuthHappened happened{.kind = Kind::kLost, .error = one_line(said)};
-  happened.no_database = !connected_ && said.find(kNoDatabase) != std::string_view::npos;
-  happened.error.resize(std::min(happened.error.find(kLocation), happened.error.size()));
-  if (happened.error.empty()) happened.error = "connection lost";
-  return happened;
-}
-
-AuthHappened AuthConnection::connecting() {
-  const PostgresPollingStatusType polling = PQconnectPoll(connection_.get());
-  waits_to_read_ = polling == PGRES_POLLING_READING;
-  if (polling == PGRES_POLLING_FAILED) return lost();
-  if (polling != PGRES_POLLING_OK) return {};
-  if (PQsetnonblocking(connection_.get(), 1) != 0) return lost();
-  PQsetErrorVerbosity(connection_.get(), PQERRORS_TERSE);
-  connected_ = true;
-  return {.kind = Kind::kConnected};
-}
-
-AuthHappened AuthConnection::on_ready() {
-  if (broken() || send_failed_) return lost();
-  if (!connected_) return connecting();
-  if (PQflush(connection_.get()) < 0 || PQconsumeInput(connection_.get()) != 1) return lost();
-  while (PGnotify* notification = PQnotifies(connection_.get())) PQfreemem(notification);
-  while (asked_ != Asked::kNothing && !PQisBusy(connection_.get())) {  // else PQgetResult would block
-    PGresult* next = PQgetResult(connection_.get());
-    if (!next) {
-      if (!result_ || broken()) return lost();
-      return answer(std::exchange(result_, nullptr).get());
-    }
-    result_.reset(next);
-  }
-  return {};
-}
-
-AuthHappened AuthConnection::answer(const PGresult* result) {
-  const Asked asked = std::exchange(asked_, Asked::kNothing);
-  const bool is_query = asked == Asked::kStandard || asked == Asked::kOwn;
-  if (PQresultStatus(result) != PGRES_TUPLES_OK) {
-    const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
-    for (const std::string_view not_text : kNotText) {
-      if (is_query && sqlstate && sqlstate == not_text) return {.kind = Kind::kRow};
-    }
-    std::string why = one_line(PQresultErrorMessage(result));
-    if (why.empty()) why = "the answer has no rows";
-    if (asked == Asked::kProbe) return {.kind = Kind::kLost, .error = std::move(why)};
-    return refused(std::move(why));
-  }
-  if (is_query) return row_of(result, asked == Asked::kStandard);
-  if (PQntuples(result) != 1) return lost();
-  if (asked == Asked::kCheck) {
-    return {.kind = Kind::kChecked, .generation = number(result, 0), .server_now = number(result, 1)};
-  }
-  AuthHappened probed{.kind = Kind::kProbed, .generations = *PQgetvalue(result, 0, 0) == 't'};
-  const bool md5 = std::string_view(PQgetvalue(result, 0, 1)) == "md5";
-  probed.usual.kind = md5 ? auth::SecretKind::kMd5 : auth::SecretKind::kScram;
-  const int64_t iterations = PQgetisnull(result, 0, 2) ? 0 : number(result, 2);  // a setting since PostgreSQL 16
-  const auto at_most = static_cast<int64_t>(auth::kScramIterationsMax);
-  probed.usual.iterations =
-      iterations >= 1 && iterations <= at_most ? static_cast<uint32_t>(iterations) : auth::kScramIterationsDefault;
-  return probed;
-}
-
-// What the query has found: nobody, or the one who was asked for. Whatever else it may be is nobody's login.
-AuthHappened AuthConnection::row_of(const PGresult* result, bool standard) const {
-  const int columns = PQnfields(result), rows = PQntuples(result);
-  if (columns != (standard ? kStandardColumns : kColumns)) {
-    return refused(fmt::format("auth_query returns {} columns, not {}: user name and password", columns, kColumns));
-  }
-  if (rows > 1) return refused(fmt::format("auth_query returns {} rows for one user", rows));
-  AuthHappened happened{.kind = Kind::kRow};
-  if (rows == 0 || PQgetisnull(result, 0, 0)) return happened;
-  if (PQgetvalue(result, 0, 0) != user_) return refused("auth_query returns another user than it was asked for");
-  const auto size = static_cast<size_t>(PQgetlength(result, 0, 1));
-  char* const secret = PQgetvalue(result, 0, 1);
-  if (size > auth::kPasswordSizeMax) return refused("auth_query returns a password that is too long");
-  happened.row.found = true;
-  happened.row.secret = auth::parse_secret({secret, size});
-  OPENSSL_cleanse(secret, size);  // libpq only frees it
-  if (!standard) return happened;
-  if (!PQgetisnull(result, 0, 2)) happened.row.valid_until = number(result, 2);
-  happened.row.server_now = number(result, 3);
+AuthHappened AuthConnection::take() {
+  if (happened_.empty()) return {};
+  AuthHappened happened = std::move(happened_.front());
+  happened_.pop_front();
   return happened;
 }
 

@@ -1,66 +1,60 @@
-// One connection of auth_query to PostgreSQL, over libpq and without ever blocking: the thread polls its descriptor
-// and calls on_ready(). It knows what to say, and not when. No parameter of any client reaches it, and its
-// search_path is its own (T6).
+// One connection of auth_query to PostgreSQL, on the engine of auth_query's thread: sockets and TLS as for the
+// servers of pools (session/server_tls.h), and what is said over it as auth_wire.h has it. What happens to it is
+// taken by the thread between two turns of the engine, so nothing here calls back.
 #pragma once
 
+#include <list>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "auth/exchange.h"
+#include "base/secret_memory.h"
 #include "config/config.h"
-#include "link/auth_machine.h"
-#include "link/pq.h"
-#include "link/targets.h"
+#include "link/auth_answer.h"
 #include "net/address.h"
+#include "net/engine.h"
+#include "session/tls_contexts.h"
 
 namespace berth::link {
 
-// What came of on_ready().
-struct AuthHappened {
-  enum class Kind : uint8_t { kNothing, kConnected, kProbed, kChecked, kRow, kRefused, kLost };
-  Kind kind = Kind::kNothing;
-  bool generations = false;  // of kProbed
-  auth::MockProfile usual;   // likewise
-  int64_t generation = 0;    // of kChecked
-  Micros server_now = 0;     // likewise
-  AuthRow row;               // of kRow
-  std::string error;         // of kRefused and kLost: one line
-  bool no_database = false;  // of kLost
+// Whom to connect to, and as whom.
+struct AuthPlan {
+  std::shared_ptr<const config::Config> config;
+  std::string host;                     // as the configuration names it
+  std::vector<net::Address> addresses;  // of it: the next one is tried when one cannot be connected to
+  std::string user, database;
+  auth::Proof proof;
 };
 
 class AuthConnection {
  public:
-  // `addresses` are those of the target's host if that is a name.
-  void connect(const Target& target, const config::Config& config, const std::vector<net::Address>& addresses);
-  // Each sends one query; its answer is an AuthHappened. A failure to send is one, too.
+  AuthConnection() = default;
+  ~AuthConnection() { close(); }
+  AuthConnection(const AuthConnection&) = delete;
+  AuthConnection& operator=(const AuthConnection&) = delete;
+
+  // Begins to connect, by the newest of the contexts for servers. kConnected or kLost follows.
+  void connect(net::Engine& engine, session::TlsSide& tls, AuthPlan plan);
+  // The work of kWork is done; means nothing to a connection that does not wait for it.
+  void resume(auth::Work& work);
+  // Each asks one question, of a connection that is not lost: its answer is what happens next.
   void probe();
   void check();
   void query(const std::string& text, bool standard, const std::string& user);
+  // Nothing happens any more.
   void close();
 
-  bool open() const { return connection_ != nullptr; }
-  bool broken() const;  // on_ready() says how
-  // For poll(2). The descriptor may change while a connection is being made.
-  int descriptor() const;
-  short events() const;
-  // To be called when poll says so, and once after each call above.
-  AuthHappened on_ready();
+  // What has happened, in order; kNothing: no more.
+  AuthHappened take();
+  bool has_news() const { return !happened_.empty(); }
 
  private:
-  enum class Asked : uint8_t { kNothing, kProbe, kCheck, kStandard, kOwn };
+  class Line;  // of one connect(): it lives until the engine has closed the last of its sockets
 
-  AuthHappened connecting();
-  AuthHappened answer(const pg_result* result);
-  AuthHappened row_of(const pg_result* result, bool standard) const;
-  AuthHappened lost() const;
-  void send(Asked asked, const char* sql, const char* user = nullptr);
-
-  PqConnection connection_;
-  bool waits_to_read_ = false;  // a connection that is being made: else it waits to write
-  bool connected_ = false;
-  bool send_failed_ = false;
-  Asked asked_ = Asked::kNothing;
-  std::string user_;  // whom the query is about
-  PqResult result_;   // of what was asked, until the server is ready again
+  Line* line_ = nullptr;  // null: closed
+  std::list<AuthHappened, SecretAllocator<AuthHappened>> happened_;
+  bool insists_ = false;  // server_tls_sslmode allow: the server has refused a login in clear words
 };
 
 }  // namespace berth::link

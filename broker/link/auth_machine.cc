@@ -20,8 +20,9 @@ Micros later(Micros now, Micros within) {
 
 // ---- questions
 
-void AuthMachine::ask(uint64_t ticket, std::string_view user, Micros now) {
-  Waiter waiter{ticket, std::string(user), later(now, settings_.wait_within)};
+void AuthMachine::ask(uint64_t ticket, std::string_view user, Micros now, Unwanted unwanted) {
+  Waiter waiter{ticket, std::string(user), later(now, settings_.wait_within), std::move(unwanted)};
+  if (waiting_ >= kAuthQueueMax) make_room(now);
   if (waiting_ >= kAuthQueueMax) {
     refused_++;
     Answer busy;
@@ -93,6 +94,36 @@ AuthMachine::Jobs::iterator AuthMachine::drop_job(Jobs::iterator job) {
     queries_wanted_.erase(job->user);
   }
   return jobs_.erase(job);
+}
+
+// ---- those who have gone
+
+void AuthMachine::forget_gone(Job& job) {
+  std::erase_if(job.waiters, [this](const Waiter& waiter) {
+    if (!waiter.gone()) return false;
+    waiting_--;
+    steps_.push_back({.kind = Kind::kForget, .ticket = waiter.ticket});
+    return true;
+  });
+}
+
+// The next job is one that somebody wants, or there is none.
+void AuthMachine::skip_unwanted() {
+  for (auto job = jobs_.begin(); job != jobs_.end(); job = drop_job(job)) {
+    forget_gone(*job);
+    if (!job->waiters.empty()) return;
+  }
+}
+
+// Those who have not logged in are fewer than the queue takes (max_unauthenticated_connections), so when it is full
+// most of them have gone; where a DBA has allowed more, it is not looked through for each of them.
+void AuthMachine::make_room(Micros now) {
+  if (swept_at_ > 0 && now - swept_at_ < kAuthSweepEvery) return;
+  swept_at_ = now;
+  for (auto job = jobs_.begin(); job != jobs_.end();) {
+    forget_gone(*job);
+    job = job->waiters.empty() ? drop_job(job) : std::next(job);
+  }
 }
 
 // ---- answers
@@ -203,8 +234,12 @@ void AuthMachine::close(size_t index) {
 
 // Hands what waits to connections that are idle, the longest wait first, and opens one if that helps.
 void AuthMachine::pump(Micros now) {
+  skip_unwanted();
   for (size_t index = 0; index < connections_.size() && !jobs_.empty(); ++index) {
-    while (!jobs_.empty() && connections_[index].state == State::kIdle) start(index, jobs_.begin(), now);
+    while (!jobs_.empty() && connections_[index].state == State::kIdle) {
+      start(index, jobs_.begin(), now);
+      skip_unwanted();
+    }
   }
   if (!jobs_.empty()) open_another(now);
 }

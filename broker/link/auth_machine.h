@@ -1,5 +1,5 @@
 // auth_query's decisions for one database in which it runs: which connection asks what, who shares an answer, what is
-// remembered and for how long, when to give up. It knows time and answers, but neither sockets nor libpq:
+// remembered and for how long, when to give up. It knows time and answers, but no sockets:
 // auth_connection.h acts, and feeds back what came of it.
 //
 // An answer never comes from before its question. A login joins a query that has not been sent yet; one that is under
@@ -15,9 +15,11 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -36,7 +38,8 @@ inline constexpr size_t kAuthQueueMax = 16384;    // logins that wait for one da
 inline constexpr size_t kAuthCacheMax =
     16384;                                   // users remembered of one database; the one used longest ago goes first
 inline constexpr size_t kAuthKindsMax = 16;  // of (kind of secret, iterations) that are counted
-inline constexpr Micros kAuthAnswerWithin = 10 * kSecond;  // one query
+inline constexpr Micros kAuthSweepEvery = 100 * kMillisecond;  // of a full queue, for those who have gone
+inline constexpr Micros kAuthAnswerWithin = 10 * kSecond;      // one query
 inline constexpr Micros kAuthBackoffFirst = 1 * kSecond;
 
 struct AuthSettings {
@@ -56,13 +59,16 @@ struct AuthRow {
   Micros server_now = 0;
 };
 
+// Set by a login that has gone; null: it stays.
+using Unwanted = std::shared_ptr<const std::atomic<bool>>;
+
 // What to do now.
 struct AuthStep {
-  enum class Kind : uint8_t { kConnect, kProbe, kCheck, kQuery, kClose, kAnswer };
+  enum class Kind : uint8_t { kConnect, kProbe, kCheck, kQuery, kClose, kAnswer, kForget };
   Kind kind;
-  size_t connection = 0;  // of all but kAnswer
+  size_t connection = 0;  // of all but kAnswer and kForget
   std::string user;       // of kQuery
-  uint64_t ticket = 0;    // of kAnswer
+  uint64_t ticket = 0;    // of kAnswer, and of kForget: its login has gone
   session::SecretAnswer answer;
 };
 
@@ -72,8 +78,9 @@ class AuthMachine {
   AuthMachine(const AuthSettings& settings, uint64_t seed, uint64_t& stamps)
       : settings_(settings), random_(seed), stamp_(stamps) {}
 
-  // A login wants to know; the answer bears its ticket. `now` never goes back.
-  void ask(uint64_t ticket, std::string_view user, Micros now);
+  // A login wants to know; the answer bears its ticket. `now` never goes back. Nothing is asked for those only who
+  // have gone: anybody can make names up and leave, a thousand times a second.
+  void ask(uint64_t ticket, std::string_view user, Micros now, Unwanted unwanted = nullptr);
   // The secret that was answered with this stamp was wrong.
   void refuted(std::string_view user, uint64_t stamp);
 
@@ -116,6 +123,8 @@ class AuthMachine {
     uint64_t ticket;
     std::string user;
     Micros until;
+    Unwanted unwanted = nullptr;
+    bool gone() const { return unwanted && unwanted->load(std::memory_order_relaxed); }
   };
   // A query for one user, or the check, that has not been sent.
   struct Job {
@@ -151,6 +160,9 @@ class AuthMachine {
   void pump(Micros now);
   void start(size_t index, Jobs::iterator job, Micros now);
   void open_another(Micros now);
+  void forget_gone(Job& job);
+  void skip_unwanted();
+  void make_room(Micros now);
   void rest(size_t index, Micros now);
   void close(size_t index);
   void want_query(Waiter waiter, bool first);
@@ -178,6 +190,7 @@ class AuthMachine {
   std::unordered_map<std::string, Jobs::iterator> queries_wanted_;
   std::optional<Jobs::iterator> check_wanted_;
   size_t waiting_ = 0;          // logins, of jobs_ and of connections
+  Micros swept_at_ = 0;         // of make_room()
   Micros expires_at_ = kNever;  // the first of them gives up
   Entries entries_;
   std::unordered_map<std::string_view, Entries::iterator> cache_;  // the names are those of the entries

@@ -4,7 +4,7 @@
 
 #include "base/log.h"
 #include "base/secret_memory.h"
-#include "link/doorbell.h"
+#include "net/openssl_memory.h"
 
 namespace berth::link {
 
@@ -12,9 +12,16 @@ namespace {
 
 constexpr Micros kWaitDefault = 60 * kSecond;  // where neither client_login_timeout nor query_wait_timeout bounds it
 
+constexpr std::string_view kNoDatabase = "3D000";
+
 struct Resolved {
   uint64_t attempt;
   Result<std::vector<net::Address>> found;
+};
+
+struct Worked {
+  uint64_t attempt;
+  std::unique_ptr<auth::Work> work;
 };
 
 struct Refuted {
@@ -25,17 +32,26 @@ struct Refuted {
 }  // namespace
 
 struct AuthQueryThread::Inbox {
-  Doorbell bell;
-  std::mutex mutex;  // guards the rest
+  std::mutex mutex;               // guards the rest
+  net::Engine* engine = nullptr;  // while the thread runs
   std::shared_ptr<const config::Config> config;
   std::vector<Asked> asked;
   std::vector<Refuted> refuted;
   std::vector<Resolved> resolved;
+  std::vector<Worked> worked;
   bool stop = false;
+
+  template <typename F>
+  void leave(F&& put) {
+    const std::lock_guard<std::mutex> guard(mutex);
+    put();
+    if (engine) engine->wake();
+  }
 };
 
-AuthQueryThread::AuthQueryThread(session::Globals& globals, net::Resolver& resolver, uint64_t seed)
-    : globals_(globals), resolver_(resolver), random_(seed), inbox_(std::make_shared<Inbox>()) {}
+AuthQueryThread::AuthQueryThread(session::Globals& globals, net::Resolver& resolver, worker::Helpers& helpers,
+                                 uint64_t seed)
+    : globals_(globals), resolver_(resolver), helpers_(helpers), random_(seed), inbox_(std::make_shared<Inbox>()) {}
 
 AuthQueryThread::~AuthQueryThread() {
   stop();
@@ -47,42 +63,40 @@ void AuthQueryThread::start(std::shared_ptr<const config::Config> config) {
 }
 
 void AuthQueryThread::reconfigure(std::shared_ptr<const config::Config> config) {
-  {
-    const std::lock_guard<std::mutex> guard(inbox_->mutex);
-    inbox_->config = std::move(config);
-  }
-  inbox_->bell.ring();
+  inbox_->leave([&] { inbox_->config = std::move(config); });
 }
 
 void AuthQueryThread::stop() {
-  {
-    const std::lock_guard<std::mutex> guard(inbox_->mutex);
-    inbox_->stop = true;
-  }
-  inbox_->bell.ring();
+  inbox_->leave([&] { inbox_->stop = true; });
   if (thread_.joinable()) thread_.join();
 }
 
 void AuthQueryThread::find(session::SecretQuestion question, Done done) {
-  {
-    const std::lock_guard<std::mutex> guard(inbox_->mutex);
-    inbox_->asked.push_back({std::move(question), std::move(done)});
-  }
-  inbox_->bell.ring();
+  bool full = false;
+  inbox_->leave([&] {
+    std::vector<Asked>& asked = inbox_->asked;
+    if (asked.size() >= kAuthInboxMax) std::erase_if(asked, [](const Asked& one) { return !one.question.wanted(); });
+    full = asked.size() >= kAuthInboxMax;
+    if (!full) asked.push_back({std::move(question), std::move(done)});
+  });
+  if (!full) return;
+  session::SecretAnswer busy;
+  busy.kind = session::SecretAnswer::Kind::kBusy;
+  done(busy);
 }
 
 void AuthQueryThread::refuted(const session::SecretQuestion& question, uint64_t stamp) {
-  {
-    const std::lock_guard<std::mutex> guard(inbox_->mutex);
-    inbox_->refuted.push_back({question, stamp});
-  }
-  inbox_->bell.ring();
+  inbox_->leave([&] { inbox_->refuted.push_back({question, stamp}); });
 }
 
 // ---- the thread
 
 void AuthQueryThread::run() {
-  keep_thread_out_of_dumps();  // libpq keeps passwords and answers in ordinary memory
+  keep_thread_out_of_dumps();     // what is remembered of users, and what OpenSSL and the engine hold for a moment
+  const net::WipeFreed no_query;  // so it may cost its time
+  engine_ = std::make_unique<net::EpollEngine>();
+  engine_->send_singly();  // what it gathers would have passwords in it
+  inbox_->leave([&] { inbox_->engine = engine_.get(); });
   now_ = monotonic_now();
   while (take_inbox()) {
     do {
@@ -98,6 +112,18 @@ void AuthQueryThread::run() {
     if (changed_ && now_ >= publish_at_) publish();
     wait();
   }
+  end();
+}
+
+// Says goodbye to all servers, and waits for none.
+void AuthQueryThread::end() {
+  inbox_->leave([&] { inbox_->engine = nullptr; });
+  managed_.clear();
+  while (engine_->memory().conns > 0) {
+    engine_->end_lingering();
+    engine_->run_once(0);
+  }
+  engine_.reset();
 }
 
 // False: the end.
@@ -105,6 +131,7 @@ bool AuthQueryThread::take_inbox() {
   std::vector<Asked> asked;
   std::vector<Refuted> refuted;
   std::vector<Resolved> resolved;
+  std::vector<Worked> worked;
   std::shared_ptr<const config::Config> config;
   {
     const std::lock_guard<std::mutex> guard(inbox_->mutex);
@@ -112,10 +139,12 @@ bool AuthQueryThread::take_inbox() {
     asked.swap(inbox_->asked);
     refuted.swap(inbox_->refuted);
     resolved.swap(inbox_->resolved);
+    worked.swap(inbox_->worked);
     config.swap(inbox_->config);
   }
   if (config) take_config(std::move(config));
   for (const Resolved& answer : resolved) on_resolved(answer.attempt, answer.found);
+  for (const Worked& one : worked) on_worked(one.attempt, *one.work);
   for (const Refuted& one : refuted) on_refuted(one.question, one.stamp);
   for (Asked& one : asked) on_asked(std::move(one));
   changed_ = changed_ || !asked.empty();
@@ -183,6 +212,7 @@ void AuthQueryThread::drop(size_t place) {
 }
 
 void AuthQueryThread::on_asked(Asked asked) {
+  if (!asked.question.wanted()) return;
   session::SecretAnswer answer;
   Result<AuthSource> source = auth_source(*asked.question.config, asked.question.database, asked.question.console);
   if (!source) {
@@ -192,6 +222,9 @@ void AuthQueryThread::on_asked(Asked asked) {
   Managed* managed = managed_of(source.value());
   if (!managed && crowd_.empty()) managed = manage(source.value());
   if (managed) return ask(*managed, std::move(asked));
+  if (crowd_.size() >= kAuthCrowdMax) {
+    std::erase_if(crowd_, [](const Crowded& one) { return !one.asked.question.wanted(); });
+  }
   if (crowd_.size() < kAuthCrowdMax) {
     const Micros until = now_ + settings_of(source.value()).wait_within;
     crowd_.push_back({std::move(source.value()), std::move(asked), until});
@@ -205,7 +238,7 @@ void AuthQueryThread::ask(Managed& managed, Asked asked) {
   managed.asked_at = now_;
   managed.no_database = false;
   waiting_.emplace(++tickets_, std::move(asked.done));
-  managed.machine.ask(tickets_, asked.question.user, now_);
+  managed.machine.ask(tickets_, asked.question.user, now_, std::move(asked.question.unwanted));
 }
 
 // Those who wait for a place for their database get one, or have waited for too long. True: somebody has got one.
@@ -213,6 +246,7 @@ bool AuthQueryThread::seat_crowd() {
   bool seated = false;
   for (; !crowd_.empty(); crowd_.pop_front()) {
     Crowded& first = crowd_.front();
+    if (!first.asked.question.wanted()) continue;
     Managed* managed = managed_of(first.source);
     if (!managed) managed = manage(first.source);
     if (managed) {
@@ -260,8 +294,8 @@ void AuthQueryThread::act(Managed& managed, const AuthStep& step) {
       waiting_.erase(waiting);
       return;
     }
+    case AuthStep::Kind::kForget: waiting_.erase(step.ticket); return;
   }
-  serve(managed, step.connection);  // sends, or finds out that it cannot
 }
 
 // ---- connections
@@ -269,43 +303,66 @@ void AuthQueryThread::act(Managed& managed, const AuthStep& step) {
 void AuthQueryThread::connect(Managed& managed, size_t index) {
   const uint64_t attempt = managed.slots[index].attempt = ++attempts_;
   const Target& target = managed.target();
-  if (net::Resolver::literal(target.host, 1)) return open(managed, index, {});
-  resolver_.resolve(target.host, static_cast<int>(target.port),
-                    [inbox = inbox_, attempt](Result<std::vector<net::Address>> found) {
-                      {
-                        const std::lock_guard<std::mutex> guard(inbox->mutex);
-                        inbox->resolved.push_back({attempt, std::move(found)});
-                      }
-                      inbox->bell.ring();
-                    });
+  const int port = static_cast<int>(target.port);
+  if (const auto literal = net::Resolver::literal(target.host, port)) return open(managed, index, *literal);
+  resolver_.resolve(target.host, port, [inbox = inbox_, attempt](Result<std::vector<net::Address>> found) {
+    inbox->leave([&] { inbox->resolved.push_back({attempt, std::move(found)}); });
+  });
 }
 
 void AuthQueryThread::on_resolved(uint64_t attempt, const Result<std::vector<net::Address>>& found) {
   for (Managed& managed : managed_) {
     for (size_t index = 0; index < kAuthConnectionsMax; ++index) {
-      if (managed.slots[index].attempt != attempt) continue;
-      if (found && !found.value().empty()) return open(managed, index, found.value());
-      return lost(managed, index, found ? "host has no address" : found.error().text, false);
+      if (managed.slots[index].attempt == attempt) return open(managed, index, found);
     }
   }
 }
 
-// What a login by a clear password has taught serves, too, where auth_file has none.
-void AuthQueryThread::open(Managed& managed, size_t index, const std::vector<net::Address>& addresses) {
-  Target target = managed.target();
-  if (target.password.empty()) {
-    globals_.learned.use({target.user}, now_,
-                         [&](const session::Learned& learned) { target.password = learned.password; });
+void AuthQueryThread::open(Managed& managed, size_t index, const Result<std::vector<net::Address>>& found) {
+  if (!found) return lost(managed, index, found.error().text, false);
+  const Target& target = managed.target();
+  AuthPlan plan{config_, target.host, found.value(), target.user, target.dbname, {}};
+  // One that lets nobody in, or does not answer in time, is the last one to be tried next time.
+  if (!plan.addresses.empty()) {
+    const size_t first = managed.next_target / managed.source.targets.size() % plan.addresses.size();
+    std::rotate(plan.addresses.begin(), plan.addresses.begin() + static_cast<std::ptrdiff_t>(first),
+                plan.addresses.end());
   }
-  AuthConnection& connection = managed.slots[index].connection;
-  connection.connect(target, *config_, addresses);
-  if (connection.broken()) serve(managed, index);  // there is nothing to poll
+  plan.proof = globals_.learned.proof(*config_, target.password, managed.source.database, target.user, now_);
+  managed.slots[index].connection.connect(*engine_, globals_.tls.servers, std::move(plan));
 }
 
-// Takes what has come for a connection.
-void AuthQueryThread::serve(Managed& managed, size_t index) {
-  AuthHappened happened = managed.slots[index].connection.on_ready();
-  if (happened.kind != AuthHappened::Kind::kNothing) react(managed, index, std::move(happened));
+// A key has been derived.
+void AuthQueryThread::on_worked(uint64_t attempt, auth::Work& work) {
+  for (Managed& managed : managed_) {
+    for (Slot& slot : managed.slots) {
+      if (slot.attempt == attempt) return slot.connection.resume(work);
+    }
+  }
+}
+
+// As many rounds as the server says, up to kScramIterationsMax: not here, where all databases would wait for it.
+void AuthQueryThread::begin_work(Managed& managed, size_t index, std::unique_ptr<auth::Work> work) {
+  const uint64_t attempt = managed.slots[index].attempt;
+  const bool taken = helpers_.take(std::move(work), [inbox = inbox_, attempt](std::unique_ptr<auth::Work> ready) {
+    inbox->leave([&] { inbox->worked.push_back({attempt, std::move(ready)}); });
+  });
+  if (!taken) lost(managed, index, "too many logins to servers wait for their keys", false);
+}
+
+// Takes what has come for the connections. False: nothing.
+bool AuthQueryThread::react_to_all() {
+  bool any = false;
+  for (Managed& managed : managed_) {
+    for (size_t index = 0; index < kAuthConnectionsMax; ++index) {
+      AuthConnection& connection = managed.slots[index].connection;
+      while (connection.has_news()) {
+        any = true;
+        react(managed, index, connection.take());
+      }
+    }
+  }
+  return any;
 }
 
 void AuthQueryThread::react(Managed& managed, size_t index, AuthHappened happened) {
@@ -323,7 +380,8 @@ void AuthQueryThread::react(Managed& managed, size_t index, AuthHappened happene
       return machine.on_checked(index, happened.generation, happened.server_now, now_);
     case AuthHappened::Kind::kRow: return machine.on_row(index, std::move(happened.row), now_);
     case AuthHappened::Kind::kRefused: return machine.on_refused(index, happened.error, now_);
-    case AuthHappened::Kind::kLost: return lost(managed, index, happened.error, happened.no_database);
+    case AuthHappened::Kind::kWork: return begin_work(managed, index, std::move(happened.work));
+    case AuthHappened::Kind::kLost: return lost(managed, index, happened.error, happened.sqlstate == kNoDatabase);
   }
 }
 
@@ -377,25 +435,13 @@ void AuthQueryThread::publish() {
 
 // Sleeps until something is to be read, written or decided, and takes what has come.
 void AuthQueryThread::wait() {
-  std::vector<pollfd> polled = {inbox_->bell.polled()};
   Micros until = changed_ ? publish_at_ : kNever;
   if (!crowd_.empty()) until = std::min(until, crowd_.front().until);
-  for (Managed& managed : managed_) {
-    for (Slot& slot : managed.slots) {
-      const bool open = slot.connection.open();
-      polled.push_back({open ? slot.connection.descriptor() : -1, open ? slot.connection.events() : short{0}, 0});
-    }
-    until = std::min(until, managed.machine.wake_at());
-  }
-  (void)poll(polled.data(), polled.size(), poll_timeout(until, monotonic_now()));
-  now_ = monotonic_now();
-  if (polled[0].revents) inbox_->bell.quiet();
-  size_t at = 1;
-  for (Managed& managed : managed_) {
-    for (size_t index = 0; index < kAuthConnectionsMax; ++index) {
-      if (polled[at++].revents) serve(managed, index);
-    }
-  }
+  for (const Managed& managed : managed_) until = std::min(until, managed.machine.wake_at());
+  if (react_to_all()) until = 0;  // what follows of it is to be done
+  engine_->run_once(until);
+  now_ = engine_->now();
+  react_to_all();
 }
 
 }  // namespace berth::link

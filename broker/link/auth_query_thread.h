@@ -1,4 +1,4 @@
-// The thread on which auth_query runs (docs/decisions/0010-auth-query.md): it polls a few libpq connections to each
+// The thread on which auth_query runs (docs/decisions/0010-auth-query.md): its engine has a few connections to each
 // database in which it does. Workers leave their logins' questions in its inbox, and get answers by their mailboxes.
 #pragma once
 
@@ -16,12 +16,15 @@
 #include "link/auth_machine.h"
 #include "link/auth_places.h"
 #include "link/auth_source.h"
+#include "net/epoll_engine.h"
 #include "net/resolver.h"
 #include "session/context.h"
 #include "session/secret_finder.h"
+#include "worker/helpers.h"
 
 namespace berth::link {
 
+inline constexpr size_t kAuthInboxMax = 16384;      // questions that the thread has not seen yet
 inline constexpr size_t kAuthCrowdMax = 4096;       // logins that wait for a place for their database
 inline constexpr Micros kAuthKept = 600 * kSecond;  // SHOW AUTH_QUERY tells of what nobody has asked for so long
 inline constexpr Micros kAuthPublishEvery = 20 * kMillisecond;  // what SHOW AUTH_QUERY says is that old at most
@@ -29,7 +32,7 @@ inline constexpr Micros kAuthPublishEvery = 20 * kMillisecond;  // what SHOW AUT
 class AuthQueryThread final : public session::SecretFinder {
  public:
   // Main's thread calls these.
-  AuthQueryThread(session::Globals& globals, net::Resolver& resolver, uint64_t seed);
+  AuthQueryThread(session::Globals& globals, net::Resolver& resolver, worker::Helpers& helpers, uint64_t seed);
   ~AuthQueryThread();
   AuthQueryThread(const AuthQueryThread&) = delete;
   AuthQueryThread& operator=(const AuthQueryThread&) = delete;
@@ -44,7 +47,7 @@ class AuthQueryThread final : public session::SecretFinder {
  private:
   struct Slot {
     AuthConnection connection;
-    uint64_t attempt = 0;  // of connecting: an address that comes later than the next attempt is dropped
+    uint64_t attempt = 0;  // of connecting: an address or a key that comes later than the next attempt is dropped
   };
   struct Managed {
     Managed(AuthSource source_, const AuthSettings& settings, uint64_t seed, uint64_t& stamps)
@@ -73,6 +76,7 @@ class AuthQueryThread final : public session::SecretFinder {
 
   // ---- the thread
   void run();
+  void end();
   bool take_inbox();
   void take_config(std::shared_ptr<const config::Config> config);
   void on_asked(Asked asked);
@@ -87,10 +91,12 @@ class AuthQueryThread final : public session::SecretFinder {
   void perform(Managed& managed);
   void act(Managed& managed, const AuthStep& step);
   void connect(Managed& managed, size_t index);
-  void open(Managed& managed, size_t index, const std::vector<net::Address>& addresses);
+  void open(Managed& managed, size_t index, const Result<std::vector<net::Address>>& found);
   void on_resolved(uint64_t attempt, const Result<std::vector<net::Address>>& found);
-  void serve(Managed& managed, size_t index);
+  void on_worked(uint64_t attempt, auth::Work& work);
+  bool react_to_all();
   void react(Managed& managed, size_t index, AuthHappened happened);
+  void begin_work(Managed& managed, size_t index, std::unique_ptr<auth::Work> work);
   void lost(Managed& managed, size_t index, const std::string& why, bool no_database);
   void tell_lost(Managed& managed, const std::string& why, bool no_database);
   void publish();
@@ -98,10 +104,12 @@ class AuthQueryThread final : public session::SecretFinder {
 
   session::Globals& globals_;
   net::Resolver& resolver_;
+  worker::Helpers& helpers_;
   Random random_;
   std::thread thread_;
 
   // The thread's own.
+  std::unique_ptr<net::EpollEngine> engine_;  // while it runs
   std::shared_ptr<const config::Config> config_;
   std::list<Managed> managed_;                  // stable addresses
   std::unordered_map<uint64_t, Done> waiting_;  // by ticket

@@ -9,6 +9,8 @@
 #include <charconv>
 #include <cstring>
 
+#include "link/one_line.h"
+
 namespace berth::link {
 
 namespace {

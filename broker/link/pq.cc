@@ -100,6 +100,7 @@ std::vector<config::Remark> unknown_to_libpq(const config::Config& config, int v
   if (config.options.server_tls_negotiation != "direct" || version >= kKnowsDirect) return {};
   std::vector<config::Remark> out;
   for (const config::OwnConnection& own : config::remote_own_connections(config)) {
+    if (!own.by_libpq) continue;
     config::Remark remark = config.where("server_tls_negotiation");
     remark.text = fmt::format(
         "the connection of {} asks for TLS by SSLRequest all the same: the installed libpq {} knows direct from 17 "
@@ -125,21 +126,6 @@ void PqFinish::operator()(pg_conn* connection) const {
 
 void PqClear::operator()(pg_result* result) const {
   PQclear(result);
-}
-
-// libpq's messages have lines and end in one.
-std::string one_line(std::string_view text) {
-  std::string out;
-  for (const char letter : text) {
-    const bool space = static_cast<unsigned char>(letter) <= ' ';
-    if (!space) {
-      out += letter;
-    } else if (!out.empty() && out.back() != ' ') {
-      out += ' ';
-    }
-  }
-  if (!out.empty() && out.back() == ' ') out.pop_back();
-  return out;
 }
 
 PqConnection start_connecting(const Target& target, const char* application, const config::Config& config,

@@ -44,7 +44,4 @@ std::vector<config::Remark> unknown_to_libpq(const config::Config& config, int v
 PqConnection start_connecting(const Target& target, const char* application, const config::Config& config,
                               const std::vector<net::Address>& addresses);
 
-// libpq's messages have lines and end in one.
-std::string one_line(std::string_view text);
-
 }  // namespace berth::link

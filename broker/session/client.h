@@ -39,7 +39,7 @@ struct Login {
   bool console = false;
   bool admin = false;
   bool extension = false;                       // pgberth_link at the console
-  std::shared_ptr<std::atomic<bool>> unwanted;  // of the work that it waits for, or has waited for
+  std::shared_ptr<std::atomic<bool>> unwanted;  // of the work or lookup that it waits for, or has waited for
   // A failed login whose answer waits: see Client::auth_failed().
   Micros held_until = 0;  // 0: it does not
   std::string refusal, refusal_sqlstate;

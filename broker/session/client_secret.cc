@@ -25,7 +25,10 @@ void Client::with_secret(WithSecret go_on) {
     client->unpark_login();
     client->secret_found(go_on, answer);
   };
-  context.fleet.find_secret(secret_question(), done);
+  SecretQuestion question = secret_question();
+  login->unwanted = std::make_shared<std::atomic<bool>>(false);
+  question.unwanted = login->unwanted;
+  context.fleet.find_secret(std::move(question), done);
   park_login();
 }
 
@@ -41,7 +44,7 @@ bool Client::lookup_disabled() {
 }
 
 SecretQuestion Client::secret_question() const {
-  return {login->config, login->database, login->console, login->user};
+  return {login->config, login->database, login->console, login->user, nullptr};
 }
 
 void Client::secret_found(WithSecret go_on, const SecretAnswer& answer) {

@@ -211,7 +211,7 @@ void tick_slice(Context& context, Slice& slice);
 // of the servers that count as open are not.
 void tell_waiting(Context& context, Slice& slice, int closing);
 
-net::TcpOptions tcp_options(const Context& context);
+net::TcpOptions tcp_options(const config::Options& options);
 
 // The client of a login that was parked, for whoever brings what it waits for (Client::park_login); null: it has left
 // or was closed meanwhile.

@@ -47,6 +47,31 @@ void add_directory(const Learned& learned, bool directory_first, auth::Proof& pr
   }
 }
 
+auth::Proof LearnedUsers::proof(const config::Config& config, const SecretString& password, std::string_view database,
+                                const std::string& user, Micros now) {
+  auth::Proof proof;
+  const SecretString* text = config.find_secret(user);
+  if (!password.empty()) {
+    proof.secret.kind = auth::SecretKind::kPlain;
+    proof.secret.text = password;
+  } else if (text) {
+    proof.secret = auth::parse_secret(text->view());
+  }
+  // A user of auth_file is the same one in every database. Whom auth_query or a directory knows may be somebody else
+  // in each: what his login has taught stays with its database.
+  const config::AuthType type = config.options.auth_type;
+  const bool directory_first = type == config::AuthType::kPam || type == config::AuthType::kLdap;
+  const std::string of_database = learned_name(database, user);
+  const auto add = [&](const Learned& learned) { add_learned(learned, directory_first, proof); };
+  if (!text) {
+    use({of_database, user}, now, add);
+  } else {
+    use({user}, now, add);
+    use({of_database}, now, [&](const Learned& learned) { add_directory(learned, directory_first, proof); });
+  }
+  return proof;
+}
+
 bool LearnedUsers::full() const {
   const std::lock_guard<std::mutex> guard(mutex_);
   return all_.size() > most_;

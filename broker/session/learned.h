@@ -15,6 +15,7 @@
 #include "auth/secrets.h"
 #include "base/secret_memory.h"
 #include "base/time.h"
+#include "config/config.h"
 
 namespace berth::session {
 
@@ -70,6 +71,11 @@ class LearnedUsers {
     }
     return false;
   }
+
+  // What servers of `database` can be logged in to with: the password that its entry has for them, else what
+  // auth_file says of the user, and what logins have taught.
+  auth::Proof proof(const config::Config& config, const SecretString& password, std::string_view database,
+                    const std::string& user, Micros now);
 
   // There are too many: forget() is due.
   bool full() const;

@@ -2,6 +2,7 @@
 // console tells of it. The finder itself stands in link/.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -20,6 +21,9 @@ struct SecretQuestion {
   std::string database;                          // as the client calls it
   bool console = false;
   std::string user;
+  // Whoever asks says so when he is gone; null: the answer is wanted in any case.
+  std::shared_ptr<const std::atomic<bool>> unwanted = nullptr;
+  bool wanted() const { return !unwanted || !unwanted->load(std::memory_order_relaxed); }
 };
 
 struct SecretAnswer {
@@ -38,8 +42,9 @@ struct SecretAnswer {
 
 class SecretFinder {
  public:
-  // Any thread. `done` runs exactly once, unless the process ends before, on the finder's thread: it must only hand
-  // the answer on.
+  // Any thread. `done` runs at most once, on the finder's thread or, if too many wait for that, on the caller's: it
+  // must only hand the answer on. It does not run if the answer is not wanted any more, or if the process ends
+  // before.
   using Done = std::function<void(const SecretAnswer&)>;
   virtual void find(SecretQuestion question, Done done) = 0;
   // A proof against a cached secret has failed: it is not used again. Any thread.

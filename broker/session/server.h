@@ -149,7 +149,6 @@ class Server final : public net::Handler, public pool::ServerNode {
   void begin_work(std::unique_ptr<auth::Work> work);
   void login_on_error(std::string_view body);
   void send_startup();
-  void wish_for_tls(const std::string& host);
   void tls_on_next(ServerTls::Next next);
   void begin_login();
   auth::Proof proof() const;

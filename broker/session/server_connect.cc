@@ -38,7 +38,9 @@ void Server::open() {
   std::string host = hosts.empty() ? std::string() : hosts[slice->next_address % hosts.size()];
   if (hosts.size() > 1) slice->next_address++;
   if (host.empty()) host = context->options().unix_socket_dir.empty() ? "/tmp" : context->options().unix_socket_dir;
-  wish_for_tls(host);
+  // By the newest context: what a reload has changed counts for this server and its cancel requests.
+  tls_wish =
+      wish_for_tls(context->globals.tls.servers.context(), context->options(), host, slice->server_insists_on_tls);
   context->asking[serial] = this;
   context->fleet.resolve(host, static_cast<int>(slice->entry->port),
                          [home = context, number = serial](Result<std::vector<net::Address>> found) {
@@ -77,25 +79,13 @@ void Server::on_connected(int error) {
   if (!address.is_unix()) {
     const int fd = context->engine.descriptor(conn);
     net::keep_alive(fd, context->options().tcp_keepalive);
-    net::tune_tcp_socket(fd, tcp_options(*context));
+    net::tune_tcp_socket(fd, tcp_options(context->options()));
   }
   slice->pool.move(this, pool::ServerState::kLogin, context->now());
   if (address.is_unix()) tls_wish.reset();  // nobody can listen there, and PostgreSQL knows no TLS on it
   if (!tls_wish) return begin_login();
   tls_start = std::make_unique<ServerTls>(tls_wish, context->globals.tls.servers.counts);
   tls_on_next(tls_start->start(context->engine, conn));
-}
-
-// By the newest context: what a reload has changed counts for this server and its cancel requests.
-void Server::wish_for_tls(const std::string& host) {
-  const std::shared_ptr<const net::TlsContext> newest = context->globals.tls.servers.context();
-  if (!newest || (newest->mode() == net::TlsMode::kAllow && !slice->server_insists_on_tls)) return;
-  auto wish = std::make_shared<ServerTlsWish>();
-  wish->context = newest;
-  wish->host = host;
-  wish->must = newest->mode() >= net::TlsMode::kRequire;
-  wish->direct = wish->must && context->options().server_tls_negotiation == "direct";
-  tls_wish = std::move(wish);
 }
 
 void Server::tls_on_next(ServerTls::Next next) {
@@ -130,41 +120,15 @@ void Server::on_handshake(std::string_view error) {
 
 void Server::begin_login() {
   if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);  // a reload came
-  const std::string& wish = context->options().server_channel_binding;
-  auth::ChannelBinding binding;
-  binding.wish = wish == "require"   ? auth::BindingWish::kRequire
-                 : wish == "disable" ? auth::BindingWish::kDisable
-                                     : auth::BindingWish::kPrefer;
-  if (const net::TlsSession* session = context->engine.tls(conn)) binding.hash = session->end_point_hash();
+  auth::ChannelBinding binding = binding_of(context->engine.tls(conn), context->options());
   login = auth::make_server_login(slice->user, proof(), std::move(binding));
   send_startup();
 }
 
 auth::Proof Server::proof() const {
-  auth::Proof proof;
-  const config::Config& config = *context->config;
-  const SecretString* text = config.find_secret(slice->user);
-  if (slice->entry && !slice->entry->password.empty()) {
-    proof.secret.kind = auth::SecretKind::kPlain;
-    proof.secret.text = slice->entry->password;
-  } else if (text) {
-    proof.secret = auth::parse_secret(text->view());
-  }
-  // A user of auth_file is the same one in every database. Whom auth_query or a directory knows may be somebody else
-  // in each: what his login has taught stays with its database.
-  const config::AuthType type = config.options.auth_type;
-  const bool directory_first = type == config::AuthType::kPam || type == config::AuthType::kLdap;
-  const std::string of_database = learned_name(slice->database, slice->user);
-  LearnedUsers& known = context->globals.learned;
-  const auto add = [&](const Learned& learned) { add_learned(learned, directory_first, proof); };
-  if (!text) {
-    known.use({of_database, slice->user}, context->now(), add);
-  } else {
-    known.use({slice->user}, context->now(), add);
-    known.use({of_database}, context->now(),
-              [&](const Learned& learned) { add_directory(learned, directory_first, proof); });
-  }
-  return proof;
+  const SecretString nothing;
+  return context->globals.learned.proof(*context->config, slice->entry ? slice->entry->password : nothing,
+                                        slice->database, slice->user, context->now());
 }
 
 void Server::send_startup() {
@@ -315,8 +279,8 @@ void Server::login_on_error(std::string_view body) {
   }
   // allow: a server that says so only when it is asked in clear words gets TLS from now on.
   const std::shared_ptr<const net::TlsContext> newest = context->globals.tls.servers.context();
-  if (error.sqlstate == "28000" && !tls_wish && !address.is_unix() && newest &&
-      newest->mode() == net::TlsMode::kAllow && !slice->server_insists_on_tls) {
+  if (!tls_wish && !address.is_unix() && asks_for_tls(error.sqlstate, newest.get()) &&
+      !slice->server_insists_on_tls) {
     slice->server_insists_on_tls = true;
     return connect_failed("28000", text, false);
   }

@@ -13,6 +13,32 @@
 
 namespace berth::session {
 
+std::shared_ptr<const ServerTlsWish> wish_for_tls(std::shared_ptr<const net::TlsContext> newest,
+                                                  const config::Options& options, const std::string& host,
+                                                  bool insists) {
+  if (!newest || (newest->mode() == net::TlsMode::kAllow && !insists)) return nullptr;
+  auto wish = std::make_shared<ServerTlsWish>();
+  wish->host = host;
+  wish->must = newest->mode() >= net::TlsMode::kRequire;
+  wish->direct = wish->must && options.server_tls_negotiation == "direct";
+  wish->context = std::move(newest);
+  return wish;
+}
+
+bool asks_for_tls(std::string_view sqlstate, const net::TlsContext* newest) {
+  return sqlstate == "28000" && newest && newest->mode() == net::TlsMode::kAllow;
+}
+
+auth::ChannelBinding binding_of(const net::TlsSession* session, const config::Options& options) {
+  const std::string& wish = options.server_channel_binding;
+  auth::ChannelBinding binding;
+  binding.wish = wish == "require"   ? auth::BindingWish::kRequire
+                 : wish == "disable" ? auth::BindingWish::kDisable
+                                     : auth::BindingWish::kPrefer;
+  if (session) binding.hash = session->end_point_hash();
+  return binding;
+}
+
 ServerTls::ServerTls(std::shared_ptr<const ServerTlsWish> wish, TlsCounts& counts)
     : wish_(std::move(wish)), counts_(counts) {
   ASSERT(wish_ && wish_->context);

@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "auth/exchange.h"
+#include "config/config.h"
 #include "net/engine.h"
 #include "session/context.h"
 
@@ -20,6 +22,16 @@ struct ServerTlsWish {
   bool direct = false;  // no question first: the ClientHello is what the server hears first
   bool must = false;    // a server that declines is not spoken to
 };
+
+// As the options of server_tls_* have it, with their newest context. Null: in clear words, which is all that `allow`
+// says, unless the server `insists`. (On a Unix socket nothing of it counts.)
+std::shared_ptr<const ServerTlsWish> wish_for_tls(std::shared_ptr<const net::TlsContext> newest,
+                                                  const config::Options& options, const std::string& host,
+                                                  bool insists);
+// allow: whether a server that refuses a login in clear words with this SQLSTATE is asked again inside of TLS.
+bool asks_for_tls(std::string_view sqlstate, const net::TlsContext* newest);
+// How a login is bound to the connection's session; null: it has none.
+auth::ChannelBinding binding_of(const net::TlsSession* session, const config::Options& options);
 
 class ServerTls {
  public:

@@ -53,8 +53,7 @@ void configure_slice(Context& context, Slice& slice) {
   slice.pool.set_paused(context.globals.paused.load(std::memory_order_relaxed));
 }
 
-net::TcpOptions tcp_options(const Context& context) {
-  const config::Options& options = context.options();
+net::TcpOptions tcp_options(const config::Options& options) {
   net::TcpOptions tcp;
   tcp.keepalive = options.tcp_keepalive;
   tcp.keepalive_idle = static_cast<int>(options.tcp_keepidle);

@@ -302,7 +302,7 @@ void Worker::on_accepted(int fd, int listener, const net::Address& peer) {
 
 void Worker::take_client(int fd, size_t listener, const net::Address& peer) {
   const Listener& from = fleet_.listeners[listener];
-  if (!from.unix_socket) net::tune_tcp_socket(fd, session::tcp_options(context_));
+  if (!from.unix_socket) net::tune_tcp_socket(fd, session::tcp_options(context_.options()));
   session::accept_client(context_, fd, from.mode, from.unix_socket,
                          from.unix_socket ? net::ShortAddress{} : net::shorten(peer));
 }

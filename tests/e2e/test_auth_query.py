@@ -400,7 +400,8 @@ def test_reload(asking, server):
 @pytest.mark.parametrize("query, why", [
     ("select rolname from pg_roles where rolname = $1", "returns 1 columns, not 2"),
     ("select rolname, '' , '' from pg_roles where rolname = $1", "returns 3 columns, not 2"),
-    ("select $1, 'annpw' from generate_series(1, 2)", "returns 2 rows"),
+    ("select $1, 'annpw' from generate_series(1, 2)", "returns more than one row"),
+    ("select $1, 'annpw' from generate_series(1, 100000)", "returns more than one row"),
     ("select 'app', 'annpw' where $1 <> ''", "returns another user"),
     ("select $1, 1/0", "division by zero"),
     ("select nothing from nowhere where a = $1", "does not exist"),
@@ -515,6 +516,32 @@ def test_clients_that_leave_or_wait_too_long(asking, server):
         assert failure.value.text == "client_login_timeout"
         held.release()
     assert login(b) == "ann"
+
+
+@pytest.mark.short
+def test_nobody_is_looked_up_for_those_who_have_left(asking, server):
+    """One address that connects, makes a name up and leaves, again and again."""
+    b = asking(auth_query=LOOKUP, workers=1)
+    with Held(server) as held:
+        first = start_login(b, "ann")
+        told(b, waiting=1, queries=1)
+        others = [start_login(b, "looker2"), start_login(b, "looker3")]  # the other connection, and one who waits
+        told(b, waiting=3, queries=2)
+        for n in range(100):
+            start_login(b, f"made_up_{n}").close()
+        eventually(lambda: len(b.clients()) <= 3 + 1, "they have left")  # and the console
+        last = start_login(b, "ann")
+        eventually(lambda: lookers(b)["e2e"]["waiting"] >= 4, "it waits")
+        held.release()
+        for c in (first, last):
+            c.finish_login("ann", "annpw")
+        for n, c in enumerate(others):
+            with pytest.raises(Refused):
+                c.finish_login(f"looker{n + 2}", "x")
+    told(b, waiting=0)
+    assert sorted(row[0] for row in diary(server)) == ["ann", "ann", "looker2", "looker3"]
+    for c in (first, last):
+        c.close()
 
 
 # What is remembered ---------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def test_settings_whose_absence_would_open_a_door(broker, key, value):
 
 @pytest.mark.ours
 def test_what_the_installed_libpq_does_not_know(broker):
-    """T25: the broker's own connections are libpq's; a setting that it does not know is said at the start and by --check."""
+    """T25: the link is libpq's; a setting that it does not know is said at the start and by --check."""
     made = prepared(broker, server_tls_sslmode="require", server_tls_negotiation="direct", link="host=192.0.2.1 dbname=x user=app")
     warning = f"{made.ini}:{line_of(made.ini, 'server_tls_negotiation')}: server_tls_negotiation: the connection of link to " \
               "192.0.2.1 asks for TLS by SSLRequest all the same"

@@ -188,7 +188,7 @@ def test_no_core_dump_has_what_a_directory_was_told(broker):
 
 @pytest.mark.parametrize("kind", ["md5", "scram"])
 def test_no_core_dump_has_what_auth_query_knows(asking, server, kind):  # noqa: F811
-    """T18: the password of auth_user, which libpq keeps, what PostgreSQL answered, and the password of who was looked up."""
+    """T18: the password of auth_user, what PostgreSQL answered, and the password of who was looked up."""
     looker, password = "looker-" + secrets.token_hex(12), "found-" + secrets.token_hex(12)
     wrong = "wrong-" + secrets.token_hex(12)
     secret = scram.secret(password) if kind == "scram" else scram.md5("found", password)

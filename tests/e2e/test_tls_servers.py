@@ -610,9 +610,81 @@ def test_auth_query_obeys_lists_of_revoked_certificates(broker, own):
     try:
         b = start()
         assert "cannot be looked up" in refusal(b, "ann")
-        assert re.search("auth_query: database .* certificate verify failed", b.log), "libpq 15 says no more than that"
+        assert re.search("auth_query: database .* certificate revoked", b.log)
     finally:
         own.use(own.good)
+
+
+def test_auth_query_takes_the_ciphers(broker, own):
+    for settings, cipher in (({"server_tls13_ciphers": "TLS_CHACHA20_POLY1305_SHA256"}, "TLS_CHACHA20_POLY1305_SHA256"),
+                             ({"server_tls_protocols": "tlsv1.2", "server_tls_ciphers": "ECDHE-RSA-AES128-GCM-SHA256:"
+                               "ECDHE-ECDSA-AES128-GCM-SHA256"}, "AES128-GCM-SHA256")):
+        b = broker(databases=own.entry(), server=own.postgres, server_tls_sslmode="require", **LOOKS_UP, **settings)
+        assert ask(b, "ann", "annpw")
+        used = own.postgres.sql("select s.cipher from pg_stat_ssl s join pg_stat_activity a using (pid) "
+                                f"where a.application_name = '{LOOKUP}'")
+        assert len(used) == 1 and used[0][0].endswith(cipher)
+        assert int({r["side"]: r for r in b.console("SHOW TLS")}["servers"]["handshakes"]) == 2  # with the pool's
+        b.stop()
+        b.expected_exit = True
+
+
+def test_auth_query_takes_tls_where_the_server_insists(broker, own):
+    """allow: as for the servers of pools, a login that is refused in clear words is tried inside of TLS."""
+    own.postgres.sql("grant select on pg_authid to tlsonly", database="e2e")
+    b = broker(databases=own.entry(), server=own.postgres, server_tls_sslmode="allow",
+               **{**LOOKS_UP, "auth_user": "tlsonly", "userlist": {"tlsonly": "", "admin": "adminpw"}})
+    assert ask(b, "ann", "annpw") == "clear"
+    assert own_connections(own, LOOKUP) == ["TLSv1.3"]
+
+
+def looks_up(broker, fake, **settings):
+    """A stranger's login in the database of the fake server."""
+    b = broker(databases={"fake": fake.entry()}, **LOOKS_UP, **settings)
+    with pytest.raises(Refused) as told:
+        b.connect(user="ann", database="fake", password="annpw")
+    assert told.value.sqlstate == "57P03"
+    return b
+
+
+@pytest.mark.parametrize("lie", list(LIES))
+def test_auth_query_takes_no_lies(broker, lie):
+    """T4, T23."""
+    say, told = LIES[lie]
+    fake = FakeServer(encryption=lambda session: (say(session), session.wait_closed()))
+    try:
+        b = looks_up(broker, fake, server_tls_sslmode="require")
+        assert told in b.log and "INJECTED" not in b.log
+        assert not fake.sessions, "nothing of the login was said to it"
+    finally:
+        fake.stop()
+
+
+@pytest.mark.parametrize("answer, sessions", [("N", 1), ("S", 0), ("E", 0)])
+def test_auth_query_prefers_tls(broker, answer, sessions):
+    """prefer: only a server that declines is spoken to in clear words; one that fails at TLS is not."""
+    text = fatal("28000", "INJECTED")
+    say = {"N": b"N", "S": b"S" + text, "E": text}[answer]
+    fake = FakeServer(login=lambda s: s.send(fatal("28P01", "not you")), encryption=lambda s: s.send(say))
+    try:
+        b = looks_up(broker, fake)
+        assert len(fake.sessions) == sessions and "INJECTED" not in b.log
+        assert ("FATAL: not you" in b.log) == (sessions == 1)
+    finally:
+        fake.stop()
+
+
+@pytest.mark.parametrize("protocols, good", [(("postgresql",), True), ((), False)])
+def test_auth_query_negotiates_directly(broker, secure, protocols, good):
+    """T33."""
+    fake = FakeServer(login=lambda s: s.send(fatal("28P01", "not you")),
+                      encryption=Wrapped(secure.good, protocols).begin, direct=True)
+    try:
+        looks_up(broker, fake, server_tls_sslmode="verify-full", server_tls_ca_file=secure.root.cert,
+                 server_tls_negotiation="direct")
+        assert [s.parameters["application_name"] for s in fake.sessions] == [LOOKUP] * good
+    finally:
+        fake.stop()
 
 
 def test_set_while_a_tls_file_is_broken(connects, secure):

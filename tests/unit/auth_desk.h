@@ -39,14 +39,17 @@ inline AuthRow row(std::string_view secret) {
 struct Desk {
   explicit Desk(const AuthSettings& settings = usual()) : machine(settings, 1, stamps) {}
 
-  void ask(uint64_t ticket, std::string_view user, Micros now = kStart) {
-    machine.ask(ticket, user, now);
+  void ask(uint64_t ticket, std::string_view user, Micros now = kStart, Unwanted unwanted = nullptr) {
+    machine.ask(ticket, user, now, std::move(unwanted));
     take();
   }
   void take() {
     for (AuthStep& step : machine.take_steps()) {
       if (step.kind == Kind::kAnswer) {
         EXPECT_TRUE(answers.emplace(step.ticket, step.answer).second) << "answered twice";
+      } else if (step.kind == Kind::kForget) {
+        EXPECT_FALSE(answers.contains(step.ticket));
+        forgotten++;
       } else {
         todo.push_back(std::move(step));
       }
@@ -103,6 +106,7 @@ struct Desk {
   AuthMachine machine;
   std::vector<AuthStep> todo;
   std::map<uint64_t, session::SecretAnswer> answers;
+  size_t forgotten = 0;
 };
 
 // One user is remembered; the extension is there.

@@ -293,7 +293,7 @@ TEST(Tls, ServersAreCheckedWhereRootsAreNamed) {
             "and verify-full check"});
 }
 
-// T25: libpq goes on in clear after a handshake that failed.
+// T25: whoever is in between may decline TLS for the server.
 TEST(Tls, OwnConnectionsInClear) {
   const auto text = [](const std::string& what, const std::string& mode) {
     return "server_tls_sslmode: with " + mode + " the connection of " + what +

@@ -121,15 +121,20 @@ TEST_F(LoadTest, RightsOfFilesWithADirectorysPassword) {
   }
 }
 
-TEST_F(LoadTest, AHashOfAuthUserIsWorthAWarning) {
-  const std::string users = write("users.txt", "\"hashed\" \"md5" + std::string(32, '0') + "\"\n\"clear\" \"a\"\n");
+TEST_F(LoadTest, AScramSecretOfAuthUserIsWorthAWarning) {
+  const std::string scram =
+      "SCRAM-SHA-256$4096:AAECAwQFBgcICQoLDA0ODw==$jVqWbJXDR8PqhmvSXvdf5WaxMqbWzQJBRyYUIBXnGoo="
+      ":CFGiVexA9mjlgTzSnAO+RVBQzNwfsNxmvBm6HpCkqB4=";
+  const std::string users = write(
+      "users.txt", "\"scram\" \"" + scram + "\"\n\"hashed\" \"md5" + std::string(32, '0') + "\"\n\"clear\" \"a\"\n");
   const auto warnings = [&](const std::string& user) {
     const auto config =
         load_config(write("main.ini", "[databases]\na = host=/x\n[pgbouncer]\nauth_type = md5\nauth_file = " + users +
                                           "\nauth_user = " + user + "\n"));
     return config.value()->warnings.size();
   };
-  EXPECT_EQ(warnings("hashed"), 1u);
+  EXPECT_EQ(warnings("scram"), 1u);
+  EXPECT_EQ(warnings("hashed"), 0u);
   EXPECT_EQ(warnings("clear"), 0u);
   EXPECT_EQ(warnings("elsewhere"), 0u);
 }

@@ -122,7 +122,8 @@ class Dice {
         break;
       }
       case Kind::kClose:
-      case Kind::kAnswer: break;
+      case Kind::kAnswer:
+      case Kind::kForget: break;
     }
   }
   // Closing takes no time: what was still to be said, or heard, over that connection is not.

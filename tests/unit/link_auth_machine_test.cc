@@ -85,6 +85,71 @@ TEST(AuthMachine, SoAreThoseWhoWait) {
   EXPECT_EQ(desk.machine.waiting(), 0u);
 }
 
+// One address that connects, makes a name up and leaves, again and again.
+TEST(AuthMachine, NothingIsAskedForThoseWhoHaveGone) {
+  Desk desk;
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  for (uint64_t ticket = 1; ticket <= kAuthQueueMax; ++ticket) {
+    desk.ask(ticket, "made up " + std::to_string(ticket), kStart, gone);
+  }
+  *gone = true;
+  desk.ask(kAuthQueueMax + 1, "bob");
+  EXPECT_EQ(desk.forgotten, kAuthQueueMax);
+  EXPECT_EQ(desk.machine.waiting(), 1u);
+  desk.up(false);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.found("a");
+  EXPECT_EQ(desk.secret(kAuthQueueMax + 1), "a");
+  EXPECT_EQ(desk.next(), "");
+  EXPECT_EQ(desk.machine.queries(), 1u);
+  EXPECT_EQ(desk.machine.refused(), 0u);
+}
+
+TEST(AuthMachine, TheirPlacesInTheQueueAreSkipped) {
+  Desk desk;
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  desk.ask(1, "first");
+  desk.up(false);
+  EXPECT_EQ(desk.next(), "query 0 first");
+  for (uint64_t ticket = 2; ticket <= 1000; ++ticket) {
+    desk.ask(ticket, "made up " + std::to_string(ticket), kStart, gone);
+  }
+  desk.ask(1001, "shared", kStart, gone);
+  desk.ask(1002, "shared");
+  EXPECT_EQ(desk.next(), "connect 1");
+  *gone = true;
+  desk.found("a");
+  EXPECT_EQ(desk.next(), "query 0 shared");
+  EXPECT_EQ(desk.forgotten, 1000u);
+  desk.found("b");
+  EXPECT_EQ(desk.secret(1002), "b");
+  EXPECT_EQ(desk.machine.waiting(), 0u);
+}
+
+// Who has gone is no reason to connect, and does not stay in mind.
+TEST(AuthMachine, NobodyIsLeftOfThem) {
+  Desk desk;
+  desk.ask(1, "bob", kStart, std::make_shared<std::atomic<bool>>(true));
+  EXPECT_EQ(desk.next(), "");
+  EXPECT_EQ(desk.forgotten, 1u);
+  EXPECT_TRUE(desk.machine.idle());
+}
+
+// Where all of a full queue are there, it is not looked through for each who comes.
+TEST(AuthMachine, AFullQueueIsLookedThroughNowAndThen) {
+  Desk desk;
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  for (uint64_t ticket = 1; ticket <= kAuthQueueMax; ++ticket) desk.ask(ticket, "bob", kStart, gone);
+  desk.ask(kAuthQueueMax + 1, "ann");
+  EXPECT_EQ(desk.secret(kAuthQueueMax + 1), "busy");
+  *gone = true;
+  desk.ask(kAuthQueueMax + 2, "ann", kStart + kAuthSweepEvery - 1);
+  EXPECT_EQ(desk.secret(kAuthQueueMax + 2), "busy");
+  desk.ask(kAuthQueueMax + 3, "ann", kStart + kAuthSweepEvery);
+  EXPECT_EQ(desk.secret(kAuthQueueMax + 3), "nothing") << "it waits";
+  EXPECT_EQ(desk.machine.waiting(), 1u);
+}
+
 TEST(AuthMachine, AFailedConnectTellsWhoWaitsAndRests) {
   Desk desk;
   desk.ask(1, "bob");

@@ -82,7 +82,8 @@ class Logins {
   int answered_ = 0;
   session::Globals globals_;
   net::Resolver resolver_;
-  AuthQueryThread finder_{globals_, resolver_, 1};
+  worker::Helpers helpers_;
+  AuthQueryThread finder_{globals_, resolver_, helpers_, 1};
 
  public:
   std::vector<int> answers;  // by login

@@ -97,6 +97,8 @@ TEST_F(LinkPq, DirectNegotiationThatTheLibraryDoesNotKnow) {
     return out;
   };
   config.options.link = "host=db.example.net dbname=postgres user=app";
+  config.options.auth_user = "looker";  // which is no business of libpq's
+  config.databases.emplace_back().hosts = {"db.example.net"};
   EXPECT_EQ(said(150000), "");
   config.options.server_tls_negotiation = "direct";
   EXPECT_EQ(
