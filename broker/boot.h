@@ -65,6 +65,7 @@ class PidFile {
   PidFile() = default;
   ~PidFile() { held_.remove(); }
   Result<bool> create(const std::string& path);
+  void remove() { held_.remove(); }
 
  private:
   Pidfile held_;

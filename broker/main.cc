@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 
+#include <cstdlib>
 #include <iostream>
 
 #include "admin/console.h"
@@ -331,10 +332,15 @@ int Process::run() {
   link_->leave(stop_);  // the databases are told while the workers close what is left
   for (auto& worker : workers_) worker->stop();
   for (auto& worker : workers_) worker->join();
-  link_->join();
+  const bool link_ended = link_->join();
   auth_query_->stop();
   close_listeners(fleet_->listeners);
+  if (!link_ended) LOG_WARNING("the link does not end: a server keeps it busy");
   LOG_INFO("done");
+  if (!link_ended) {
+    pidfile_.remove();
+    std::_Exit(0);
+  }
   return 0;
 }
 

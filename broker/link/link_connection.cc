@@ -70,7 +70,8 @@ void LinkConnection::send(Asked asked, const char* sql, const std::vector<std::s
   for (const std::string& value : values) texts.push_back(value.c_str());
   asked_ = asked;
   send_failed_ = PQsendQueryParams(connection_.get(), sql, static_cast<int>(texts.size()), nullptr, texts.data(),
-                                   nullptr, nullptr, 0) != 1;
+                                   nullptr, nullptr, 0) != 1 ||
+                 PQsetSingleRowMode(connection_.get()) != 1;
 }
 
 void LinkConnection::ask() {
@@ -149,7 +150,12 @@ Happened LinkConnection::on_ready() {
   while (!PQisBusy(connection_.get())) {  // else PQgetResult would block
     PGresult* next = PQgetResult(connection_.get());
     if (!next) return result_ ? answer(std::exchange(result_, nullptr).get()) : failed();
-    result_.reset(next);
+    // Row by row, lest libpq keep as many as a server likes. There is one at most, and then a result without rows.
+    const bool row = PQresultStatus(next) == PGRES_SINGLE_TUPLE;
+    const bool end = PQresultStatus(next) == PGRES_TUPLES_OK;
+    PqResult taken(next);
+    if (row && result_) return {.kind = Happened::Kind::kFailed, .error = "the server sent more than one row"};
+    if (!end || !result_) result_ = std::move(taken);
   }
   return {};
 }
@@ -158,7 +164,7 @@ Happened LinkConnection::answer(const PGresult* result) {
   using Kind = Happened::Kind;
   const Asked asked = std::exchange(asked_, Asked::kNothing);
   const ExecStatusType status = PQresultStatus(result);
-  if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK) {
+  if (status != PGRES_TUPLES_OK && status != PGRES_COMMAND_OK && status != PGRES_SINGLE_TUPLE) {
     const char* sqlstate = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     // The schema is there, and not for this role.
     if (asked == Asked::kVerdict && sqlstate && sqlstate == kNoPrivilege) {

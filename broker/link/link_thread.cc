@@ -1,7 +1,10 @@
 #include "link/link_thread.h"
 
 #include <fmt/format.h>
+
 #include <algorithm>
+#include <chrono>
+#include <condition_variable>
 #include <filesystem>
 #include <set>
 
@@ -24,6 +27,8 @@ struct LinkThread::Inbox {
   std::vector<Answer> answers;
   bool leave = false;
   bool at_once = false;
+  bool over = false;  // the thread's last word
+  std::condition_variable over_changed;
 };
 
 namespace {
@@ -62,7 +67,7 @@ LinkThread::LinkThread(session::Globals& globals, net::Resolver& resolver, std::
 
 LinkThread::~LinkThread() {
   leave(true);
-  join();
+  if (thread_.joinable()) thread_.join();
 }
 
 void LinkThread::start(std::shared_ptr<const config::Config> config) {
@@ -88,8 +93,15 @@ void LinkThread::leave(bool at_once) {
   inbox_->bell.ring();
 }
 
-void LinkThread::join() {
-  if (thread_.joinable()) thread_.join();
+bool LinkThread::join() {
+  if (!thread_.joinable()) return true;
+  {
+    std::unique_lock<std::mutex> lock(inbox_->mutex);
+    const auto within = std::chrono::microseconds(kLinkEndsWithin);
+    if (!inbox_->over_changed.wait_for(lock, within, [this] { return inbox_->over; })) return false;
+  }
+  thread_.join();
+  return true;
 }
 
 // ---- the thread
@@ -109,6 +121,9 @@ void LinkThread::run() {
     publish();
     if (!ended()) wait();
   }
+  const std::lock_guard<std::mutex> guard(inbox_->mutex);
+  inbox_->over = true;
+  inbox_->over_changed.notify_all();
 }
 
 bool LinkThread::ended() const {

@@ -23,6 +23,7 @@ namespace berth::link {
 
 // How often the pools of the entry "*" are looked through for databases that came or went.
 inline constexpr Micros kLookAgain = 2 * kSecond;
+inline constexpr Micros kLinkEndsWithin = kLeaveWithin + 2 * kSecond;  // or nobody waits for the thread
 
 class LinkThread {
  public:
@@ -36,7 +37,9 @@ class LinkThread {
   void reconfigure(std::shared_ptr<const config::Config> config);
   // Begins to end the thread: deregistering everywhere, which takes kLeaveWithin at most, or (`at_once`) without.
   void leave(bool at_once);
-  void join();
+  // False: it does not end within kLinkEndsWithin, since a call of libpq does not return (which derives a key, say,
+  // with as many rounds as the server wants). Then nothing that it uses may be freed: the process is to end as it is.
+  [[nodiscard]] bool join();
 
  private:
   struct Managed {

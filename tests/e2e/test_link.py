@@ -12,7 +12,8 @@ import subprocess
 
 import pytest
 
-from harness import psql
+from harness import psql, wire
+from harness.fake_server import FakeServer, data_row, random_salt, row_description
 from harness.postgres import Postgres
 from harness.raw import Closed, Raw, Refused
 from harness.system import PG_BIN, eventually, free_port, make_directory, run_checked, spawn
@@ -448,3 +449,38 @@ def test_the_database_can_ask_the_console(linked, server):
     with pytest.raises(Refused):  # auth_type is trust, and does not count for this name
         broker.connect(broker.listen_port, "pgberth_link", "pgbouncer", "")
     assert secret not in broker.log
+
+
+def fake_link(broker, fake):
+    return broker(databases={"fake": fake.entry()}, link="auto", link_user="app", userlist={"app": "apppw", "admin": ""})
+
+
+def test_a_server_that_wants_our_time_does_not_hold_up_the_end(broker):
+    """T12: libpq derives keys where it reads, with as many rounds as the server says."""
+    fake = FakeServer(login=lambda s: (s.scram(salt=random_salt(), iterations=2147483647), s.wait_closed()))
+    try:
+        b = fake_link(broker, fake)
+        eventually(lambda: fake.sessions and fake.sessions[0].seen, "it has asked for them")
+        b.signal(signal.SIGQUIT)
+        assert b.wait_exit() == 0
+        assert not b.pid_path.exists()
+    finally:
+        fake.stop()
+
+
+def test_a_server_that_pours_rows_fills_no_memory(broker):
+    def pour(session, message):
+        if message.tag == "S":
+            session.send(wire.frame("1") + wire.frame("2") + row_description(*"abcdefgh"))
+            while True:  # until it is Gone
+                session.send(data_row(*["x" * 2000] * 8) * 8)
+    fake = FakeServer(answer=pour)
+    try:
+        b = fake_link(broker, fake)
+        eventually(lambda: fake.sessions and fake.sessions[0].gone, "it is not listened to")
+        assert "more than one row" in eventually(lambda: b.console("SHOW LINKS")[0]["error"], "SHOW LINKS says why")
+        peak = re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{b.pid}/status").read())[1]
+        assert int(peak) < 150 * 1024
+        assert not fake.failures
+    finally:
+        fake.stop()
