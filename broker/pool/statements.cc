@@ -16,10 +16,15 @@ size_t statements_known() {
   return table().size();
 }
 
-static uint64_t next_id() {
+static std::atomic<uint64_t>& next_id() {
   // Starts at random, so that a name of another run is not taken for one of ours.
   static std::atomic<uint64_t> next{process_key().low >> 24};
-  return next.fetch_add(1, std::memory_order_relaxed);
+  return next;
+}
+
+void restart_statement_ids() {
+  ASSERT(statements_known() == 0);
+  next_id() = process_key().low >> 24;
 }
 
 // Clients choose texts, types and names, so all need a hash that nobody can aim at.
@@ -50,7 +55,7 @@ Statement StatementWindow::intern_command(StatementData::Command command, std::s
   data.command = command;
   data.operand = operand;
   data.hash = hash;
-  data.id = next_id();
+  data.id = next_id().fetch_add(1, std::memory_order_relaxed);
   data.name = std::string(kStatementPrefix) + std::to_string(data.id);
   Statement statement(table().intern(std::move(data)));
   if (sql.size() <= kTextMax) {

@@ -123,5 +123,7 @@ class ClientStatements {
 };
 
 size_t statements_known();
+// As in a fresh process: for tests that begin anew, while no statement is known.
+void restart_statement_ids();
 
 }  // namespace berth::pool

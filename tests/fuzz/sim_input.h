@@ -27,7 +27,6 @@ namespace berth::sim {
 
 inline void run_world(const uint8_t* data, size_t size, Choices::Subject subject) {
   if (size < 2) return;
-  restart_secure();
   Choices choices(data + 2, size - 2);
   choices.subject = subject;
   choices.seen = seen;

@@ -219,7 +219,10 @@ void Backend::on_startup(std::string_view bytes) {
   if (cluster_.backends.size() >= cluster_.connections_max) return refuse("53300", "sorry, too many clients already");
   pid_ = cluster_.next_pid++;
   cluster_.backends[pid_] = this;
+  // Of PostgreSQL four bytes; others that speak its protocol have longer ones.
+  constexpr size_t kKeySizes[] = {4, 5, 32, 256};
   key_ = "k" + std::to_string(100 + pid_ % 900);
+  key_.resize(kKeySizes[pid_ % 4], '+');
   phase_ = Phase::kLogin;
   const auto own = cluster_.secrets.find(user_);
   login_ = auth::make_client_verifier(cluster_.method, user_,
@@ -487,24 +490,40 @@ void Backend::on_parse(std::string_view body) {
   statement.sql = sql;
   statement.folded = fold_now();
   statement.types = body;
-  statement.parameters = sql.find('$') == std::string_view::npos ? 0 : 1;
-  if (sql.empty() && body.size() >= 2) statement.parameters = wire::read16(body.data());
+  const int given = body.size() >= 2 ? wire::read16(body.data()) : 0;
+  statement.parameters = std::max(given, static_cast<int>(std::count(sql.begin(), sql.end(), '$')));
   wire::put_empty(out, wire::kParseComplete);
 }
 
-// The values of a Bind, behind its formats. False: it ends before they do.
-static bool take_values(std::string_view body, std::vector<std::string>& values) {
-  const size_t formats = size_t{2} * wire::read16(body.data());
-  if (body.size() < 2 + formats + 2) return false;
-  body.remove_prefix(2 + formats);
+// Takes a list of formats, as digits. False: the message ends before it does.
+static bool take_formats(std::string_view& body, std::string& formats) {
+  if (body.size() < 2) return false;
+  const size_t count = wire::read16(body.data());
+  if (body.size() < 2 + 2 * count) return false;
+  for (size_t i = 0; i < count; ++i) formats += std::to_string(wire::read16(body.data() + 2 + 2 * i));
+  body.remove_prefix(2 + 2 * count);
+  return true;
+}
+
+// The values of a Bind, as text, and its formats: of the values, a slash, of the results. False: it ends too early.
+static bool take_values(std::string_view body, std::vector<std::string>& values, std::string& formats) {
+  if (!take_formats(body, formats) || body.size() < 2) return false;
   const uint16_t count = wire::read16(body.data());
   body.remove_prefix(2);
   for (uint16_t i = 0; i < count; ++i) {
-    if (body.size() < 4 || body.size() - 4 < wire::read32(body.data())) return false;
-    values.emplace_back(body.substr(4, wire::read32(body.data())));
-    body.remove_prefix(4 + values.back().size());
+    if (body.size() < 4) return false;
+    const uint32_t size = wire::read32(body.data());
+    body.remove_prefix(4);
+    if (size == UINT32_MAX) {
+      values.emplace_back("NULL");
+      continue;
+    }
+    if (body.size() < size) return false;
+    values.emplace_back(body.substr(0, size));
+    body.remove_prefix(size);
   }
-  return true;
+  formats += '/';
+  return take_formats(body, formats) && body.empty();
 }
 
 void Backend::on_bind(std::string_view body) {
@@ -520,7 +539,8 @@ void Backend::on_bind(std::string_view body) {
   }
   Portal portal;
   portal.statement = at->second;
-  if (!take_values(body, portal.values)) {
+  std::string formats;
+  if (!take_values(body, portal.values, formats)) {
     if (cluster_.violation)
       cluster_.violation("a backend got a Bind that ends too early, pid " + std::to_string(pid_));
     return fail_extended({"08P01", "invalid Bind"});
@@ -536,6 +556,7 @@ void Backend::on_bind(std::string_view body) {
     return fail_extended({"42P03", "cursor \"" + std::string(portal_name) + "\" already exists"});
   }
   if (count > 0) own(tag_in(portal.values[0]));
+  if (formats.size() > 1) portal.values.push_back(formats);
   portals_[std::string(portal_name)] = std::move(portal);
   wire::put_empty(out, wire::kBindComplete);
 }
@@ -561,7 +582,9 @@ void Backend::on_describe(std::string_view body) {
   if (kind == 'S') {
     wire::Message types(out, 't');
     wire::put16(out, static_cast<uint16_t>(statement->parameters));
-    for (int i = 0; i < statement->parameters; ++i) wire::put32(out, 25);
+    const std::string& given = statement->types;  // behind their count
+    for (size_t i = 0; i < static_cast<size_t>(statement->parameters); ++i)
+      wire::put32(out, given.size() >= 6 + 4 * i ? wire::read32(given.data() + 2 + 4 * i) : 25);
   }
   if (returns_rows(*statement)) {
     put_row_description();

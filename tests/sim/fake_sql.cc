@@ -332,7 +332,9 @@ Backend::Outcome Backend::run(const Statement& statement, const std::vector<std:
       cancel_hit_ = cluster_.cancelled(mark);
     }
   } else if (word == "echo") {
-    rows.push_back(words.at(1) + ":" + (values.empty() ? std::string() : values[0]) + ":" + statement.folded);
+    std::string row = words.at(1) + ":";
+    for (const std::string& value : values) row += value + ":";
+    rows.push_back(row + statement.folded);
   } else if (word == "error") {
     return Failure{"22012", "division by zero [" + mark + "]"};
   } else if (word == "notice") {

@@ -261,6 +261,7 @@ void SimClient::ended(bool expected) {
 
 bool SimClient::lost_is_allowed(std::string_view text) const {
   if (text.starts_with("password authentication failed")) return world_.may_refuse(number_);
+  if (text == "name is too long") return said_long_name_;
   return world_.may_lose(text);
 }
 

@@ -36,7 +36,8 @@ struct Habits {
   int rest_percent = 0;    // of steps after which it says nothing for a while
   bool simple = true, extended = true, named = true, errors = true, blocks = true, copy = true, settings = true,
        own_values = true, commands = true, functions = true, sleeps = true, large = false, flush = true,
-       long_keys = false;
+       long_keys = false,
+       carried = true;  // the broker brings its statements, the unnamed one too, to every server
 };
 
 class SimClient {
@@ -62,6 +63,7 @@ class SimClient {
  private:
   friend class World;
   enum class Phase { kUnborn, kSsl, kLogin, kActive, kSaidGoodbye, kGone };
+  static constexpr std::string_view kNone{"\0\0", 2};
 
   // sim_client.cc
   void send_startup();
@@ -91,9 +93,13 @@ class SimClient {
   void copy_data();
   // One message about a statement or portal, with a name or a value that the fuzzer has written.
   void wild_message(Choices& choices);
+  void wild_bind(Choices& choices, const std::string& name);
   void put(std::string bytes);
-  void put_parse(std::string_view name, std::string_view sql, bool parameter);
-  void put_bind(std::string_view portal, std::string_view name, const std::string* value);
+  using Values = std::vector<std::optional<std::string>>;
+  // `types`, and the formats of a Bind: a list as it goes on the wire.
+  void put_parse(std::string_view name, std::string_view sql, std::string_view types = kNone);
+  void put_bind(std::string_view portal, std::string_view name, const Values& values = {},
+                std::string_view formats = kNone, std::string_view result_formats = kNone);
   void put_execute(std::string_view portal, uint32_t rows);
   void put_target(char tag, char kind, std::string_view name);
   void put_sync();
@@ -131,8 +137,9 @@ class SimClient {
   char status_ = 'I';
   uint32_t pid_ = 0;
   std::string key_;
-  int cancels_due_ = 0;  // right requests that were sent, less the statements that were cancelled
-  bool served_ = false;  // by a server, once
+  int cancels_due_ = 0;          // right requests that were sent, less the statements that were cancelled
+  bool served_ = false;          // by a server, once
+  bool said_long_name_ = false;  // longer than the broker takes
   std::string last_fatal_;
   std::unique_ptr<auth::ServerLogin> login_;
   Settings startup_, known_;

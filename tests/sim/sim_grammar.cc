@@ -1,4 +1,7 @@
 // What a simulated client says.
+#include <algorithm>
+
+#include "session/limits.h"
 #include "sim/sim_client.h"
 #include "sim/world.h"
 #include "wire/encode.h"
@@ -11,27 +14,29 @@ void SimClient::put(std::string bytes) {
   sent_.push_back(std::move(bytes));
 }
 
-void SimClient::put_parse(std::string_view name, std::string_view sql, bool parameter) {
+void SimClient::put_parse(std::string_view name, std::string_view sql, std::string_view types) {
   std::string bytes;
-  wire::put_parse(bytes, name, sql, parameter ? std::string_view("\0\1\0\0\0\x19", 6) : std::string_view("\0\0", 2));
+  wire::put_parse(bytes, name, sql, types);
   open_batch_ = true;
   put(bytes);
 }
 
-void SimClient::put_bind(std::string_view portal, std::string_view name, const std::string* value) {
+void SimClient::put_bind(std::string_view portal, std::string_view name, const Values& values,
+                         std::string_view formats, std::string_view result_formats) {
   std::string bytes;
   {
     wire::Message bind(bytes, wire::kBind);
     wire::put_cstring(bytes, portal);
     wire::put_cstring(bytes, name);
-    wire::put16(bytes, 0);
-    wire::put16(bytes, value ? 1 : 0);
-    if (value) {
-      wire::put32(bytes, static_cast<uint32_t>(value->size()));
-      bytes += *value;
+    bytes += formats;
+    wire::put16(bytes, static_cast<uint16_t>(values.size()));
+    for (const auto& value : values) {
+      wire::put32(bytes, value ? static_cast<uint32_t>(value->size()) : UINT32_MAX);
+      if (value) bytes += *value;
     }
-    wire::put16(bytes, 0);
+    bytes += result_formats;
   }
+  said_long_name_ |= std::max(portal.size(), name.size()) > session::kBindNameMax;
   open_batch_ = true;
   put(bytes);
 }
@@ -54,6 +59,7 @@ void SimClient::put_target(char tag, char kind, std::string_view name) {
     bytes += kind;
     wire::put_cstring(bytes, name);
   }
+  said_long_name_ |= tag == wire::kDescribe && name.size() > session::kArena / 2;
   open_batch_ = true;
   put(bytes);
 }
@@ -197,13 +203,13 @@ void SimClient::extended_batch() {
   for (uint64_t i = 0; i < count; ++i) {
     const std::string name = habits_.named && chance(20) ? pick({"a", "b", "c"}) : "";
     const std::string portal = chance(20) ? pick({"p", "q"}) : "";
-    if (chance(90) || (name.empty() && unnamed_is_barred_)) {
-      put_parse(name, one_statement(false), false);
+    if (chance(90) || (name.empty() && (unnamed_is_barred_ || !habits_.carried))) {
+      put_parse(name, one_statement(false));
     } else {
       settings_in_flight_ |= habits_.settings;  // it may be an old SET
     }
     if (chance(10)) put_target(wire::kDescribe, 'S', name);
-    if (chance(95)) put_bind(portal, name, nullptr);
+    if (chance(95)) put_bind(portal, name);
     if (chance(40)) put_target(wire::kDescribe, 'P', portal);
     if (chance(95)) put_execute(portal, chance(20) ? 1 + static_cast<uint32_t>(random_.below(3)) : 0);
     if (chance(10)) put_execute(portal, 0);
@@ -226,13 +232,13 @@ void SimClient::prepared_batch() {
     const std::string name = settings_in_flight_ || chance(80) ? "s" + std::to_string(which) : std::string();
     const std::string sql = "echo w" + std::to_string(which) + " $1";
     if (!settings_in_flight_ && (name.empty() || !names_.contains(name) || chance(10))) {
-      put_parse(name, sql, true);
+      put_parse(name, sql, std::string_view("\0\1\0\0\0\x19", 6));
       names_.insert(name);
     }
     if (chance(10)) put_target(wire::kDescribe, 'S', name);
     if (chance(90)) {
       const std::string tag = next_tag();
-      put_bind("", name, chance(97) ? &tag : nullptr);
+      put_bind("", name, chance(97) ? Values{tag} : Values());
       put_execute("", 0);
     }
     if (chance(10)) {
@@ -240,7 +246,7 @@ void SimClient::prepared_batch() {
       names_.erase(name);
     }
     if (habits_.errors && chance(7)) {
-      put_parse("", "syntax " + next_tag(), false);
+      put_parse("", "syntax " + next_tag());
     }
     if (chance(20)) put_sync();
   }
@@ -300,8 +306,8 @@ void SimClient::copy_batch() {
     for (int i = 0; i < copies_fed_; ++i) copy_data();
     return;
   }
-  put_parse("", sql, false);
-  put_bind("", "", nullptr);
+  put_parse("", sql);
+  put_bind("", "");
   put_execute("", 0);
   put_sync();
   sync_after_copy_ = unnamed_is_barred_ = true;
@@ -335,8 +341,8 @@ void SimClient::command_batch() {
     ++pending_ready_;
     return;
   }
-  put_parse("", sql, false);
-  put_bind("", "", nullptr);
+  put_parse("", sql);
+  put_bind("", "");
   put_execute("", 0);
   unnamed_is_barred_ = true;
   put_sync();

@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <cerrno>
 
+#include "auth/key_cache.h"
+#include "auth/mock.h"
+#include "auth/scram.h"
+#include "base/siphash.h"
+#include "pool/statements.h"
 #include "session/client.h"
 #include "session/server.h"
 #include "wire/backend.h"
@@ -25,10 +30,26 @@ std::string show(std::string_view bytes) {
   return out;
 }
 
-World::World(uint64_t seed, Choices* choices)
-    : seed_(seed), choices_(choices), random_(seed, choices), door_random_(~seed), network_(random_.next()) {
+// Everything that a process keeps from one world to the next is as in a fresh one.
+World::Restart::Restart() {
+  process_key();  // both are drawn once in a process
+  auth::process_secret();
+  auth::forget_nonces();
+  auth::client_keys().clear();
+  auth::server_keys().clear();
+  if (pool::statements_known() == 0) pool::restart_statement_ids();  // else a world before this one has failed
+  restart_secure();
+}
+
+World::World(uint64_t seed, Choices* choices, std::string* trace)
+    : seed_(seed),
+      choices_(choices),
+      random_(seed, choices),
+      door_random_(~seed),
+      network_(random_.next()),
+      traced_(trace) {
   if (choices_) choices_->let_decide(false);
-  tracing_ = getenv("SIM_TRACE") != nullptr;
+  tracing_ = traced_ || getenv("SIM_TRACE") != nullptr;
   statements_before_ = pool::statements_known();
   draw_scenario();
   if (choices_) draw_quiet(choices_->subject);
@@ -54,6 +75,10 @@ World::World(uint64_t seed, Choices* choices)
   for (int i = 0; i < scenario_.clients; ++i) {
     Habits habits = scenario_.habits;
     habits.session = chance(scenario_.session_percent);
+    if (config_->options.max_prepared_statements == 0) {
+      habits.session |= choices_ && choices_->subject == Choices::Subject::kStatements;
+      if (!habits.session) habits.named = habits.carried = false;
+    }
     if (chance(50)) habits.cancel_percent = 0;  // whoever never cancels must never be cancelled
     clients_.push_back(std::make_unique<SimClient>(*this, i, habits, dice()));
   }
@@ -78,7 +103,8 @@ void World::violation(const std::string& what) {
 }
 
 void World::trace_line(const std::string& line) {
-  fmt::print(stderr, "{:>6} {:>9} {}\n", steps_, network_.now, line);
+  const std::string whole = fmt::format("{:>6} {:>9} {}\n", steps_, network_.now, line);
+  traced_ ? void(*traced_ += whole) : fmt::print(stderr, "{}", whole);
 }
 
 // ---- connections

@@ -55,7 +55,8 @@ struct Scenario {
 class World final : public Observer {
  public:
   // `choices`: what happens is what they say, until they end; see world_program.cc.
-  explicit World(uint64_t seed, Choices* choices = nullptr);
+  // `trace`: what happens is added to it, as SIM_TRACE=1 prints it. It depends on seed and choices only.
+  explicit World(uint64_t seed, Choices* choices = nullptr, std::string* trace = nullptr);
   ~World();
 
   // True: nothing was wrong. `why` says the first thing that was.
@@ -70,7 +71,7 @@ class World final : public Observer {
   Cluster& postgres() { return postgres_; }
   std::string user_of(int client) const { return "u" + std::to_string(client % scenario_.users); }
   std::string database_of(int client) const { return "d" + std::to_string(client % scenario_.databases); }
-  // Each user has another. Never the same in two worlds of a process: what one has derived is not known to the next.
+  // Each user has another.
   std::string password_of(std::string_view user) const { return fmt::format("secret {} of {}", password_, user); }
   // Client 6 says a wrong one, or another user's.
   bool knows_password(int client) const { return client % 7 != 6; }
@@ -217,6 +218,10 @@ class World final : public Observer {
   void each_node(size_t worker, OnClient&& on_client, OnServer&& on_server);
   void watch_states(size_t worker);
 
+  struct Restart {
+    Restart();
+  };
+  const Restart restart_;  // before everything else
   const uint64_t seed_;
   Choices* const choices_;
   Dice random_;
@@ -246,6 +251,7 @@ class World final : public Observer {
   bool trouble_ = false;  // faults are still made
   bool ending_ = false;   // close_everything was called
   bool tracing_ = false;
+  std::string* const traced_;
   bool stop_at_once_ = false;  // SHUTDOWN
   int end_waits_ = 300;        // turns that it may still wait for a rare moment
   int resumes_ = 0;            // RESUMEs on their way from worker to worker

@@ -60,6 +60,7 @@ void World::draw_scenario() {
   h.rest_percent = s.impatient ? 5 : 0;
   if (!h.extended) h.simple = true;
   h.large = chance(20);
+  h.long_keys = chance(50);
   NetProfile& net = network_.profile;
   net.chunk_most = chance(30) ? 8 : (chance(50) ? 200 : 65536);
   net.idle_percent = static_cast<int>(random_.below(60));
@@ -67,8 +68,7 @@ void World::draw_scenario() {
   s.hba = s.asks && chance(50);
   s.md5 = s.asks && chance(30);
   if (s.asks && chance(50)) s.users = 2;
-  static int worlds = 0;
-  password_ = fmt::format("secret{:08}", ++worlds);
+  password_ = fmt::format("{:08}", seed_);
 }
 
 // As auth_file might have it.
@@ -207,13 +207,14 @@ void World::draw_quiet(Choices::Subject subject) {
   Scenario& s = scenario_;
   s.faults = s.waits_end = s.crowded = s.password = s.asks = s.impatient = s.narrow = s.statements = s.absent =
       s.hba = s.md5 = s.guarded = s.queried = false;
-  s.strangers = s.operators = s.session_percent = 0;
+  s.strangers = s.operators = 0;
+  if (cancels) s.session_percent = 0;
   Habits& h = s.habits;
   h.batches = 100;
   h.pipeline = 3;
   h.leave_percent = h.cancel_percent = h.slow_percent = h.rest_percent = 0;
   h.extended = h.named = true;
-  if (cancels) h.sleeps = h.long_keys = true;
+  if (cancels) h.sleeps = true;
 }
 
 void World::draw_times(config::Options& options) {
@@ -278,7 +279,7 @@ void World::make_config() {
   options.transaction_reserve = static_cast<int64_t>(random_.below(3));
   options.max_db_connections = chance(20) ? 1 + static_cast<int64_t>(random_.below(4)) : 0;
   options.max_user_connections = chance(10) ? 1 + static_cast<int64_t>(random_.below(4)) : 0;
-  options.max_prepared_statements = chance(20) ? 2 : 200;
+  options.max_prepared_statements = chance(20) ? 2 : chance(10) ? 0 : 200;
   options.server_round_robin = chance(30);
   options.server_reset_query_always = chance(10);
   options.server_fast_close = chance(20);
