@@ -137,7 +137,10 @@ std::string SimOperator::a_setting() {
     case 5: return "transaction_reserve = " + std::to_string(random_.below(3));
     case 6: return std::string("server_idle_timeout = ") + (chance(50) ? "0.05" : "600");
     case 7: return std::string("server_lifetime = ") + (chance(50) ? "0.2" : "3600");
-    default: return "max_prepared_statements = " + std::to_string(2 + random_.below(9));
+    default:
+      if (world_.running->options.max_prepared_statements == 0)
+        return "default_pool_size = 2";  // clients count on it
+      return "max_prepared_statements = " + std::to_string(2 + random_.below(9));
   }
 }
 
