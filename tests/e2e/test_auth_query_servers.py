@@ -118,6 +118,7 @@ FLOODS = {
 
 @pytest.mark.parametrize("flood", list(FLOODS))
 def test_a_server_that_pours_fills_no_memory(beside, flood):
+    """T11."""
     fake, b = beside(**FLOODS[flood])
     assert login(b) == "ann"
     before = peak(b)

@@ -616,6 +616,7 @@ def test_auth_query_obeys_lists_of_revoked_certificates(broker, own):
 
 
 def test_auth_query_takes_the_ciphers(broker, own):
+    """T25: server_tls_ciphers and server_tls13_ciphers hold for the broker's own connections."""
     for settings, cipher in (({"server_tls13_ciphers": "TLS_CHACHA20_POLY1305_SHA256"}, "TLS_CHACHA20_POLY1305_SHA256"),
                              ({"server_tls_protocols": "tlsv1.2", "server_tls_ciphers": "ECDHE-RSA-AES128-GCM-SHA256:"
                                "ECDHE-ECDSA-AES128-GCM-SHA256"}, "AES128-GCM-SHA256")):
@@ -649,7 +650,7 @@ def looks_up(broker, fake, **settings):
 
 @pytest.mark.parametrize("lie", list(LIES))
 def test_auth_query_takes_no_lies(broker, lie):
-    """T4, T23."""
+    """T4, T23, T25."""
     say, told = LIES[lie]
     fake = FakeServer(encryption=lambda session: (say(session), session.wait_closed()))
     try:
@@ -662,7 +663,7 @@ def test_auth_query_takes_no_lies(broker, lie):
 
 @pytest.mark.parametrize("answer, sessions", [("N", 1), ("S", 0), ("E", 0)])
 def test_auth_query_prefers_tls(broker, answer, sessions):
-    """prefer: only a server that declines is spoken to in clear words; one that fails at TLS is not."""
+    """T25, prefer: only a server that declines is spoken to in clear words; one that fails at TLS is not."""
     text = fatal("28000", "INJECTED")
     say = {"N": b"N", "S": b"S" + text, "E": text}[answer]
     fake = FakeServer(login=lambda s: s.send(fatal("28P01", "not you")), encryption=lambda s: s.send(say))

@@ -191,6 +191,7 @@ TEST(AuthWire, KeysAreDerivedBySomebodyElse) {
   EXPECT_NE(talk.sent.find(",p="), std::string::npos);
 }
 
+// T12.
 TEST(AuthWire, MoreRoundsThanTheLimitAreNotWorked) {
   for (const char* iterations : {"1000001", "2147483647", "99999999999999"}) {
     Talk talk;
@@ -421,6 +422,7 @@ TEST(AuthWire, WhatNoPostgresqlSaysEndsTheConnection) {
   }
 }
 
+// T11.
 TEST(AuthWire, WhoSaysTooMuchIsNotListenedTo) {
   Talk in_login, idle, asked;
   idle.feed(kWelcome);
