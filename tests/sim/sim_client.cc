@@ -261,7 +261,8 @@ void SimClient::ended(bool expected) {
 
 bool SimClient::lost_is_allowed(std::string_view text) const {
   if (text.starts_with("password authentication failed")) return world_.may_refuse(number_);
-  if (text == "name is too long") return said_long_name_;
+  // It is not told so in the middle of a message.
+  if (said_long_name_ && (text == "name is too long" || text == "torn")) return true;
   return world_.may_lose(text);
 }
 

@@ -205,7 +205,8 @@ void SimOperator::read() {
   Direction& from = link_->to_peer;
   if (from.bytes.empty()) {
     if (!from.fin) return;
-    if (!leaving_ && !fatal_ && !(link_->mute && world_.may_lose("torn")))
+    const bool in_words = link_->mute || !in_.empty() || !verb_.empty();
+    if (!leaving_ && !fatal_ && !(in_words && world_.may_lose("torn")))
       world_.violation("operator " + std::to_string(number_) + " was disconnected silently");
     return gone();
   }

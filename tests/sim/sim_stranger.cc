@@ -71,6 +71,7 @@ void SimStranger::start(LinkPtr link) {
 void SimStranger::start_raw(LinkPtr link, bool logs_in, std::string bytes) {
   link_ = std::move(link);
   kind_ = kRaw;
+  logs_in_ = logs_in;
   if (!logs_in) return say(bytes);
   out_ = startup(kRawUser, "d0");
   if (world_.asks()) {

@@ -21,6 +21,7 @@ class SimStranger {
   // One that nobody else says.
   void say_own_query();
   bool raw() const { return kind_ == kRaw; }
+  bool logged_in() const { return logs_in_; }  // it is kRawUser
   void leave(bool reset) { end(reset); }
   void step();
   bool started() const { return link_ != nullptr; }
@@ -42,6 +43,7 @@ class SimStranger {
   std::string out_, in_;
   std::string said_;  // by a raw one, all of it
   int queries_ = 0;
+  bool logs_in_ = false;
   uint64_t kind_ = 0;
   bool leaves_ = false;  // of its own accord, once it has said all
   bool gone_ = false;

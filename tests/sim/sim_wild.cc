@@ -9,17 +9,20 @@ namespace berth::sim {
 
 static constexpr size_t kWildMost = 80;
 
-// Where something changes in the broker, and beyond all of it.
-static constexpr size_t kWildSizes[] = {63,   512, 4096, session::kBindNameMax, session::kArena / 2, session::kArena,
-                                        20000};
+// Where something changes in the broker, and between. The last are longer than a name may be.
+static constexpr size_t kWildSizes[] = {63, 512, 2048, 4096, 6000, session::kBindNameMax - 8, session::kArena, 20000};
 
-// No zero byte, and nothing that looks as if it belonged to a client. Now and then again and again.
-static std::string wild_text(Choices& choices) {
-  std::string text = choices.text(kWildMost);
+// No zero byte, and nothing that looks as if it belonged to a client. Now and then a few bytes again and again.
+static std::string wild_text(Choices& choices, bool name) {
+  size_t size = 0;
+  if (choices.below(4) == 0) {
+    const size_t sizes = std::size(kWildSizes) - (name && choices.below(16) > 0 ? 2 : 0);
+    size = kWildSizes[choices.below(sizes)] + choices.below(17) - 8;
+  }
+  std::string text = choices.text(size ? 4 : kWildMost);
   std::erase(text, '\0');
-  if (choices.below(8) == 0 && !text.empty()) {
-    const std::string part = text;
-    const size_t size = kWildSizes[choices.below(std::size(kWildSizes))] + choices.below(17) - 8;
+  if (size) {
+    const std::string part = text.empty() ? "x" : text;
     while (text.size() < size) text += part;
     text.resize(size);
   }
@@ -29,8 +32,8 @@ static std::string wild_text(Choices& choices) {
 static std::string wild_name(Choices& choices) {
   switch (choices.below(8)) {
     case 0: return "";
-    case 1: return wild_text(choices);
-    case 2: return "berth_" + wild_text(choices);
+    case 1: return wild_text(choices, true);
+    case 2: return "berth_" + wild_text(choices, true);
     default: return "s" + std::to_string(choices.below(4));
   }
 }
@@ -59,7 +62,7 @@ void SimClient::wild_bind(Choices& choices, const std::string& name) {
     if (choices.below(6) == 0) {
       values.emplace_back();
     } else {
-      values.emplace_back((i == 0 ? next_tag() + " " : "") + wild_text(choices));
+      values.emplace_back((i == 0 ? next_tag() + " " : "") + wild_text(choices, false));
     }
   }
   const std::string formats = wild_list(choices, choices.below(4) == 0 ? choices.below(values.size() + 2) : 0, 2);
@@ -78,7 +81,7 @@ void SimClient::wild_message(Choices& choices) {
     case 2: {
       // What it says depends on the settings at its Parse.
       if (settings_in_flight_) return put_parse(name, "select " + next_tag());
-      std::string comment = wild_text(choices);
+      std::string comment = wild_text(choices, false);
       std::erase_if(comment, [](char c) { return c == '*' || c == '$'; });
       const uint64_t which = choices.below(6);
       const std::string values = which < 4 ? "$1" : which < 5 ? "$1 $2" : "$1 $2 $3";

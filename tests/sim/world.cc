@@ -473,6 +473,11 @@ bool World::run() {
       trouble_ = false;
       postgres_.connections_max = 100;
       network_.profile.chunk_most = 65536;  // large answers in tiny pieces would take for ever
+      if (choices_) {                       // and so would logins, longer than their timeouts
+        network_.profile.idle_percent = std::min(network_.profile.idle_percent, 30);
+        network_.profile.partial_percent = std::min(network_.profile.partial_percent, 30);
+        scenario_.postgres_idle_percent = 30;
+      }
       deadline = now() + 300 * kSecond;
       for (auto& client : clients_) client->finish();
       for (auto& one : operators_) one->finish();

@@ -198,6 +198,7 @@ class World final : public Observer {
   void obey_cancel(SimClient& client);
   void obey_operator();
   void obey_raw_client();
+  void obey_own_query();
   void obey_backend();
   void obey_raw_backend(uint64_t what);
   void obey_time();

@@ -147,11 +147,27 @@ static std::string raw_words(Choices& choices) {
   return goes_on || !tag_in(words).empty() ? std::string() : words;
 }
 
+// One of kRawUser, a new one at times, says a Query whose answer is for nobody else.
+void World::obey_own_query() {
+  std::vector<SimStranger*> raw;
+  for (const auto& one : strangers_) {
+    if (one->logged_in() && !one->done()) raw.push_back(one.get());
+  }
+  if (!raw.empty() && random_.below(4) > 0) return raw[random_.below(raw.size())]->say_own_query();
+  if (ending_ || strangers_.size() >= kStrangersMost) return;
+  LinkPtr link = come_in(config::PoolMode::kTransaction);
+  if (!link) return;
+  auto fresh = std::make_unique<SimStranger>(*this, dice());
+  fresh->start_raw(link, true, {});
+  fresh->say_own_query();
+  strangers_.push_back(std::move(fresh));
+}
+
 void World::obey_raw_client() {
-  const uint64_t what = random_.below(6);
+  const uint64_t what = random_.below(8);
+  if (what >= 5) return obey_own_query();
   const size_t known = strangers_.size();
   SimStranger* one = known > 0 ? strangers_[random_.below(known)].get() : nullptr;
-  if (what == 5 && one && one->raw() && !one->done()) return one->say_own_query();
   if (what >= 3) {
     const std::string bytes = raw_words(*choices_);
     // Neither the console nor another's pool: what happens there is judged.
