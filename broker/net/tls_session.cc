@@ -115,6 +115,9 @@ void TlsSession::peer_has_proved() const {
 // In front of what is written next. OpenSSL takes itself to be in a handshake meanwhile, and takes a buffer for
 // reading that it gives back only when it is read from: there is nothing to read, or the session is not in order.
 void TlsSession::put_ticket() {
+  // An answer that is owed to a key update would go in place of the ticket: it goes with the data, the ticket the
+  // next time.
+  if (SSL_get_key_update_type(ssl_) != SSL_KEY_UPDATE_NONE) return;
   ticket_due_ = false;
   forget_errors();
   char nothing = 0;

@@ -34,7 +34,7 @@ class TlsSession {
   // socket would not see the second half (failure class 49).
   static constexpr int kRecordMost = 8192;
   // For messages of TLS itself between two records of data (key updates, tickets, refused renegotiations): each takes
-  // OpenSSL two to four steps, so these are some 30 of them. More is no peer of ours.
+  // OpenSSL up to five steps, so these are some 24 of them. More is no peer of ours.
   static constexpr int kStepsMost = 120;
 
   enum class State : uint8_t {

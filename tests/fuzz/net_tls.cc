@@ -77,10 +77,9 @@ struct Plan {
     return server_protocols == 0 || client_protocols == 0 || server_protocols == client_protocols;
   }
   bool alpn_fits() const { return raw_server || (offer != kOther && (offer != kNone || !alpn_required)); }
-  // Whether they get together at all.
-  bool good() const {
-    return protocol_fits() && alpn_fits() && host != kWrong && (person != 0 || !certificate_required);
-  }
+  bool fits() const { return protocol_fits() && alpn_fits() && host != kWrong; }
+  // Whether they get together at all, without a ticket.
+  bool good() const { return fits() && (person != 0 || !certificate_required); }
   bool tls13() const { return server_protocols != 1 && client_protocols != 1; }
 };
 
@@ -144,14 +143,17 @@ struct End {
     for (std::string& piece : pieces) spans.push_back({piece.data(), piece.size()});
     if (!session) return write_raw(other, pieces);
     std::string out;
+    // The answer to a key update goes first, and a ticket not with it.
+    const bool ticket = ticket_due && SSL_get_key_update_type(ssl()) == SSL_KEY_UPDATE_NONE;
     const bool good = session->encrypt(spans, out);
     ASSERT(good || session->state() == State::kFailed);
     failed = !good;
     const size_t records = records_of(out), full = (total + TlsSession::kRecordMost - 1) / TlsSession::kRecordMost;
     // A ticket, and an answer to key updates, go in front.
-    ASSERT(failed || (records >= full && records <= full + ticket_due + (silent_updates > 0 || asked_for_update)));
-    tickets_sent += ticket_due;
-    ticket_due = asked_for_update = false;
+    ASSERT(failed || (records >= full && records <= full + ticket + (silent_updates > 0 || asked_for_update)));
+    tickets_sent += ticket;
+    ticket_due = ticket_due && !ticket;
+    asked_for_update = false;
     other.to_come += out;
   }
   void end(End& other) {
@@ -233,6 +235,7 @@ class Connection {
  public:
   Connection(const TlsWorld& world, const Plan& plan, const Kept* kept) : plan_(plan) {
     if (kept && kept->session && !plan.raw_server) kept_ = kept;
+    may_resume_ = kept_ && SSL_SESSION_is_resumable(kept_->session.get()) == 1;
     make_server(world);
     make_client(world);
     b_.hear(a_, 0);
@@ -292,7 +295,7 @@ class Connection {
     look();
     Kept out;
     if (!changed_) {
-      if (plan_.good()) {
+      if (good()) {
         finish_good();
       } else {
         ASSERT(!a_.open() && !b_.open() && a_.failed && b_.failed);
@@ -377,10 +380,16 @@ class Connection {
     return {plan_.person};
   }
 
+  // A session that is resumed brings its certificate.
+  bool good() const {
+    const bool resumed = kept_ && a_.session && a_.session->resumed();
+    return plan_.good() || (plan_.fits() && resumed && known().person != 0);
+  }
+
   // What must be so at any time, whatever the line does.
   void look() const {
-    ASSERT(!a_.opened || plan_.good());
-    ASSERT(!b_.opened || (plan_.protocol_fits() && plan_.alpn_fits() && plan_.host != Plan::kWrong));
+    ASSERT(!a_.opened || good());
+    ASSERT(!b_.opened || plan_.fits());
     if (!a_.session) return;
     ASSERT(!plan_.tls13() || b_.tickets_heard <= a_.tickets_sent);
     if (!a_.open()) return;
@@ -412,14 +421,15 @@ class Connection {
     }
     if (!a_.session) return;
     ASSERT(!plan_.tls13() || b_.tickets_heard == a_.tickets_sent);
-    const bool must = kept_ && kept_->sure && same_settings() &&
+    const bool must = kept_ && may_resume_ && kept_->sure && same_settings() &&
                       kept_->plan.client_protocols == plan_.client_protocols && kept_->plan.host == plan_.host;
     ASSERT(!must || a_.session->resumed());
   }
 
   const Plan plan_;
   const Kept* kept_ = nullptr;
-  End a_, b_;  // who accepts, who connects
+  bool may_resume_ = false;  // a client's OpenSSL gives a session up when a connection with it has failed
+  End a_, b_;                // who accepts, who connects
   bool changed_ = false, flooded_ = false;
 };
 

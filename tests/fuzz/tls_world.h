@@ -14,7 +14,9 @@
 
 #include "base/assert.h"
 #include "base/random.h"
+#include "base/time.h"
 #include "net/tls_context.h"
+#include "net/tls_tickets.h"
 #include "unit/certificates.h"
 #include "unit/tls_support.h"
 
@@ -97,7 +99,12 @@ struct TlsWorld {
         settings.cert_file = cert;
         settings.key_file = key;
         settings.mode = strict ? TlsMode::kVerifyCa : TlsMode::kRequire;
-        for (auto& one : accepting[i][strict]) one = TlsContext::for_clients(settings).value();
+        for (auto& one : accepting[i][strict]) {
+          one = TlsContext::for_clients(settings).value();
+          // Keys of tickets are drawn when they are needed. An input begins with the same dice as all others, so keys
+          // that two of them draw would be equal, and tickets be taken where they must not.
+          static_cast<TicketKeys*>(SSL_CTX_get_app_data(one->native()))->sealing(monotonic_now());
+        }
       }
       raw_accepting[i] = Ctx(SSL_CTX_new(TLS_server_method()));
       raw_connecting[i] = Ctx(SSL_CTX_new(TLS_client_method()));

@@ -388,6 +388,20 @@ TEST_P(TlsVersions, ATicketForWhoHasProvedItself) {
   }
 }
 
+// Found by fuzz_net_tls: the ticket was lost, since OpenSSL sends either.
+TEST_P(TlsVersions, ATicketBehindTheAnswerToAKeyUpdate) {
+  if (GetParam() != TLS1_3_VERSION) return;  // which alone has key updates
+  RawPeer peer(client_.get());
+  ASSERT_TRUE(shake_hands(*accepting_, peer));
+  accepting_->peer_has_proved();
+  ASSERT_EQ(1, SSL_key_update(peer.ssl, SSL_KEY_UPDATE_REQUESTED));
+  ASSERT_EQ(1, SSL_do_handshake(peer.ssl));
+  EXPECT_EQ("", feed(*accepting_, peer.say(), plain_, out_).error);
+  EXPECT_EQ("answered", peer.hear(out_ + encrypt(*accepting_, "answered")));
+  EXPECT_EQ("next", peer.hear(encrypt(*accepting_, "next")));
+  EXPECT_TRUE(SSL_SESSION_has_ticket(SSL_get0_session(peer.ssl)));
+}
+
 TEST_P(TlsVersions, TheClientsCertificate) {
   SSL_CTX_set_verify(server_.get(), SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
   X509_STORE_add_cert(SSL_CTX_get_cert_store(server_.get()), test_root().cert.get());
