@@ -27,7 +27,7 @@ TAIL_LINES = 40
 SIM_SEEDS_ASAN, SIM_SEEDS_TSAN = 1500, 500
 E2E_SEED = "20261126"  # of the tests that throw dice: fixed here, so that a change is judged by the same dice
 SECOND_CHANCES = 5      # end-to-end tests that may fail once
-FUZZ_SECONDS = 5
+FUZZ_SECONDS, FUZZ_SEED = 5, "20261127"
 
 
 @dataclasses.dataclass
@@ -283,7 +283,7 @@ def tools(step):
 
 
 def fuzz(step):
-    step.counted([PYTHON, "-B", "tests/fuzz/run.py", "--seconds", str(FUZZ_SECONDS)],
+    step.counted([PYTHON, "-B", "tests/fuzz/run.py", "--seconds", str(FUZZ_SECONDS), "--seed", FUZZ_SEED],
                  r"^(?P<passed>\d+) passed, (?P<failed>\d+) failed")
 
 

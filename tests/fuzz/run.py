@@ -109,7 +109,7 @@ def run_kept(result):
     return status == 0
 
 
-def fuzz(name, seconds):
+def fuzz(name, seconds, seed):
     """Runs one target until it has used its seconds: on a busy machine several times, each going on from what was learned."""
     result = Result(name)
     if not os.path.exists(os.path.join(BUILD, "fuzz_" + name)):
@@ -119,6 +119,8 @@ def fuzz(name, seconds):
         return result
     used = 0.0
     command = command_of(name, 1, folder("build", "fuzz-corpus", name), folder("build", "fuzz-findings"))
+    if seed is not None:
+        command.insert(2, f"-seed={seed}")
     while used < seconds - 0.5:
         command[1] = f"-max_total_time={max(1, math.ceil(seconds - used))}"
         status, result.output, cpu = execute(command)
@@ -171,6 +173,7 @@ def say(result, is_canary):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=int, default=10, help="of CPU time, for each target")
+    parser.add_argument("--seed", type=int, help="of libFuzzer's dice: a change is judged by the same ones")
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("names", nargs="*", help="targets, without fuzz_; all by default, and the canaries")
     arguments = parser.parse_args()
@@ -186,7 +189,7 @@ def main():
 
     print(f"{'target':<44} {'kept':>4} {'executions':>12} {'edges':>7} {'features':>8} {'CPU min':>8}", flush=True)
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        jobs = [pool.submit(one, fuzz, name, arguments.seconds) for name in names]
+        jobs = [pool.submit(one, fuzz, name, arguments.seconds, arguments.seed) for name in names]
         jobs += [pool.submit(one, canary, *pair) for pair in canaries]
         for job in jobs:
             job.result()

@@ -130,7 +130,7 @@ class TestDispatcher final : public worker::Dispatcher {
     visit_all(
         home,
         [next](Context& context) {
-          if (next) context.config = next.value();
+          if (next) session::reconfigure(context, next.value());
         },
         [done = std::move(done), error](Context& context) { done(context, error); });
   }
