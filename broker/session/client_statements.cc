@@ -174,10 +174,10 @@ bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& st
   }
   if (const pool::Statement* there = client_.statements.find(name)) {
     statement = *there;
-    if (values >= 0 && server_->status == 'E' && !server_->statements.has(*statement) &&
+    if (values >= 0 && server_->status == 'E' && !server_->executed && !server_->statements.has(*statement) &&
         !wire::runs_in_failed_transaction(statement->sql)) {
       // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same
-      // message.
+      // message. Unless what this batch has executed ends the failed transaction: then it runs.
       emit();
       server_->inject_spare(static_cast<uint16_t>(values));
       statement.reset();
