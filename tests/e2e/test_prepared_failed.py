@@ -1,11 +1,24 @@
 """Prepared statements in a failed transaction, in transaction mode: PostgreSQL refuses all but its end, and what stands behind the
 end in the same batch runs. Each answer is PostgreSQL's own."""
 
+from contextlib import contextmanager
+
 import pytest
 
 from harness import wire
 from harness.compare import batches, same
 from test_prepared import SYNC, one, prepare  # noqa: F401: `one` is a fixture
+
+
+@contextmanager
+def without_place(broker, postgres, sql):
+    """A client of the broker whose statement `s` has no place at the only server any more, and one of PostgreSQL that has it."""
+    b = broker(default_pool_size=1, max_prepared_statements=1)
+    with b.connect() as other, b.connect() as a, postgres.connect("app") as direct:
+        for c in (a, direct):
+            prepare(c, "s", sql)
+        prepare(other, "other", "select 1")  # takes the place
+        yield a, direct
 
 
 @pytest.mark.ours
@@ -49,12 +62,7 @@ def test_what_a_failed_transaction_lets_in(broker, postgres, sql):
 @pytest.mark.ours
 def test_name_in_use_behind_the_end_of_a_failed_transaction(broker, postgres):
     """The server lacks the statement, and the ROLLBACK ahead in the pipeline is not answered yet: PostgreSQL says 42P05."""
-    b = broker(default_pool_size=1, max_prepared_statements=1)
-    with b.connect() as other:
-        a, direct = b.connect(), postgres.connect("app")
-        for c in (a, direct):
-            prepare(c, "s", "select 'first'")
-        prepare(other, "other", "select 1")  # takes the server's only place
+    with without_place(broker, postgres, "select 'first'") as (a, direct):
 
         def script(c):
             out = c.query("begin") + c.query("select 1/0")
@@ -71,12 +79,7 @@ def test_name_in_use_behind_the_end_of_a_failed_transaction(broker, postgres):
 @pytest.mark.parametrize("end", ["rollback", "select 2"])
 def test_statement_behind_the_end_of_a_failed_transaction(broker, postgres, end):
     """The server lacks it, and the ROLLBACK is in the same batch: it runs (found by fuzz_sim_cancel). Without one it is refused."""
-    b = broker(default_pool_size=1, max_prepared_statements=1)
-    with b.connect() as other:
-        a, direct = b.connect(), postgres.connect("app")
-        for c in (a, direct):
-            prepare(c, "s", "select 'here'")
-        prepare(other, "other", "select 1")  # takes the server's only place
+    with without_place(broker, postgres, "select 'here'") as (a, direct):
         got = same(direct, a, batches(wire.query("begin"), wire.query("select 1/0"), wire.run(end) + wire.rerun("s") + SYNC,
                                       wire.query("rollback"), wire.rerun("s") + SYNC))
         assert wire.rows(got) == [["here"]] * (2 if end == "rollback" else 1)

@@ -10,34 +10,12 @@
 #include "admin/drivers.h"
 #include "admin/parser.h"
 #include "base/assert.h"
+#include "fuzz/input.h"
 
 namespace berth::admin {
 
-// Takes decisions from the front of the input; without bytes each is 0.
-struct Dice {
-  std::string_view rest;
-  size_t below(size_t count) {
-    if (rest.empty()) return 0;
-    const auto byte = static_cast<unsigned char>(rest[0]);
-    rest.remove_prefix(1);
-    return byte % count;
-  }
-  std::string text(size_t most) {
-    const size_t size = std::min(below(256) % (most + 1), rest.size());
-    const std::string out(rest.substr(0, size));
-    rest.remove_prefix(size);
-    return out;
-  }
-};
-
-static std::string in_quotes(std::string_view text, char quote) {
-  std::string out(1, quote);
-  for (const char c : text) {
-    if (c == quote) out += c;
-    out += c;
-  }
-  return out + quote;
-}
+using fuzz::in_quotes;
+using fuzz::Input;
 
 static bool is_plain(std::string_view text) {
   return !text.empty() && text.find_first_not_of("abcdefghijklmnopqrstuvwxyz0123456789_") == std::string_view::npos;
@@ -46,7 +24,7 @@ static bool is_plain(std::string_view text) {
 // Writes a command as a statement; the dice choose among the forms that mean the same.
 class Writer {
  public:
-  explicit Writer(Dice& dice) : dice_(dice) {}
+  explicit Writer(Input& dice) : dice_(dice) {}
 
   std::string write(const Command& command) {
     switch (command.verb) {
@@ -124,12 +102,12 @@ class Writer {
     command.value_parameter ? parameter(command.value_parameter) : put(command.value);
   }
 
-  Dice& dice_;
+  Input& dice_;
   std::string out_;
 };
 
 // Any command that a statement can say.
-static Command any_command(Dice& dice) {
+static Command any_command(Input& dice) {
   Command command;
   const auto number = [&] { return dice.below(4) == 0 ? static_cast<int>(1 + dice.below(kParametersMax)) : 0; };
   const size_t which = dice.below(all_verbs().size() + 3);
@@ -175,7 +153,7 @@ static Command any_command(Dice& dice) {
   return command;
 }
 
-static void try_command(Dice dice) {
+static void try_command(Input dice) {
   const Command command = any_command(dice);
   std::string sql = Writer(dice).write(command);
   const Parsed parsed = parse_commands(sql);
@@ -185,7 +163,7 @@ static void try_command(Dice dice) {
 static void try_text(const std::string& sql) {
   const Parsed parsed = parse_commands(sql);
   if (!parsed.error.empty()) return ASSERT(parsed.commands.empty());
-  Dice none{};
+  Input none;
   for (const Command& command : parsed.commands) {
     ASSERT(command.argument.size() <= kArgumentMax && command.value.size() <= kValueMax + 2);
     ASSERT(command.argument_parameter >= 0 && command.argument_parameter <= kParametersMax);
@@ -205,8 +183,7 @@ static void try_text(const std::string& sql) {
 }  // namespace berth::admin
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  const std::string_view input(reinterpret_cast<const char*>(data), size);
-  berth::admin::try_command({input});
-  berth::admin::try_text(std::string(input));
+  berth::admin::try_command({data, size});
+  berth::admin::try_text(std::string(reinterpret_cast<const char*>(data), size));
   return 0;
 }

@@ -11,27 +11,13 @@
 #include <vector>
 
 #include "base/assert.h"
+#include "fuzz/input.h"
 #include "unit/admin_support.h"
 #include "wire/tags.h"
 
 namespace berth::admin {
 
-// Takes decisions from the front of the input; without bytes each is 0.
-struct Dice {
-  std::string_view rest;
-  size_t below(size_t count) {
-    if (rest.empty()) return 0;
-    const auto byte = static_cast<unsigned char>(rest[0]);
-    rest.remove_prefix(1);
-    return byte % count;
-  }
-  std::string text(size_t most) {
-    const size_t size = std::min(below(most + 1), rest.size());
-    const std::string out(rest.substr(0, size));
-    rest.remove_prefix(size);
-    return out;
-  }
-};
+using fuzz::Input;
 
 // A message as the model remembers it.
 struct Request {
@@ -204,7 +190,7 @@ void Model::take_extended(const Answer& answer, const Request& request) {
   }
 }
 
-static std::string any_sql(Dice& dice) {
+static std::string any_sql(Input& dice) {
   constexpr std::string_view kSql[] = {"SHOW LISTS",
                                        "SHOW STATE",
                                        "SHOW POOLS",
@@ -254,12 +240,12 @@ static std::string any_sql(Dice& dice) {
   return sql.substr(0, sql.find('\0'));
 }
 
-static std::string any_name(Dice& dice) {
+static std::string any_name(Input& dice) {
   constexpr std::string_view kNames[] = {"", "a", "b", "long name"};
   return std::string(kNames[dice.below(std::size(kNames))]);
 }
 
-static void put_formats(Dice& dice, std::string& out, Formats* formats) {
+static void put_formats(Input& dice, std::string& out, Formats* formats) {
   const size_t count = dice.below(8) < 6 ? dice.below(3) : dice.below(40);
   wire::put16(out, static_cast<uint16_t>(count));
   for (size_t i = 0; i < count; ++i) {
@@ -270,7 +256,7 @@ static void put_formats(Dice& dice, std::string& out, Formats* formats) {
 }
 
 // The body of one message; what the model needs to know of it goes to `request`.
-static std::string any_body(Dice& dice, Request& request) {
+static std::string any_body(Input& dice, Request& request) {
   std::string out;
   switch (request.tag) {
     case 'Q': wire::put_cstring(out, any_sql(dice)); break;
@@ -328,7 +314,7 @@ static void read_names(std::string_view body, Request& request) {
 
 class Session {
  public:
-  explicit Session(Dice dice) : dice_(dice), bench_(1) {
+  explicit Session(Input dice) : dice_(dice), bench_(1) {
     client_ = bench_.connect(dice_.below(4) == 3 ? "reader" : "boss");
     bench_.dispatcher.at_once = dice_.below(2) == 0;
     conn_ = client_->conn;
@@ -336,7 +322,7 @@ class Session {
   }
 
   void run() {
-    for (int turns = 0; !dice_.rest.empty() && turns < 60 && !closed_; ++turns) {
+    for (int turns = 0; dice_.left() && turns < 60 && !closed_; ++turns) {
       const size_t what = dice_.below(32);
       if (what >= 30) {
         bench_.tick();
@@ -386,7 +372,7 @@ class Session {
     }
   }
 
-  Dice dice_;
+  Input dice_;
   Bench bench_;
   Client* client_ = nullptr;
   net::Conn* conn_ = nullptr;  // lives until the bench reaps it
@@ -397,6 +383,6 @@ class Session {
 }  // namespace berth::admin
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  berth::admin::Session({{reinterpret_cast<const char*>(data), size}}).run();
+  berth::admin::Session({data, size}).run();
   return 0;
 }

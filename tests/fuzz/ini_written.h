@@ -8,17 +8,11 @@
 #include <string_view>
 
 #include "config/config.h"
+#include "fuzz/input.h"
 
 namespace berth::config {
 
-inline std::string in_quotes(std::string_view text, char quote) {
-  std::string out(1, quote);
-  for (const char c : text) {
-    if (c == quote) out += c;
-    out += c;
-  }
-  return out + quote;
-}
+using fuzz::in_quotes;
 
 struct Line {
   std::string text;

@@ -11,6 +11,7 @@
 // both sides, tickets are taken where settings are equal and nowhere else, and records are as large as they may be.
 //
 // Dice of the target's own take the place of all randomness (fuzz/tls_world.h), so that an input replays.
+#include "fuzz/input.h"
 #include "fuzz/tls_world.h"
 
 #include <algorithm>
@@ -21,29 +22,7 @@ namespace berth::net {
 
 using State = TlsSession::State;
 
-class Input {
- public:
-  Input(const uint8_t* data, size_t size) : rest_(reinterpret_cast<const char*>(data), size) {}
-  bool left() const { return !rest_.empty(); }
-  size_t byte() {
-    if (rest_.empty()) return 0;
-    const auto value = static_cast<unsigned char>(rest_[0]);
-    rest_.remove_prefix(1);
-    return value;
-  }
-  size_t number() {
-    const size_t high = byte();
-    return high << 8 | byte();
-  }
-  std::string_view text(size_t size) {
-    const std::string_view out = rest_.substr(0, size);
-    rest_.remove_prefix(out.size());
-    return out;
-  }
-
- private:
-  std::string_view rest_;
-};
+using fuzz::Input;
 
 // Who meets whom.
 struct Plan {
@@ -269,7 +248,7 @@ class Connection {
       }
       case 6: {  // bytes come that nobody has sent
         const size_t at = input.number();
-        one.to_come.insert(std::min(at, one.to_come.size()), input.text(input.byte()));
+        one.to_come.insert(std::min(at, one.to_come.size()), input.take(input.byte()));
         changed_ = true;
         break;
       }

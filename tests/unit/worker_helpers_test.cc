@@ -81,6 +81,24 @@ constexpr std::array<LaneLimits, auth::kLanes> kSmall = [] {
   return limits;
 }();
 
+// Numbers 0 and 1, in both threads of a lane of kSmall.
+void hold_threads(Helpers& helpers, Lane lane, const std::shared_ptr<Gate>& gate, Inbox& inbox) {
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_TRUE(helpers.take(std::make_unique<Held>(lane, gate, i), inbox.take()));
+    gate->wait_inside(i + 1);
+  }
+}
+
+// Numbers 2 to 4, behind them: whoever sets `unwanted` takes back all but `wanted`.
+void fill_queue(Helpers& helpers, const std::shared_ptr<Gate>& gate, Inbox& inbox,
+                const std::shared_ptr<std::atomic<bool>>& unwanted, int wanted) {
+  for (int i = 2; i < 5; ++i) {
+    auto work = std::make_unique<Held>(Lane::kPam, gate, i);
+    if (i != wanted) work->unwanted = unwanted;
+    ASSERT_TRUE(helpers.take(std::move(work), inbox.take()));
+  }
+}
+
 TEST(Helpers, EachWorkIsDoneAndHandedOnOnce) {
   Inbox inbox;
   Helpers helpers;
@@ -99,10 +117,7 @@ TEST(Helpers, AFullQueueRefusesAndCounts) {
   const auto gate = std::make_shared<Gate>();
   Inbox inbox;
   Helpers helpers(kSmall);
-  for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, gate, i), inbox.take()));
-    gate->wait_inside(i + 1);
-  }
+  hold_threads(helpers, Lane::kClientKeys, gate, inbox);
   for (int i = 2; i < 5; ++i)
     ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, gate, i), inbox.take()));
   EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kClientKeys, gate, 5), inbox.take()));
@@ -144,15 +159,8 @@ TEST(Helpers, WhatNobodyWantsAnyMoreIsNotDone) {
   const auto unwanted = std::make_shared<std::atomic<bool>>(false);
   Inbox inbox;
   Helpers helpers(kSmall);
-  for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, i), inbox.take()));
-    gate->wait_inside(i + 1);
-  }
-  for (int i = 2; i < 5; ++i) {
-    auto work = std::make_unique<Held>(Lane::kPam, gate, i);
-    if (i != 4) work->unwanted = unwanted;
-    ASSERT_TRUE(helpers.take(std::move(work), inbox.take()));
-  }
+  hold_threads(helpers, Lane::kPam, gate, inbox);
+  fill_queue(helpers, gate, inbox, unwanted, 4);
   unwanted->store(true);
   gate->let_go();
   inbox.wait_for(3);
@@ -167,15 +175,8 @@ TEST(Helpers, WhatNobodyWantsAnyMoreTakesNoPlaceInAFullQueue) {
   const auto unwanted = std::make_shared<std::atomic<bool>>(false);
   Inbox inbox;
   Helpers helpers(kSmall);
-  for (int i = 0; i < 2; ++i) {
-    ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, i), inbox.take()));
-    gate->wait_inside(i + 1);
-  }
-  for (int i = 2; i < 5; ++i) {
-    auto work = std::make_unique<Held>(Lane::kPam, gate, i);
-    if (i != 3) work->unwanted = unwanted;
-    ASSERT_TRUE(helpers.take(std::move(work), inbox.take()));
-  }
+  hold_threads(helpers, Lane::kPam, gate, inbox);
+  fill_queue(helpers, gate, inbox, unwanted, 3);
   EXPECT_FALSE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, 5), inbox.take()));
   unwanted->store(true);
   ASSERT_TRUE(helpers.take(std::make_unique<Held>(Lane::kPam, gate, 6), inbox.take()));
