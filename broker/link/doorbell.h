@@ -1,4 +1,4 @@
-// How the threads of this layer sleep: in poll(2), until a descriptor is ready, a time has come, or somebody rings.
+// How the link's thread sleeps: in poll(2), until a descriptor is ready, a time has come, or somebody rings.
 #pragma once
 
 #include <poll.h>

@@ -1,5 +1,5 @@
-// What the broker's own connections to PostgreSQL over libpq have in common: whom they connect to, and as whom, and
-// with which TLS settings. Nothing here blocks.
+// How the link connects to PostgreSQL over libpq: to whom, and as whom, and with which TLS settings. Nothing here
+// blocks.
 #pragma once
 
 #include <memory>
@@ -35,7 +35,7 @@ std::vector<config::Pair> connect_parameters(const Target& target, const char* a
                                              const config::Config& config,
                                              const std::vector<net::Address>& addresses);
 
-// What of the settings these connections do not obey, because a libpq of this version (PQlibVersion's number; 0: the
+// What of the settings the link does not obey, because a libpq of this version (PQlibVersion's number; 0: the
 // installed one) does not know it.
 std::vector<config::Remark> unknown_to_libpq(const config::Config& config, int version = 0);
 

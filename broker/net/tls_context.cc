@@ -240,7 +240,7 @@ class TlsContextBuilder {
     FileText file;
     if (!take_file("key_file", read_key_file(path), file)) return false;
     if (!for_clients_ && !file.warning.empty()) {
-      made_->warnings_.back() += ", and the connections of auth_user and link are made by libpq, which refuses it";
+      made_->warnings_.back() += ", and the link is made by libpq, which refuses it";
     }
     const Owned<EVP_PKEY> key(PEM_read_bio_PrivateKey(reader_of(file.text).get(), nullptr, no_passphrase, nullptr));
     OPENSSL_cleanse(file.text.data(), file.text.size());

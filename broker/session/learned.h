@@ -45,7 +45,7 @@ struct Learned {
 void add_learned(const Learned& learned, bool directory_first, auth::Proof& proof);
 void add_directory(const Learned& learned, bool directory_first, auth::Proof& proof);
 
-// What a user whose secret auth_query has found is remembered by.
+// What a user whom auth_query, PAM or LDAP knows is remembered by: in each database apart.
 std::string learned_name(std::string_view database, std::string_view user);
 
 class LearnedUsers {

@@ -1,6 +1,6 @@
 // What a connection to a server does before its first packet: it asks for TLS, or begins it at once, and checks who
-// is there, as server_tls_* say. One machine for every connection to a server (its first, a retry, a cancel request:
-// T25), without a socket of its own: the engine's calls are its only acts.
+// is there, as server_tls_* say. One machine for every connection to a server (its first, a retry, a cancel request,
+// auth_query's: T25), without a socket of its own: the engine's calls are its only acts.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// What libpq is told of TLS for the broker's own connections: the settings server_tls_* as the broker itself takes
-// them, and nothing of a home directory.
+// What libpq is told of TLS for the link: the settings server_tls_* as the broker itself takes them, and nothing of
+// a home directory.
 #include "link/pq.h"
 
 #include <gtest/gtest.h>

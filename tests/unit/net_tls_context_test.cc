@@ -102,7 +102,7 @@ TEST_F(TlsContextTest, AKeyThatOthersMayReadIsRefused) {
   EXPECT_EQ(geteuid() == 0 ? 0u : 1u, made.value()->warnings().size());  // root's key may have readers
 }
 
-// PostgreSQL and its libpq want more of a key's mode; the latter makes some of our connections to servers.
+// PostgreSQL and its libpq want more of a key's mode; the latter makes the link.
 TEST_F(TlsContextTest, AKeyThatLibpqRefusesIsWarnedOf) {
   of_clients.ca_file.clear();
   of_clients.key_file = directory.write("group.key", key_pem(server), 0640);
