@@ -98,7 +98,7 @@ bool ClientRelay::parse_unnamed(pool::Statement statement) {
 bool ClientRelay::parse_again(const pool::Statement& there, const wire::ParseMessage& message) {
   emit();
   // In a failed transaction PostgreSQL refuses it without looking at the name, and would refuse to make it.
-  if (server_->status != 'E' || server_->executed || wire::runs_in_failed_transaction(message.sql)) {
+  if (!server_->refuses_all() || wire::runs_in_failed_transaction(message.sql)) {
     if (!server_->statements.has(*there)) server_->names_changed = true;
     ensure(there);
   }
@@ -174,7 +174,7 @@ bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& st
   }
   if (const pool::Statement* there = client_.statements.find(name)) {
     statement = *there;
-    if (values >= 0 && server_->status == 'E' && !server_->executed && !server_->statements.has(*statement) &&
+    if (values >= 0 && server_->refuses_all() && !server_->statements.has(*statement) &&
         !wire::runs_in_failed_transaction(statement->sql)) {
       // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same
       // message. Unless what this batch has executed ends the failed transaction: then it runs.

@@ -48,6 +48,8 @@ class Server final : public net::Handler, public pool::ServerNode {
   void prepare_for(Client* client);
   // Nothing is outstanding and nothing keeps it: may it be given back between transactions?
   bool may_release(const Client& client) const;
+  // In a failed transaction, which nothing of this batch can have ended: all is refused but its end.
+  bool refuses_all() const { return status == 'E' && !executed; }
   // Its client has got a part of a message: nothing else may follow but the rest.
   bool mid_message() const { return pass_left > 0 && !pass_dropped; }
   // Gives it back in a clean state; the client is unlinked.

@@ -166,8 +166,8 @@ void Server::inject_settings(std::string_view select) {
 
 void Server::inject_parse(const pool::Statement& statement, bool as_unnamed) {
   std::string before, after;
-  if (status == 'E') {
-    // It is refused, whatever the settings.
+  if (refuses_all()) {
+    // This as well, whatever the settings.
   } else if (executed) {  // what that has done to the settings is not known yet
     before = pool::lend_settings_sql(statement->plan);
     after = pool::return_settings_sql(statement->plan);

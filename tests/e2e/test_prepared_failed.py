@@ -76,13 +76,26 @@ def test_name_in_use_behind_the_end_of_a_failed_transaction(broker, postgres):
 
 
 @pytest.mark.ours
-@pytest.mark.parametrize("end", ["rollback", "select 2"])
+@pytest.mark.parametrize("end", ["rollback", "select 2", ""])
 def test_statement_behind_the_end_of_a_failed_transaction(broker, postgres, end):
-    """The server lacks it, and the ROLLBACK is in the same batch: it runs (found by fuzz_sim_cancel). Without one it is refused."""
+    """The server lacks it, and the ROLLBACK is in the same batch: it runs (found by fuzz_sim_cancel). Without one it is refused, also
+    behind the empty statement, which runs in a failed transaction and does not end it."""
     with without_place(broker, postgres, "select 'here'") as (a, direct):
         got = same(direct, a, batches(wire.query("begin"), wire.query("select 1/0"), wire.run(end) + wire.rerun("s") + SYNC,
                                       wire.query("rollback"), wire.rerun("s") + SYNC))
         assert wire.rows(got) == [["here"]] * (2 if end == "rollback" else 1)
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("again", [False, True])
+def test_literals_behind_the_end_of_a_failed_transaction(broker, postgres, again):
+    """Class 12: its Parse there means what it meant when it was prepared, though the client has another DateStyle by now."""
+    with without_place(broker, postgres, "select '01/02/2020'::date") as (a, direct):
+        redeclared = wire.parse("s", "select 1") + SYNC if again else b""
+        got = same(direct, a, batches(wire.query("set datestyle = 'ISO, DMY'"), wire.query("begin"), wire.query("select 1/0"),
+                                      wire.run("rollback") + (redeclared or wire.rerun("s") + SYNC), wire.rerun("s") + SYNC,
+                                      wire.query("reset datestyle"), wire.rerun("s") + SYNC))
+        assert wire.rows(got) == [["2020-01-02"]] * (2 if again else 3)
 
 
 @pytest.mark.ours
