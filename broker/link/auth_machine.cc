@@ -107,19 +107,20 @@ void AuthMachine::forget_gone(Job& job) {
   });
 }
 
-// The next job is one that somebody wants, or there is none.
+// The next job is one that somebody wants, or there is none. Those of it who have gone are looked for when it is
+// sent: this happens with every question, also when many wait.
 void AuthMachine::skip_unwanted() {
   for (auto job = jobs_.begin(); job != jobs_.end(); job = drop_job(job)) {
+    const auto wants = [](const Waiter& waiter) { return !waiter.gone(); };
+    if (std::any_of(job->waiters.begin(), job->waiters.end(), wants)) return;
     forget_gone(*job);
-    if (!job->waiters.empty()) return;
   }
 }
 
 // Those who have not logged in are fewer than the queue takes (max_unauthenticated_connections), so when it is full
 // most of them have gone; where a DBA has allowed more, it is not looked through for each of them.
 void AuthMachine::make_room(Micros now) {
-  if (swept_at_ > 0 && now - swept_at_ < kAuthSweepEvery) return;
-  swept_at_ = now;
+  if (!sweep_.due(now)) return;
   for (auto job = jobs_.begin(); job != jobs_.end();) {
     forget_gone(*job);
     job = job->waiters.empty() ? drop_job(job) : std::next(job);
@@ -252,6 +253,7 @@ void AuthMachine::start(size_t index, Jobs::iterator job, Micros now) {
     for (auto waiter = check.waiters.rbegin(); waiter != check.waiters.rend(); ++waiter) want_query(*waiter, true);
     return;
   }
+  forget_gone(*job);
   connection.job = std::move(*job);
   job->user = connection.job.user;
   drop_job(job);

@@ -28,6 +28,7 @@
 
 #include "auth/secrets.h"
 #include "base/random.h"
+#include "base/sweep.h"
 #include "base/time.h"
 #include "session/secret_finder.h"
 
@@ -38,8 +39,7 @@ inline constexpr size_t kAuthQueueMax = 16384;    // logins that wait for one da
 inline constexpr size_t kAuthCacheMax =
     16384;                                   // users remembered of one database; the one used longest ago goes first
 inline constexpr size_t kAuthKindsMax = 16;  // of (kind of secret, iterations) that are counted
-inline constexpr Micros kAuthSweepEvery = 100 * kMillisecond;  // of a full queue, for those who have gone
-inline constexpr Micros kAuthAnswerWithin = 10 * kSecond;      // one query
+inline constexpr Micros kAuthAnswerWithin = 10 * kSecond;  // one query
 inline constexpr Micros kAuthBackoffFirst = 1 * kSecond;
 
 struct AuthSettings {
@@ -190,7 +190,7 @@ class AuthMachine {
   std::unordered_map<std::string, Jobs::iterator> queries_wanted_;
   std::optional<Jobs::iterator> check_wanted_;
   size_t waiting_ = 0;          // logins, of jobs_ and of connections
-  Micros swept_at_ = 0;         // of make_room()
+  Sweep sweep_;                 // of make_room()
   Micros expires_at_ = kNever;  // the first of them gives up
   Entries entries_;
   std::unordered_map<std::string_view, Entries::iterator> cache_;  // the names are those of the entries

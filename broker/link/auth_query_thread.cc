@@ -36,6 +36,7 @@ struct AuthQueryThread::Inbox {
   net::Engine* engine = nullptr;  // while the thread runs
   std::shared_ptr<const config::Config> config;
   std::vector<Asked> asked;
+  Sweep sweep;  // of `asked`
   std::vector<Refuted> refuted;
   std::vector<Resolved> resolved;
   std::vector<Worked> worked;
@@ -75,7 +76,9 @@ void AuthQueryThread::find(session::SecretQuestion question, Done done) {
   bool full = false;
   inbox_->leave([&] {
     std::vector<Asked>& asked = inbox_->asked;
-    if (asked.size() >= kAuthInboxMax) std::erase_if(asked, [](const Asked& one) { return !one.question.wanted(); });
+    if (asked.size() >= kAuthInboxMax && inbox_->sweep.due(monotonic_now())) {
+      std::erase_if(asked, [](const Asked& one) { return !one.question.wanted(); });
+    }
     full = asked.size() >= kAuthInboxMax;
     if (!full) asked.push_back({std::move(question), std::move(done)});
   });
@@ -222,7 +225,7 @@ void AuthQueryThread::on_asked(Asked asked) {
   Managed* managed = managed_of(source.value());
   if (!managed && crowd_.empty()) managed = manage(source.value());
   if (managed) return ask(*managed, std::move(asked));
-  if (crowd_.size() >= kAuthCrowdMax) {
+  if (crowd_.size() >= kAuthCrowdMax && crowd_sweep_.due(now_)) {
     std::erase_if(crowd_, [](const Crowded& one) { return !one.asked.question.wanted(); });
   }
   if (crowd_.size() < kAuthCrowdMax) {

@@ -12,6 +12,7 @@
 
 #include "base/log_budget.h"
 #include "base/random.h"
+#include "base/sweep.h"
 #include "link/auth_connection.h"
 #include "link/auth_machine.h"
 #include "link/auth_places.h"
@@ -114,7 +115,8 @@ class AuthQueryThread final : public session::SecretFinder {
   std::list<Managed> managed_;                  // stable addresses
   std::unordered_map<uint64_t, Done> waiting_;  // by ticket
   std::deque<Crowded> crowd_;                   // in the order in which they came
-  LogBudget lines_;                             // of the log about what cannot be reached
+  Sweep crowd_sweep_;
+  LogBudget lines_;  // of the log about what cannot be reached
   Micros now_ = 0;
   Micros publish_at_ = 0;
   bool changed_ = true;  // since the last publish()

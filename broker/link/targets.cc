@@ -19,7 +19,8 @@ namespace {
 
 constexpr std::string_view kConsoleNames[] = {"pgbouncer", "pgberth"};
 
-// Only a clear password can be used: libpq cannot log in with a hash.
+// Only a clear password can be used: the link's libpq cannot log in with a hash. auth_query's logins look for one by
+// themselves (LearnedUsers::proof).
 SecretString clear_password(const config::Config& config, const std::string& user) {
   const SecretString* text = config.find_secret(user);
   if (!text || auth::parse_secret(text->view()).kind != auth::SecretKind::kPlain) return {};

@@ -30,21 +30,21 @@ static void set_clear(auth::Secret& secret, const SecretString& password) {
   secret.text = password;
 }
 
-void add_learned(const Learned& learned, bool directory_first, auth::Proof& proof) {
-  proof.keys = learned.keys;
-  if (proof.secret.empty()) proof.secret = learned.secret;
-  const bool fits = proof.secret.empty() || proof.secret.text == learned.proved_by;
-  if (fits && !learned.password.empty()) set_clear(proof.secret, learned.password);
-  add_directory(learned, directory_first, proof);
-}
-
-void add_directory(const Learned& learned, bool directory_first, auth::Proof& proof) {
+static void add_directory(const Learned& learned, bool directory_first, auth::Proof& proof) {
   if (learned.directory.empty()) return;
   if (proof.secret.empty() || (directory_first && proof.secret.kind != auth::SecretKind::kPlain)) {
     set_clear(proof.secret, learned.directory);
   } else {
     proof.otherwise = learned.directory;
   }
+}
+
+void add_learned(const Learned& learned, bool directory_first, auth::Proof& proof) {
+  proof.keys = learned.keys;
+  if (proof.secret.empty()) proof.secret = learned.secret;
+  const bool fits = proof.secret.empty() || proof.secret.text == learned.proved_by;
+  if (fits && !learned.password.empty()) set_clear(proof.secret, learned.password);
+  add_directory(learned, directory_first, proof);
 }
 
 auth::Proof LearnedUsers::proof(const config::Config& config, const SecretString& password, std::string_view database,

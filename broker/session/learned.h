@@ -1,5 +1,6 @@
-// What clients' logins have taught that servers may be logged in to with: keys, clear passwords, secrets of
-// auth_query. One for the process, shared by its workers; touched when somebody logs in, on either side.
+// What clients' logins have taught that servers may be logged in to with: keys, clear passwords (those that a
+// directory has said are right, too), secrets of auth_query; and what of it goes to a server. One for the process,
+// shared by its workers; touched when somebody logs in, on either side.
 //
 // Bounded, and what is forgotten is never missed: only users whom nobody needs go, those that were used longest ago
 // first. Their next login teaches it again.
@@ -43,7 +44,6 @@ struct Learned {
 // where the secret cannot answer. `directory_first`: where nobody but a directory is asked, it knows better than
 // auth_file.
 void add_learned(const Learned& learned, bool directory_first, auth::Proof& proof);
-void add_directory(const Learned& learned, bool directory_first, auth::Proof& proof);
 
 // What a user whom auth_query, PAM or LDAP knows is remembered by: in each database apart.
 std::string learned_name(std::string_view database, std::string_view user);

@@ -16,7 +16,7 @@
 
 namespace berth::session {
 
-// Of all workers: at handshakes only, where an atomic addition is nothing.
+// Of all workers and of auth_query's thread: at handshakes only, where an atomic addition is nothing.
 struct TlsCounts {
   std::atomic<uint64_t> handshakes{0};   // that were completed
   std::atomic<uint64_t> resumptions{0};  // among them

@@ -1,5 +1,6 @@
 // Reading what clients say of statements: the heads of Parse, Bind, Describe and Close, and the few SQL commands that
-// act on prepared statements and are recognised when they are the whole statement.
+// act on prepared statements and are recognised when they are the whole statement; and what of SQL a failed
+// transaction takes.
 #pragma once
 
 #include <string>

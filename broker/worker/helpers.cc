@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/assert.h"
+#include "base/sweep.h"
 
 namespace berth::worker {
 
@@ -25,6 +26,7 @@ struct Helpers::State {
   struct OfLane {
     LaneLimits limits{};
     std::deque<Item> queue;
+    Sweep sweep;  // of the queue
     int threads = 0;
     int idle = 0;  // of the threads: those that wait for work
     size_t running = 0;
@@ -60,7 +62,9 @@ bool Helpers::take(std::unique_ptr<auth::Work> work, Done done) {
   ASSERT(work && done);
   State::OfLane& lane = state_->lanes[static_cast<size_t>(work->lane)];
   const std::lock_guard<std::mutex> guard(state_->mutex);
-  if (lane.queue.size() >= lane.limits.queue_max) std::erase_if(lane.queue, State::is_unwanted);
+  if (lane.queue.size() >= lane.limits.queue_max && lane.sweep.due(monotonic_now())) {
+    std::erase_if(lane.queue, State::is_unwanted);
+  }
   if (state_->stopped || lane.queue.size() >= lane.limits.queue_max) {
     ++lane.refused;
     return false;

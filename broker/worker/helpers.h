@@ -1,5 +1,5 @@
-// The helper threads: they do what a worker must not wait for (auth/work.h). Each lane has a few threads, started
-// when they are first needed, and a queue with an end.
+// The helper threads: they do what a worker, or the thread of auth_query, must not wait for (auth/work.h). Each lane
+// has a few threads, started when they are first needed, and a queue with an end.
 #pragma once
 
 #include <array>
@@ -26,7 +26,7 @@ class Helpers {
  public:
   // Runs once for each work that was taken, on the helper thread, after run(), unless the helpers stop first
   // or nobody wants the work any more when its turn comes. It must
-  // only hand the work on (post it to the asking thread's mailbox), and must not call the helpers.
+  // only hand the work on (post it to the asking thread's mailbox or inbox), and must not call the helpers.
   using Done = std::function<void(std::unique_ptr<auth::Work>)>;
 
   explicit Helpers(const std::array<LaneLimits, auth::kLanes>& limits = kLaneLimits);

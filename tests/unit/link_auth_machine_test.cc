@@ -143,9 +143,9 @@ TEST(AuthMachine, AFullQueueIsLookedThroughNowAndThen) {
   desk.ask(kAuthQueueMax + 1, "ann");
   EXPECT_EQ(desk.secret(kAuthQueueMax + 1), "busy");
   *gone = true;
-  desk.ask(kAuthQueueMax + 2, "ann", kStart + kAuthSweepEvery - 1);
+  desk.ask(kAuthQueueMax + 2, "ann", kStart + kSweepEvery - 1);
   EXPECT_EQ(desk.secret(kAuthQueueMax + 2), "busy");
-  desk.ask(kAuthQueueMax + 3, "ann", kStart + kAuthSweepEvery);
+  desk.ask(kAuthQueueMax + 3, "ann", kStart + kSweepEvery);
   EXPECT_EQ(desk.secret(kAuthQueueMax + 3), "nothing") << "it waits";
   EXPECT_EQ(desk.machine.waiting(), 1u);
 }
