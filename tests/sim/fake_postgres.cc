@@ -296,7 +296,8 @@ std::vector<std::string> echoes_in(std::string_view told) {
     const size_t size_end = told.find(' ', at);
     if (size_end == std::string_view::npos) break;
     const size_t size = std::strtoul(std::string(told.substr(at, size_end - at)).c_str(), nullptr, 10);
-    texts.emplace_back(told.substr(size_end + 1, size));
+    const std::string_view text = told.substr(size_end + 1);
+    if (size < text.size() && text[size] == kEchoEnd) texts.emplace_back(text.substr(0, size));
   }
   return texts;
 }
@@ -314,7 +315,7 @@ void Backend::on_raw_message(char tag, std::string_view body) {
 }
 
 void Backend::answer_raw(const std::string& text) {
-  if (echoes_ && !text.empty()) put_row(std::string(kEcho) + std::to_string(text.size()) + " " + text);
+  if (echoes_ && !text.empty()) put_row(std::string(kEcho) + std::to_string(text.size()) + " " + text + kEchoEnd);
   put_ready();
 }
 

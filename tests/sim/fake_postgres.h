@@ -26,14 +26,16 @@ using Settings = std::map<std::string, std::string, NameLess>;
 
 // The user of those whose bytes a fuzzer writes. A backend of this user does not understand them: it answers with
 // ReadyForQuery, those with an even pid only when the fuzzer lets them, and says what the fuzzer has written for it.
-// As long as that cannot shift an answer to another question, it says a Query's text before, behind a mark whose
-// first byte the fuzzer cannot write, and in braces: only who has said it may hear it.
+// As long as that cannot shift an answer to another question, it says a Query's text before, between marks whose
+// bytes the fuzzer cannot write: only who has said it may hear it.
 inline constexpr std::string_view kRawUser = "raw";
 inline constexpr char kEchoByte = '\xe7';
 inline constexpr std::string_view kEcho =
     "\xe7"
     "echo";
-// The texts behind the marks in what somebody was told, as far as they have come.
+inline constexpr char kEchoEnd = '\xe8';
+// The texts between the marks in what somebody was told. One that was cut has no end where it should be: what the
+// fuzzer says in place of an answer under way may go on with it.
 std::vector<std::string> echoes_in(std::string_view told);
 
 class Backend;

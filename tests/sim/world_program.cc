@@ -143,6 +143,7 @@ void World::obey_operator() {
 static std::string raw_words(Choices& choices) {
   std::string words = choices.text(kRawBytesMost);
   std::replace(words.begin(), words.end(), kEchoByte, 'e');
+  std::replace(words.begin(), words.end(), kEchoEnd, 'e');
   const bool goes_on = !words.empty() && (words[0] == '.' || (words[0] >= '0' && words[0] <= '9'));
   return goes_on || !tag_in(words).empty() ? std::string() : words;
 }
