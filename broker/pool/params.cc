@@ -118,11 +118,12 @@ namespace {
 // SELECT set_config(...), set_config(...), ...
 class SettingsSelect {
  public:
+  explicit SettingsSelect(SettingsLast last) : local_(last == SettingsLast::kTransaction ? ",true)" : ",false)") {}
   // `value` is SQL: a literal, NULL, or an expression.
   void set(std::string_view name, std::string_view value) {
     sql_ += sql_.empty() ? "SELECT " : ",";
     sql_ += "pg_catalog.set_config(" + quote_literal(name) + ",";
-    sql_.append(value).append(",false)");
+    sql_.append(value).append(local_);
   }
   static std::string current(std::string_view name) {
     return "pg_catalog.current_setting(" + quote_literal(name) + ")";
@@ -130,6 +131,7 @@ class SettingsSelect {
   std::string take() { return std::move(sql_); }
 
  private:
+  std::string_view local_;
   std::string sql_;
 };
 
@@ -140,7 +142,7 @@ static std::string saved_name(std::string_view name) {
 }
 
 std::string lend_settings_sql(const Params& want) {
-  SettingsSelect select;
+  SettingsSelect select(SettingsLast::kTransaction);
   for (const auto& [name, value] : want->values) {
     select.set(saved_name(name), SettingsSelect::current(name));
     select.set(name, quote_literal(value));
@@ -149,14 +151,14 @@ std::string lend_settings_sql(const Params& want) {
 }
 
 std::string return_settings_sql(const Params& want) {
-  SettingsSelect select;
+  SettingsSelect select(SettingsLast::kTransaction);
   for (const auto& [name, value] : want->values) select.set(name, SettingsSelect::current(saved_name(name)));
   return select.take();
 }
 
-std::string difference_sql(const Params& have, const Params& want) {
+std::string difference_sql(const Params& have, const Params& want, SettingsLast last) {
   if (have == want) return {};
-  SettingsSelect select;
+  SettingsSelect select(last);
   if (have) {
     for (const auto& [name, value] : have->values) {
       if (!is_fixed_parameter(name) && !(want && want->find(name))) select.set(name, "NULL");

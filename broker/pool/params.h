@@ -41,12 +41,16 @@ Params without_value(const Params& base, std::string_view name);
 // application_name.
 const Params& plan_params(const Params& params);
 
+// What is lent for a moment lasts for the transaction: a setting of the session would take the place of the client's
+// SET LOCAL, and stay behind its COMMIT.
+enum class SettingsLast : bool { kSession, kTransaction };
+
 // The one SELECT that makes a session with `have` into one with `want`; empty when nothing differs. Fixed parameters
 // are left alone. Values travel by set_config(), which takes them as a configuration file does (a list of schemas
 // stays a list); a NULL value resets, which is what happens to parameters that `want` does not name.
-std::string difference_sql(const Params& have, const Params& want);
+std::string difference_sql(const Params& have, const Params& want, SettingsLast last = SettingsLast::kSession);
 // Where the session's values are not known: a SELECT that puts those that `want` names aside, in parameters of the
-// broker's, and sets `want`'s; and one that puts them back.
+// broker's, and sets `want`'s; and one that puts them back. In the same transaction.
 std::string lend_settings_sql(const Params& want);
 std::string return_settings_sql(const Params& want);
 std::string quote_literal(std::string_view text);

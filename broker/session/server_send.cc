@@ -172,8 +172,8 @@ void Server::inject_parse(const pool::Statement& statement, bool as_unnamed) {
     before = pool::lend_settings_sql(statement->plan);
     after = pool::return_settings_sql(statement->plan);
   } else if (const pool::Params& now = pool::plan_params(params); !(now == statement->plan)) {
-    before = pool::difference_sql(now, statement->plan);
-    after = pool::difference_sql(statement->plan, now);
+    before = pool::difference_sql(now, statement->plan, pool::SettingsLast::kTransaction);
+    after = pool::difference_sql(statement->plan, now, pool::SettingsLast::kTransaction);
   }
   if (!before.empty()) inject_settings(before);
   Request& request = requests.push();

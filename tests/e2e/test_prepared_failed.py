@@ -109,3 +109,16 @@ def test_skipped_parse_of_a_shared_text_in_a_failed_transaction(one, postgres):
 
     got = same(postgres.connect("app"), one.connect(), script)
     assert wire.sqlstates(got) == ["22012", "26000"]
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("batch", [False, True])
+@pytest.mark.parametrize("setting", ["datestyle = 'ISO, DMY'", "timezone = 'Asia/Tokyo'"])
+def test_set_local_around_a_lacking_statement(broker, postgres, setting, batch):
+    """Class 12: what is lent to its Parse ends with the transaction, and so does what the client has set for it."""
+    with without_place(broker, postgres, "select '01/02/2020'::date") as (a, direct):
+        name, local = setting.split()[0], "set local " + setting
+        before = [wire.run(local) + wire.rerun("s") + SYNC] if batch else [wire.query(local), wire.rerun("s") + SYNC]
+        show, commit = wire.query("show " + name), wire.query("commit")
+        same(direct, a, batches(wire.query("begin"), *before, show, commit, show))
+        same(direct, a, batches(wire.query("begin"), wire.query("set " + setting), *before, commit, show))
