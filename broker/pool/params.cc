@@ -39,8 +39,11 @@ bool is_fixed_parameter(std::string_view name) {
 }
 
 bool is_plan_parameter(std::string_view name) {
-  static constexpr std::array<std::string_view, 6> kPlan = {
-      "DateStyle", "IntervalStyle", "TimeZone", "search_path", "client_encoding", "standard_conforming_strings"};
+  static constexpr std::array<std::string_view, 12> kPlan = {
+      "DateStyle", "IntervalStyle", "TimeZone", "search_path", "client_encoding", "standard_conforming_strings",
+      // PostgreSQL reports none of these: here they are those of a client's start.
+      "array_nulls", "backslash_quote", "lc_monetary", "timezone_abbreviations", "transform_null_equals",
+      "xmloption"};
   return one_of(name, kPlan);
 }
 

@@ -122,3 +122,13 @@ def test_set_local_around_a_lacking_statement(broker, postgres, setting, batch):
         show, commit = wire.query("show " + name), wire.query("commit")
         same(direct, a, batches(wire.query("begin"), *before, show, commit, show))
         same(direct, a, batches(wire.query("begin"), wire.query("set " + setting), *before, commit, show))
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("option, sql", [("transform_null_equals=on", "select (1 = null) is null"),
+                                         ("array_nulls=off", "select '{null}'::text[] = array['null']")])
+def test_text_shared_under_other_start_settings(one, postgres, option, sql):
+    """Class 12: what a Parse means depends on them too, so they do not share it."""
+    with one.connect(options="-c " + option) as a, one.connect() as c, postgres.connect("app") as direct:
+        prepare(a, "s", sql)
+        same(direct, c, batches(wire.parse("s", sql) + SYNC, wire.rerun("s") + SYNC))

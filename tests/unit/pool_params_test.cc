@@ -51,8 +51,9 @@ TEST(ParamSets, ThePartThatAParseDependsOn) {
   EXPECT_NE(more, base);
   EXPECT_EQ(plan_params(more), base);
   EXPECT_NE(plan_params(with_value(more, "DateStyle", "German")), base);
-  for (const char* name :
-       {"DATESTYLE", "IntervalStyle", "timezone", "search_path", "client_encoding", "standard_conforming_strings"}) {
+  for (const char* name : {"DATESTYLE", "IntervalStyle", "timezone", "search_path", "client_encoding",
+                           "standard_conforming_strings", "transform_null_equals", "array_nulls", "backslash_quote",
+                           "xmloption", "lc_monetary", "TimeZone_abbreviations"}) {
     EXPECT_TRUE(is_plan_parameter(name)) << name;
     EXPECT_NE(plan_params(with_value(more, name, "other")), base) << name;
   }
