@@ -125,8 +125,7 @@ bool ClientRelay::message() {
       push(Request::Kind::kSync);
       end_batch();
       return pass();
-    case wire::kFlush:
-      client_.in_batch = server_->unsynced = true;
+    case wire::kFlush:  // it opens no batch: alone behind a Sync it keeps nothing
       answer_synthetic();
       return pass();
     case wire::kFunctionCall:

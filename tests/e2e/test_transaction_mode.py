@@ -82,6 +82,14 @@ def test_messages_without_sync_keep_the_server(one, batch, answer):
 
 
 @pytest.mark.ours
+def test_flush_behind_a_sync_keeps_nothing(one):
+    """It opens no batch, whether the Sync is answered by then or not."""
+    a, c = one.connect(), one.connect()
+    a.ask(wire.run("select pg_sleep(0.2)") + wire.sync() + wire.flush())
+    assert c.value("select 1") == "1"
+
+
+@pytest.mark.ours
 def test_failed_batch_with_a_query_behind_keeps_the_server(one):
     """PostgreSQL skips the Query too and waits for the Sync: the next client's would be skipped like it."""
     a = one.connect()
