@@ -338,6 +338,10 @@ void Server::setup_done() {
     return connect_failed(setting_error_sqlstate.empty() ? "08006" : setting_error_sqlstate,
                           "connect_query failed: " + setting_error, false, ServerEnd::kSetupFailed);
   }
+  if (status != 'I') {  // whoever got it next would be in a transaction that somebody else has begun
+    return connect_failed("25001", "connect_query failed: it leaves a transaction open", false,
+                          ServerEnd::kSetupFailed);
+  }
   slice->pool.opened(context->now());
   slice->last_error.clear();
   slice->last_error_permanent = false;
