@@ -339,8 +339,11 @@ void Server::setup_done() {
                           "connect_query failed: " + setting_error, false, ServerEnd::kSetupFailed);
   }
   if (status != 'I') {  // whoever got it next would be in a transaction that somebody else has begun
-    return connect_failed("25001", "connect_query failed: it leaves a transaction open", false,
-                          ServerEnd::kSetupFailed);
+    const bool asked = slice->entry && !slice->entry->connect_query.empty();
+    return connect_failed("25001",
+                          asked ? "connect_query failed: it leaves a transaction open"
+                                : "the server says that a login has begun a transaction",
+                          false, ServerEnd::kSetupFailed);
   }
   slice->pool.opened(context->now());
   slice->last_error.clear();

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+from contextlib import contextmanager
 
 import pytest
 
@@ -31,6 +32,17 @@ def one(broker):
 
 def prepare(c, name, sql, oids=()):
     assert wire.tags(c.ask(wire.parse(name, sql, oids) + SYNC)) == "1Z"
+
+
+@contextmanager
+def without_place(broker, postgres, sql):
+    """A client of the broker whose statement `s` has no place at the only server any more, and one of PostgreSQL that has it."""
+    b = broker(default_pool_size=1, max_prepared_statements=1)
+    with b.connect() as other, b.connect() as a, postgres.connect("app") as direct:
+        for c in (a, direct):
+            prepare(c, "s", sql)
+        prepare(other, "other", "select 1")  # takes the place
+        yield a, direct
 
 
 # Names ----------------------------------------------------------------------------------------------------------------
@@ -195,22 +207,6 @@ def test_redeclared_name_among_names_of_one_text(one, postgres):
     data = wire.parse("s", "select 1") + wire.parse("t", "select 1") + wire.parse("t", "select 57") + SYNC
     got = same(postgres.connect("app"), one.connect(), batches(data, wire.rerun("s") + SYNC))
     assert wire.sqlstates(got) == ["42P05"]
-
-
-@pytest.mark.ours
-def test_injected_parse_behind_a_set_of_the_same_batch(broker):
-    """Class 12: literals are folded at Parse. A server that lacks the statement gets its Parse behind a SET that is not
-    answered yet, and it must mean what it meant when it was prepared, for this client and for the next."""
-    b = broker(default_pool_size=1, max_prepared_statements=1)
-    a, c = b.connect(DateStyle="ISO, DMY"), b.connect(DateStyle="ISO, DMY")
-    text = "select '01/02/2024'::date"
-    prepare(a, "day", text)
-    prepare(c, "other", "select 1")  # takes the server's only place
-    got = a.ask(wire.run("set datestyle = 'ISO, MDY'") + wire.rerun("day") + SYNC)
-    assert wire.rows(got) == [["2024-02-01"]]
-    assert wire.rows(a.query("show datestyle")) == [["ISO, MDY"]]
-    prepare(c, "day", text)
-    assert wire.rows(c.ask(wire.rerun("day") + SYNC)) == [["2024-02-01"]]
 
 
 @pytest.mark.ours
@@ -546,70 +542,6 @@ def test_deallocate_inside_a_pipeline(one, postgres, sql, place):
             c.ask(wire.query("select 'end'"))
 
     same(postgres.connect("app"), one.connect(), script)
-
-
-# What a text means depends on settings --------------------------------------------------------------------------------
-
-DAY = "select extract(day from '01/02/2024'::date)::text"
-
-
-@pytest.mark.ours
-def test_literals_follow_datestyle(one):
-    """class 25: the same text under MDY and DMY is not the same statement."""
-    a, c = one.connect(DateStyle="ISO, MDY"), one.connect(DateStyle="ISO, DMY")
-    for client in (a, c):
-        prepare(client, "s", DAY)
-    for _ in range(4):
-        holds(a, "s", "2")
-        holds(c, "s", "1")
-
-
-@pytest.mark.ours
-def test_literals_keep_the_datestyle_of_their_parse(broker, postgres):
-    """class 25: a later SET does not change what was parsed, on whichever server it is executed."""
-    script = batches(wire.query("set datestyle = 'ISO, MDY'"), wire.parse("s", DAY) + SYNC,
-                     wire.query("set datestyle = 'ISO, DMY'"), wire.rerun("s") + SYNC,
-                     wire.parse("t", DAY) + wire.rerun("t") + SYNC, wire.rerun("s") + SYNC)
-    b = broker(default_pool_size=1)
-    got = same(postgres.connect("app"), b.connect(), script)
-    assert wire.rows(got) == [["2"], ["1"], ["2"]]
-
-
-@pytest.mark.ours
-@pytest.mark.parametrize("setting, text, values", [
-    ("timezone", "select extract(hour from '2024-07-01 12:00'::timestamptz at time zone 'UTC')::text",
-     {"UTC": "12", "America/New_York": "16"}),
-    ("intervalstyle", "select extract(hour from '-1 1:00:00'::interval)::text",
-     {"postgres": "1", "sql_standard": "-1"}),
-    ("standard_conforming_strings", r"select length('a\\b')::text", {"on": "4", "off": "3"}),
-], ids=["timezone", "intervalstyle", "strings"])
-def test_literals_follow_other_settings(one, setting, text, values):
-    """class 25"""
-    clients = {}
-    for value in values:
-        clients[value] = one.connect()
-        clients[value].query(f"set {setting} = '{value}'")
-        answer = clients[value].ask(wire.parse("s", text) + SYNC)  # a notice warns of the backslash
-        assert wire.tags(answer).lstrip("N") == "1Z"
-    for _ in range(3):
-        for value, expected in values.items():
-            holds(clients[value], "s", expected)
-
-
-@pytest.mark.ours
-def test_search_path_of_the_startup_packet(one, postgres):
-    """class 25: the same text, two schemas."""
-    postgres.sql("drop schema if exists path_a cascade; drop schema if exists path_b cascade; "
-                 "create schema path_a; create schema path_b; create table path_a.t as select 'a' as who; "
-                 "create table path_b.t as select 'b' as who; grant all on schema path_a, path_b to public; "
-                 "grant all on path_a.t, path_b.t to public", database="e2e")
-    a, c = one.connect(search_path="path_a"), one.connect(search_path="path_b")
-    for client in (a, c):
-        prepare(client, "s", "select who from t")
-    for _ in range(3):
-        holds(a, "s", "a")
-        holds(c, "s", "b")
-    postgres.sql("drop schema path_a cascade; drop schema path_b cascade", database="e2e")
 
 
 @pytest.mark.newer

@@ -1,24 +1,11 @@
 """Prepared statements in a failed transaction, in transaction mode: PostgreSQL refuses all but its end, and what stands behind the
 end in the same batch runs. Each answer is PostgreSQL's own."""
 
-from contextlib import contextmanager
-
 import pytest
 
 from harness import wire
 from harness.compare import batches, same
-from test_prepared import SYNC, one, prepare  # noqa: F401: `one` is a fixture
-
-
-@contextmanager
-def without_place(broker, postgres, sql):
-    """A client of the broker whose statement `s` has no place at the only server any more, and one of PostgreSQL that has it."""
-    b = broker(default_pool_size=1, max_prepared_statements=1)
-    with b.connect() as other, b.connect() as a, postgres.connect("app") as direct:
-        for c in (a, direct):
-            prepare(c, "s", sql)
-        prepare(other, "other", "select 1")  # takes the place
-        yield a, direct
+from test_prepared import SYNC, one, prepare, without_place  # noqa: F401: `one` is a fixture
 
 
 @pytest.mark.ours
@@ -89,7 +76,7 @@ def test_statement_behind_the_end_of_a_failed_transaction(broker, postgres, end)
 @pytest.mark.ours
 @pytest.mark.parametrize("again", [False, True])
 def test_literals_behind_the_end_of_a_failed_transaction(broker, postgres, again):
-    """Class 12: its Parse there means what it meant when it was prepared, though the client has another DateStyle by now."""
+    """class 25: its Parse there means what it meant when it was prepared, though the client has another DateStyle by now."""
     with without_place(broker, postgres, "select '01/02/2020'::date") as (a, direct):
         redeclared = wire.parse("s", "select 1") + SYNC if again else b""
         got = same(direct, a, batches(wire.query("set datestyle = 'ISO, DMY'"), wire.query("begin"), wire.query("select 1/0"),
@@ -109,26 +96,3 @@ def test_skipped_parse_of_a_shared_text_in_a_failed_transaction(one, postgres):
 
     got = same(postgres.connect("app"), one.connect(), script)
     assert wire.sqlstates(got) == ["22012", "26000"]
-
-
-@pytest.mark.ours
-@pytest.mark.parametrize("batch", [False, True])
-@pytest.mark.parametrize("setting", ["datestyle = 'ISO, DMY'", "timezone = 'Asia/Tokyo'"])
-def test_set_local_around_a_lacking_statement(broker, postgres, setting, batch):
-    """Class 12: what is lent to its Parse ends with the transaction, and so does what the client has set for it."""
-    with without_place(broker, postgres, "select '01/02/2020'::date") as (a, direct):
-        name, local = setting.split()[0], "set local " + setting
-        before = [wire.run(local) + wire.rerun("s") + SYNC] if batch else [wire.query(local), wire.rerun("s") + SYNC]
-        show, commit = wire.query("show " + name), wire.query("commit")
-        same(direct, a, batches(wire.query("begin"), *before, show, commit, show))
-        same(direct, a, batches(wire.query("begin"), wire.query("set " + setting), *before, commit, show))
-
-
-@pytest.mark.ours
-@pytest.mark.parametrize("option, sql", [("transform_null_equals=on", "select (1 = null) is null"),
-                                         ("array_nulls=off", "select '{null}'::text[] = array['null']")])
-def test_text_shared_under_other_start_settings(one, postgres, option, sql):
-    """Class 12: what a Parse means depends on them too, so they do not share it."""
-    with one.connect(options="-c " + option) as a, one.connect() as c, postgres.connect("app") as direct:
-        prepare(a, "s", sql)
-        same(direct, c, batches(wire.parse("s", sql) + SYNC, wire.rerun("s") + SYNC))

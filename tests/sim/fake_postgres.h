@@ -205,7 +205,8 @@ class Backend {
   size_t copied_ = 0;
   std::string copied_text_;
   std::string portal_running_;  // of an Execute that sleeps or copies
-  // Of a raw backend: what it has still to answer, once the fuzzer lets it, and whether its answers say to what.
+  // Of a raw backend: what it has still to answer, once the fuzzer lets it, and whether its answers say to what
+  // (the fuzzer has said nothing that could be taken for an answer).
   std::deque<std::string> owed_;
   bool echoes_ = true;
   int owner_ = -1;  // the client of the transaction or batch

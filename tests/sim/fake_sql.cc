@@ -256,7 +256,8 @@ Backend::Outcome Backend::run(const Statement& statement, const std::vector<std:
                               std::vector<std::string>& rows, std::string& tag, bool many, bool& waiting) {
   const std::string& sql = statement.sql;
   const std::vector<std::string> words = words_of(sql);
-  const std::string mark = values.empty() ? tag_in(sql) : tag_in(values[0]);
+  const std::string said = values.empty() ? "" : tag_in(values[0]);
+  const std::string mark = said.empty() ? tag_in(sql) : said;  // also NULL is a value
   const std::string word = words.empty() ? "" : words[0];
   own(mark);
   running_tag_ = mark;
