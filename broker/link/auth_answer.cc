@@ -18,10 +18,12 @@ namespace {
 using Kind = AuthHappened::Kind;
 
 // The default auth_query, written so that nobody's objects can get between, and with what the cache needs: until when
-// the password is valid, and what time it is there.
+// the password is valid (later than the year 9999 is for ever: what is far later is no number of microseconds since
+// 1970), and what time it is there.
 constexpr std::string_view kStandardSql =
     "select a.rolname, case when a.rolvaliduntil operator(pg_catalog.<) pg_catalog.now() then null "
-    "else a.rolpassword end, case when pg_catalog.isfinite(a.rolvaliduntil) then "
+    "else a.rolpassword end, case when pg_catalog.isfinite(a.rolvaliduntil) "
+    "and a.rolvaliduntil operator(pg_catalog.<) '9999-12-31 00:00:00+00'::pg_catalog.timestamptz then "
     "(extract(epoch from a.rolvaliduntil) operator(pg_catalog.*) 1000000)::pg_catalog.int8 end, "
     "(extract(epoch from pg_catalog.clock_timestamp()) operator(pg_catalog.*) 1000000)::pg_catalog.int8 "
     "from pg_catalog.pg_authid a where a.rolname operator(pg_catalog.=) $1::pg_catalog.name and a.rolcanlogin";

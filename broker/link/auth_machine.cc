@@ -404,7 +404,8 @@ void AuthMachine::on_lost(size_t index, std::string_view why, bool no_database, 
 
 // ---- time
 
-void AuthMachine::on_time(Micros now) {
+bool AuthMachine::on_time(Micros now) {
+  bool silent = false;
   for (size_t index = 0; index < connections_.size(); ++index) {
     Connection& connection = connections_[index];
     if (connection.state == State::kClosed || now < connection.until) continue;
@@ -412,11 +413,13 @@ void AuthMachine::on_time(Micros now) {
       close(index);
       continue;
     }
+    silent = true;
     connection.job.again = true;  // who has waited for so long is told
     on_lost(index, connection.state == State::kConnecting ? "connect timed out" : "no answer in time", false, now);
   }
   if (now >= expires_at_) expire(now);
   pump(now);
+  return silent;
 }
 
 void AuthMachine::expire(Micros now) {

@@ -94,7 +94,8 @@ class AuthMachine {
   void on_refused(size_t connection, std::string_view why, Micros now);
   // The connection could not be made, or is gone. `no_database`: there is none of that name, so it has no users.
   void on_lost(size_t connection, std::string_view why, bool no_database, Micros now);
-  void on_time(Micros now);
+  // True: a server has not answered in time, so another host may be the better one.
+  bool on_time(Micros now);
   // A reload: nothing is remembered, and connections are made anew.
   void reset(const AuthSettings& settings, Micros now);
 

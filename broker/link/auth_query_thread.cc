@@ -104,7 +104,8 @@ void AuthQueryThread::run() {
   while (take_inbox()) {
     do {
       for (Managed& managed : managed_) {
-        if (now_ >= managed.machine.wake_at()) managed.machine.on_time(now_);
+        if (now_ >= managed.machine.wake_at() && managed.machine.on_time(now_))
+          leave_host(managed, "no answer in time", false);
         perform(managed);
       }
       managed_.remove_if([this](const Managed& managed) {
@@ -389,11 +390,16 @@ void AuthQueryThread::react(Managed& managed, size_t index, AuthHappened happene
 }
 
 void AuthQueryThread::lost(Managed& managed, size_t index, const std::string& why, bool no_database) {
-  tell_lost(managed, why, no_database);
-  managed.next_target++;
+  leave_host(managed, why, no_database);
   managed.no_database = no_database;
   if (no_database) managed.reached = false;
   managed.machine.on_lost(index, why, no_database, now_);
+}
+
+// The next connection goes to another address, or to the next host.
+void AuthQueryThread::leave_host(Managed& managed, const std::string& why, bool no_database) {
+  tell_lost(managed, why, no_database);
+  managed.next_target++;
 }
 
 // Said once, not at each attempt; and strangers who make names up do not fill the log.

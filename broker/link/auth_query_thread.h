@@ -99,6 +99,7 @@ class AuthQueryThread final : public session::SecretFinder {
   void react(Managed& managed, size_t index, AuthHappened happened);
   void begin_work(Managed& managed, size_t index, std::unique_ptr<auth::Work> work);
   void lost(Managed& managed, size_t index, const std::string& why, bool no_database);
+  void leave_host(Managed& managed, const std::string& why, bool no_database);
   void tell_lost(Managed& managed, const std::string& why, bool no_database);
   void publish();
   void wait();

@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,20 @@ def test_a_server_that_pours_fills_no_memory(beside, flood):
     assert peak(b) - before < 30
     assert login(b) == "ann"
     assert not fake.failures
+
+
+def test_a_silent_host_is_left_for_the_next(asking, server):  # noqa: F811
+    """It takes connections and says nothing, as behind a firewall: not only who refuses is left."""
+    with socket.create_server(("127.0.0.2", server.port), backlog=64):
+        b = asking(databases={"e2e": f"host={server.sockets} port={server.port} dbname=e2e",
+                              "lookup": f"host=127.0.0.2,127.0.0.1 port={server.port} dbname=e2e"},
+                   auth_dbname="lookup", server_connect_timeout=1, server_login_retry=1)
+        cannot_be_looked_up(b)
+        assert 'database "lookup" as user "looker": no answer in time' in b.log
+
+        def found():
+            try:
+                return login(b)
+            except Refused:  # there is a pause between two attempts
+                return None
+        assert eventually(found, "the other host is asked") == "ann"

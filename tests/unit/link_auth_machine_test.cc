@@ -205,9 +205,9 @@ TEST(AuthMachine, NoAnswerInTimeIsAFailure) {
   desk.ask(1, "bob");
   desk.up(false);
   desk.next();
-  desk.on([](AuthMachine& m) { m.on_time(kStart + kAuthAnswerWithin - 1); });
+  desk.on([](AuthMachine& m) { EXPECT_FALSE(m.on_time(kStart + kAuthAnswerWithin - 1)); });
   EXPECT_EQ(desk.secret(1), "nothing");
-  desk.on([](AuthMachine& m) { m.on_time(kStart + kAuthAnswerWithin); });
+  desk.on([](AuthMachine& m) { EXPECT_TRUE(m.on_time(kStart + kAuthAnswerWithin)); });
   EXPECT_EQ(desk.secret(1), "failed: no answer in time");
   EXPECT_EQ(desk.next(), "close 0");
 }
