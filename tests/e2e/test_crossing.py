@@ -130,7 +130,9 @@ def hammer(broker, control, clients, steps, leaving, prepared=True, **settings):
     print("answers checked:", sum(done))
     eventually(lambda: (b.pool()["sv_active"], b.pool()["cl_waiting"], len(b.clients(user="app"))) == (0, 0, 0),
                "everything is given back (I12, I13)")
-    assert not control.sql("select 1 from pg_stat_activity where state like 'idle in transaction%'")
+    # One that was closed for its client's sake may still stand there for a moment.
+    eventually(lambda: not control.sql("select 1 from pg_stat_activity where state like 'idle in transaction%'"),
+               "no transaction is left open")
 
 
 @pytest.mark.limit(150)
