@@ -80,7 +80,8 @@ install: all ## install to PREFIX (default /usr/local), below DESTDIR
 	install -d $(DESTDIR)$(PREFIX)/share/doc/pgberth $(DESTDIR)$(SYSCONFDIR)/pgberth
 	install -m 0644 LICENSE README.md CHANGELOG.md docs/*.md $(DESTDIR)$(PREFIX)/share/doc/pgberth
 	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini ]; then \
-	  install -m 0640 $(owner) etc/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
+	  install -m 0640 $(owner) etc/pgberth.ini $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; \
+	  sed -i 's|^auth_file = userlist|auth_file = $(SYSCONFDIR)/pgberth/userlist|' $(DESTDIR)$(SYSCONFDIR)/pgberth/pgberth.ini; fi
 	if [ ! -e $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt ]; then \
 	  install -m 0640 $(owner) etc/userlist.txt $(DESTDIR)$(SYSCONFDIR)/pgberth/userlist.txt; fi
 	$(MAKE) -C extension install DESTDIR=$(DESTDIR)

@@ -15,6 +15,7 @@
 #include "boot.h"
 #include "config/diff.h"
 #include "config/docs.h"
+#include "config/files.h"
 #include "config/load.h"
 #include "config/show.h"
 #include "link/auth_query_thread.h"
@@ -37,7 +38,8 @@ constexpr size_t kPrivateKeyMemoryLeast = 32;
 
 class Process {
  public:
-  explicit Process(const CommandLine& command) : command_(command) {}
+  explicit Process(const CommandLine& command)
+      : command_(command), start_{config::working_directory(), command.user} {}
   int run();
 
  private:
@@ -56,6 +58,7 @@ class Process {
   LogTarget log_target(const config::Config& config) const;
 
   const CommandLine& command_;
+  const config::Start start_;
   std::shared_ptr<const config::Config> config_;
   Daemon daemon_;
   PidFile pidfile_;
@@ -88,7 +91,7 @@ Result<bool> Process::start() {
   // Both before OpenSSL's first allocation, and so before the first key.
   const std::string unwatched = net::watch_openssl_memory();
   CRYPTO_secure_malloc_init(kPrivateKeyMemory, kPrivateKeyMemoryLeast);
-  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(command_.config);
+  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(command_.config, nullptr, start_);
   wipe_deep_stack();
   if (!loaded) return loaded.error();
   config_ = loaded.value();
@@ -182,7 +185,8 @@ std::string Process::take(const config::Config& loaded) {
 
 std::string Process::reload() {
   notify_systemd("RELOADING=1");
-  Result<std::shared_ptr<const config::Config>> loaded = config::load_config(config_->options.conffile);
+  Result<std::shared_ptr<const config::Config>> loaded =
+      config::load_config(config_->options.conffile, nullptr, start_);
   wipe_deep_stack();
   std::string error;
   if (!loaded) {
@@ -344,9 +348,10 @@ int Process::run() {
   return 0;
 }
 
-int check_config(const std::string& path) {
+int check_config(const CommandLine& command) {
   std::vector<config::Remark> warnings;
-  const Result<std::shared_ptr<const config::Config>> loaded = config::load_config(path, &warnings);
+  const Result<std::shared_ptr<const config::Config>> loaded =
+      config::load_config(command.config, &warnings, {{}, command.user});
   for (const config::Remark& warning : warnings) std::cout << "warning: " << warning.format() << "\n";
   if (!loaded) {
     std::cerr << loaded.error().text << "\n";
@@ -360,7 +365,7 @@ int check_config(const std::string& path) {
   for (const config::Remark& warning : link::unknown_to_libpq(*loaded.value())) {
     std::cout << "warning: " << warning.format() << "\n";
   }
-  std::cout << path << ": fine\n";
+  std::cout << command.config << ": fine\n";
   return 0;
 }
 
@@ -382,7 +387,7 @@ int main(int argc, char** argv) {
     std::cout << (command.docs == "admin" ? admin::admin_markdown() : config::config_markdown());
     return 0;
   }
-  if (command.check) return check_config(command.config);
+  if (command.check) return check_config(command);
   Process process(command);
   return process.run();
 }

@@ -38,7 +38,10 @@ The broker reads one file in PgBouncer's format and with PgBouncer's names: an e
 
 - A comment is a whole line that starts with `;` or `#`. Later in a line these characters mean nothing.
 - `[pgberth]` is another name for `[pgbouncer]`. The lines of an included file stand in the section that is open.
-  A relative name of a file is looked for in the directory in which the broker was started, then beside the main file.
+- A relative name of a file starts at the folder of the main file (a name that `auth_hba_file` gives with `@`: at the
+  folder of the file that names it). What is not there may stand in the directory in which the broker was started, as
+  with PgBouncer, if nobody but root and the broker's user may write there; that gives a warning. SHOW CONFIG shows
+  whole paths. (`logfile`, `pidfile` and `unix_socket_dir` start where the broker was started.)
 - A name with other characters than letters, digits and `_` may stand in double quotes; `""` is one double quote.
 - The values of `[databases]` and `[users]` are `key=value` pairs; a value with spaces stands in single quotes, and
   `''` in it is one quote.

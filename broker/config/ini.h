@@ -2,9 +2,7 @@
 // the caller gives. What is accepted, line by line (spaces at both ends do not count):
 //
 //   1. empty, or starting with ; or #      a comment; these characters mean nothing later in a line
-//   2. %include FILE                       FILE's lines stand here, in the section that is open; a relative FILE
-//   starts at
-//                                          the process's working directory, as in PgBouncer
+//   2. %include FILE                       FILE's lines stand here, in the section that is open
 //   3. [section]                           until the next one, also across the border of an include
 //   4. key = value                         the value is the rest of the line; it may be empty
 //   5. "key" = value                       the key may have any characters, "" stands for a double quote

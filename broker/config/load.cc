@@ -16,8 +16,10 @@
 #include "config/build.h"
 #include "config/clear.h"
 #include "config/entries.h"
+#include "config/files.h"
 #include "config/hba.h"
 #include "config/ldap_options.h"
+#include "config/options.h"
 #include "config/userlist.h"
 
 namespace berth::config {
@@ -53,7 +55,7 @@ Result<std::string> read_file(const std::string& path, size_t most = kMaxFileSiz
 
 // What others on this machine may do with a file that decides who comes in, or that holds secrets. Only a warning:
 // the directory may keep them out, and PgBouncer starts with such files.
-void look_at_rights(const std::string& path, bool secrets, Config& config) {
+void look_at_rights(const std::string& path, bool secrets, Config& config, const Trusted& trusted) {
   struct stat facts;
   if (stat(path.c_str(), &facts) != 0 || !S_ISREG(facts.st_mode)) return;
   if (facts.st_mode & S_IWOTH) {
@@ -61,6 +63,14 @@ void look_at_rights(const std::string& path, bool secrets, Config& config) {
   } else if (secrets && (facts.st_mode & S_IROTH)) {
     config.warnings.push_back(
         {path, 0, {}, fmt::format("it holds secrets and everybody may read it: chmod o-rwx {}", path)});
+  }
+  if (const std::string stranger = trusted.stranger(path); !stranger.empty()) {
+    config.warnings.push_back({path,
+                               0,
+                               {},
+                               fmt::format("it belongs to {}, who may change it: it should be root's or that of the "
+                                           "broker's user",
+                                           stranger)});
   }
 }
 
@@ -81,23 +91,6 @@ std::set<std::string> files_with_passwords(const Ini& ini) {
   return out;
 }
 
-// A relative name starts at the working directory, as in PgBouncer. What is not there may stand beside the main file.
-class Finder {
- public:
-  explicit Finder(const std::string& main) {
-    const size_t slash = main.rfind('/');
-    if (slash != std::string::npos) beside_ = main.substr(0, slash + 1);
-  }
-  std::string find(const std::string& path) const {
-    if (path.empty() || path[0] == '/' || beside_.empty() || access(path.c_str(), F_OK) == 0) return path;
-    const std::string other = beside_ + path;
-    return access(other.c_str(), F_OK) == 0 ? other : path;
-  }
-
- private:
-  std::string beside_;
-};
-
 bool looks_at_users(AuthType type) {
   return type != AuthType::kTrust && type != AuthType::kAny && type != AuthType::kPam && type != AuthType::kLdap;
 }
@@ -116,9 +109,9 @@ void warn_of_hash(Config& config, const std::string& auth_user) {
 }
 
 // Where auth_file does not matter for logins, a user list that cannot be read is only worth a warning.
-void load_secrets(Built& built, const Finder& finder) {
-  if (built.config.options.auth_file.empty()) return;
-  const std::string path = finder.find(built.config.options.auth_file);
+void load_secrets(Built& built, const Trusted& trusted) {
+  const std::string path = built.config.options.auth_file;
+  if (path.empty()) return;
   std::vector<Remark>& problems =
       looks_at_users(built.config.options.auth_type) ? built.mistakes : built.config.warnings;
   const Result<std::string> text = read_file(path);
@@ -133,7 +126,7 @@ void load_secrets(Built& built, const Finder& finder) {
   if (list.secrets.empty() && list.mistakes.empty() && looks_at_users(built.config.options.auth_type) && !asks) {
     built.config.warnings.push_back({path, 0, {}, "it names no user: nobody can log in"});
   }
-  look_at_rights(path, !list.secrets.empty(), built.config);
+  look_at_rights(path, !list.secrets.empty(), built.config, trusted);
   built.config.secrets = std::move(list.secrets);
   warn_of_hash(built.config, built.config.options.auth_user);
   for (const DatabaseEntry& database : built.config.databases) warn_of_hash(built.config, database.auth_user);
@@ -157,38 +150,68 @@ void warn_of_tls(Built& built, const Hba& hba) {
 }
 
 // The rules are read only where they decide.
-void load_hba(Built& built, const Finder& finder) {
+void load_hba(Built& built, const Trusted& trusted) {
   const Options& options = built.config.options;
   if (options.auth_type != AuthType::kHba || options.auth_hba_file.empty()) return;
   const ReadFile read = [](const std::string& name) { return read_file(name, kHbaFileSizeMax); };
-  const std::string ident = options.auth_ident_file.empty() ? std::string() : finder.find(options.auth_ident_file);
-  ParsedHba parsed = parse_hba(finder.find(options.auth_hba_file), ident, read);
+  const std::string& ident = options.auth_ident_file;
+  ParsedHba parsed = parse_hba(options.auth_hba_file, ident, read);
   built.mistakes.insert(built.mistakes.end(), parsed.mistakes.begin(), parsed.mistakes.end());
   built.config.warnings.insert(built.config.warnings.end(), parsed.warnings.begin(), parsed.warnings.end());
   warn_of_tls(built, parsed.hba);
   warn_of_clear_rules(built.config, parsed.hba, built.config.warnings);
   const bool secrets = std::any_of(parsed.hba.rules.begin(), parsed.hba.rules.end(),
                                    [](const HbaRule& rule) { return !rule.ldap.bind_password.empty(); });
-  look_at_rights(finder.find(options.auth_hba_file), secrets, built.config);
-  if (!ident.empty()) look_at_rights(ident, false, built.config);
+  look_at_rights(options.auth_hba_file, secrets, built.config, trusted);
+  if (!ident.empty()) look_at_rights(ident, false, built.config, trusted);
   built.config.hba = std::make_shared<const Hba>(std::move(parsed.hba));
+}
+
+// Whole paths, so that what is written in the log and shown by SHOW CONFIG is what a reload reads.
+void find_files(Built& built, const FileFinder& finder) {
+  Options& options = built.config.options;
+  for (const OptionInfo& info : all_options()) {
+    if (!names_a_file(info.name)) continue;
+    FileFinder::Found found = finder.find_setting(info.name, option_value(options, info));
+    assign_option(options, info, found.path);
+    if (found.warning.empty()) continue;
+    Remark remark = built.config.where(info.name);
+    remark.text = std::move(found.warning);
+    built.config.warnings.push_back(std::move(remark));
+  }
+}
+
+std::string whole_path(std::string_view name, const std::string& directory) {
+  while (name.starts_with("./")) name.remove_prefix(2);
+  return name.starts_with('/') || directory.empty() ? std::string(name) : fmt::format("{}/{}", directory, name);
 }
 
 }  // namespace
 
-Result<std::shared_ptr<const Config>> load_config(const std::string& path, std::vector<Remark>* warnings) {
-  const Finder finder(path);
-  std::map<std::string, std::string> places;  // of the main file and what it includes: as named, as found
-  const ReadFile read = [&](const std::string& name) {
+Result<std::shared_ptr<const Config>> load_config(const std::string& name, std::vector<Remark>* warnings,
+                                                  Start start) {
+  if (start.directory.empty()) start.directory = working_directory();
+  const std::string path = whole_path(name, start.directory);
+  std::map<std::string, FileFinder::Found> places;  // of the main file and what it includes, as named
+  const FileFinder of_includes(path, start.directory, start.user);
+  const ReadFile read = [&](const std::string& included) {
     // The main file itself is only where the caller says.
-    return read_file(places[name] = name == path ? name : finder.find(name));
+    FileFinder::Found found = included == path ? FileFinder::Found{path, {}} : of_includes.find(included);
+    return read_file((places[included] = std::move(found)).path);
   };
   Ini ini = parse_ini(path, read);
   const std::set<std::string> with_passwords = files_with_passwords(ini);
   Built built = build_config(std::move(ini), path);
-  for (const auto& [name, place] : places) look_at_rights(place, with_passwords.contains(name), built.config);
-  load_secrets(built, finder);
-  load_hba(built, finder);
+  const std::string& user = start.user.empty() ? built.config.options.user : start.user;
+  built.config.started_in = start.directory;
+  const Trusted trusted(user);
+  for (const auto& [included, place] : places) {
+    if (!place.warning.empty()) built.config.warnings.push_back({path, 0, "%include", place.warning});
+    look_at_rights(place.path, with_passwords.contains(included), built.config, trusted);
+  }
+  find_files(built, FileFinder(path, start.directory, user));
+  load_secrets(built, trusted);
+  load_hba(built, trusted);
   // What a reload reads, as SHOW CONFIG says it: SET conffile stays until another SET, or a file that names one.
   if (built.config.options.conffile.empty()) built.config.options.conffile = path;
   if (warnings) *warnings = built.config.warnings;

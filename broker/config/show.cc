@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "config/files.h"
 #include "config/hba.h"
 #include "config/options.h"
 #include "config/rules.h"
@@ -31,6 +32,11 @@ Result<std::shared_ptr<const Config>> set_option(const Config& config, std::stri
   }
   auto changed = std::make_shared<Config>(config);
   if (key == "server_tls_sslmode") changed->option_places[std::string(key)] = {{}, 1, std::string(key), {}};
+  std::string path;
+  if (names_a_file(key)) {
+    value = path =
+        FileFinder(config.path, config.started_in, config.options.user).find_setting(key, std::string(value)).path;
+  }
   const std::string why = assign_option(changed->options, *info, value);
   if (!why.empty()) return Error{fmt::format("{}: {}", key, why), {}};
   choose_server_sslmode(*changed);

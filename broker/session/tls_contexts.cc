@@ -22,15 +22,6 @@ net::TlsMode mode_of(const std::string& text) {
   return mode ? mode.value() : net::TlsMode::kVerifyFull;
 }
 
-// A relative name starts at the working directory; what is not there may stand beside the configuration file, as
-// auth_file may.
-std::string find_file(const config::Config& config, const std::string& name) {
-  const size_t slash = config.path.rfind('/');
-  if (name.empty() || name[0] == '/' || slash == std::string::npos || net::stamp_of(name).size >= 0) return name;
-  std::string beside = config.path.substr(0, slash + 1) + name;
-  return net::stamp_of(beside).size >= 0 ? beside : name;
-}
-
 bool files_changed(const net::TlsContext& context) {
   const auto changed = [](const net::FileStamp& stamp) { return net::stamp_of(stamp.path) != stamp; };
   return std::any_of(context.files().begin(), context.files().end(), changed);
@@ -68,18 +59,14 @@ net::TlsSettings client_tls_settings(const config::Config& config) {
   const config::Options& options = config.options;
   net::TlsSettings out;
   out.mode = mode_of(options.client_tls_sslmode);
-  out.ca_file = find_file(config, options.client_tls_ca_file);
-  out.cert_file = find_file(config, options.client_tls_cert_file);
-  out.key_file = find_file(config, options.client_tls_key_file);
+  out.ca_file = options.client_tls_ca_file;
+  out.cert_file = options.client_tls_cert_file;
+  out.key_file = options.client_tls_key_file;
   out.protocols = options.client_tls_protocols;
   out.ciphers = options.client_tls_ciphers;
   out.tls13_ciphers = options.client_tls13_ciphers;
   out.ecdhcurve = options.client_tls_ecdhcurve;
   out.dheparams = options.client_tls_dheparams;
-  for (const char* word : {"auto", "none", "legacy"}) {
-    if (out.dheparams == word) return out;  // no file of that name is meant
-  }
-  out.dheparams = find_file(config, out.dheparams);
   return out;
 }
 
@@ -88,9 +75,8 @@ net::TlsSettings server_tls_settings(const config::Config& config) {
   net::TlsSettings out;
   out.mode = mode_of(options.server_tls_sslmode);
   out.ca_file = options.server_tls_ca_file;
-  if (out.ca_file != net::kSystemRoots) out.ca_file = find_file(config, out.ca_file);
-  out.cert_file = find_file(config, options.server_tls_cert_file);
-  out.key_file = find_file(config, options.server_tls_key_file);
+  out.cert_file = options.server_tls_cert_file;
+  out.key_file = options.server_tls_key_file;
   out.protocols = options.server_tls_protocols;
   out.ciphers = options.server_tls_ciphers;
   out.tls13_ciphers = options.server_tls13_ciphers;

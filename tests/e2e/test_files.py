@@ -3,13 +3,15 @@
 import ctypes
 import re
 import signal
+import subprocess
 
 import pytest
 
 from harness import wire
+from harness.broker import sanitizer_environment
 from harness.program import closed_port, line_of, prepared, run, setting
 from harness.raw import Refused
-from harness.system import eventually, write
+from harness.system import as_service_user, eventually, write
 
 
 @pytest.mark.ours
@@ -89,6 +91,36 @@ def test_include(broker):
     made.settings.pop("default_pool_size")
     made.start()
     assert {r["key"]: r["value"] for r in made.console("show config")}["default_pool_size"] == "13"
+
+
+@pytest.mark.ours
+def test_a_user_list_where_the_broker_was_started(broker):
+    """T20: a relative name means the file beside the configuration, not what stands in whatever folder somebody is in."""
+    made = broker(launch=False, auth_type="plain", auth_file="userlist.txt")
+    made.userlist.update(admin="right", app="right")
+    planted = made.root / "elsewhere"
+    planted.mkdir()
+    write(planted / "userlist.txt", '"admin" "planted"\n"app" "planted"\n')
+
+    def launch():
+        with open(made.output_path, "ab") as out:
+            made.process = subprocess.Popen([str(made.binary), str(made.ini)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                            cwd=planted, env=sanitizer_environment(), **as_service_user())
+
+    made.launch = launch
+    made.start()
+
+    def check():
+        for user, database in (("admin", "pgbouncer"), ("app", "e2e")):
+            with pytest.raises(Refused):
+                made.connect(user=user, database=database, password="planted")
+            made.connect(user=user, database=database, password="right").close()
+
+    check()
+    with made.connect(user="admin", database="pgbouncer", password="right") as console:
+        console.query("reload")
+    check()
+    assert f'auth_file: there is another "{planted}/userlist.txt"' in made.log
 
 
 def test_reload_by_signal(broker, postgres):

@@ -2,16 +2,41 @@
 #include "config/load.h"
 
 #include <gtest/gtest.h>
+#include <pwd.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
 #include "config/hba.h"
+#include "config/show.h"
 
 namespace berth::config {
 namespace {
+
+// A folder of its own, with what is in it.
+class Place {
+ public:
+  Place() {
+    char name[] = "/tmp/berth_place_XXXXXX";
+    if (mkdtemp(name)) path_ = name;
+  }
+  Place(const Place&) = delete;
+  Place& operator=(const Place&) = delete;
+  ~Place() { std::filesystem::remove_all(path_); }
+  const std::string& path() const { return path_; }
+  std::string write(const std::string& name, const std::string& text) const {
+    const std::string path = path_ + "/" + name;
+    std::ofstream(path) << text;
+    chmod(path.c_str(), 0600);
+    return path;
+  }
+
+ private:
+  std::string path_;
+};
 
 class LoadTest : public testing::Test {
  protected:
@@ -48,14 +73,108 @@ TEST_F(LoadTest, FileIncludeAndUserList) {
   EXPECT_TRUE(config.value()->warnings.empty());
 }
 
-TEST_F(LoadTest, RelativeFilesMayStandBesideTheMainFile) {
-  write("userlist.txt", "\"anna\" \"secret\"\n");
+// A relative name starts at the main file's folder, wherever the broker was started; of whatever kind the file is.
+TEST_F(LoadTest, RelativeNamesStartAtTheMainFile) {
+  const Place other;
+  other.write("userlist.txt", "\"mallory\" \"x\"\n");
+  other.write("more.ini", "[databases]\nhers = host=/tmp\n");
+  const std::string users = write("userlist.txt", "\"anna\" \"secret\"\n");
   write("more.ini", "[databases]\nshop = host=/tmp\n");
   const std::string path = write("berth.ini", "[pgbouncer]\nauth_file = userlist.txt\n%include more.ini\n");
-  const auto config = load_config(path);
+  std::vector<Remark> warnings;
+  const auto config = load_config(path, &warnings, {other.path(), {}});
   ASSERT_TRUE(config.ok()) << config.error().text;
   EXPECT_NE(config.value()->find_secret("anna"), nullptr);
+  EXPECT_EQ(config.value()->find_secret("mallory"), nullptr);
   EXPECT_NE(config.value()->find_database("shop"), nullptr);
+  EXPECT_EQ(config.value()->find_database("hers"), nullptr);
+  EXPECT_EQ(config.value()->options.auth_file, users) << "the whole path";
+  ASSERT_EQ(warnings.size(), 2u);
+  EXPECT_EQ(warnings[1].format(), path + ":2: auth_file: there is another \"" + other.path() +
+                                      "/userlist.txt\", where the broker was started: \"" + users +
+                                      "\" is taken, beside the configuration file");
+}
+
+// As with PgBouncer, but not where somebody else may have put it.
+TEST_F(LoadTest, WhatIsNotThereMayStandWhereTheBrokerWasStarted) {
+  const Place other;
+  const std::string users = other.write("userlist.txt", "\"anna\" \"secret\"\n");
+  const std::string path = write("berth.ini", "[pgbouncer]\nauth_file = userlist.txt\n");
+  std::vector<Remark> warnings;
+  const auto load = [&] { return load_config(path, &warnings, {other.path(), {}}); };
+  ASSERT_TRUE(load().ok()) << load().error().text;
+  EXPECT_EQ(load().value()->options.auth_file, users);
+  ASSERT_EQ(warnings.size(), 1u);
+  EXPECT_TRUE(warnings[0].text.starts_with("\"" + users + "\" is taken, because the broker was started there"));
+
+  const auto refused = [&](const std::string& what) {
+    const auto loaded = load();
+    ASSERT_FALSE(loaded.ok());
+    EXPECT_NE(loaded.error().text.find("cannot read \"" + directory_ + "/userlist.txt\""), std::string::npos);
+    ASSERT_EQ(warnings.size(), 1u);
+    EXPECT_TRUE(warnings[0].text.starts_with("\"" + users + "\" is not taken, because everybody may write \"" + what))
+        << warnings[0].text;
+  };
+  chmod(other.path().c_str(), 01777);  // as /tmp
+  refused(other.path());
+  chmod(other.path().c_str(), 0700);
+  chmod(users.c_str(), 0666);
+  refused(users);
+}
+
+TEST_F(LoadTest, RelativeNamesOfAllKinds) {
+  const std::string path =
+      write("berth.ini",
+            "[pgbouncer]\nauth_type = trust\nauth_hba_file = h\nauth_ident_file = i\n"
+            "client_tls_ca_file = c\nclient_tls_dheparams = none\nserver_tls_ca_file = system\n"
+            "server_tls_sslmode = verify-full\nserver_tls_key_file = k\nserver_tls_cert_file = c\n"
+            "client_tls_key_file = /k\nclient_tls_cert_file = sub/c\nlogfile = l\n");
+  const auto config = load_config(path);
+  ASSERT_TRUE(config.ok()) << config.error().text;
+  const Options& options = config.value()->options;
+  EXPECT_EQ(options.auth_file, "");
+  EXPECT_EQ(options.auth_hba_file, directory_ + "/h");
+  EXPECT_EQ(options.auth_ident_file, directory_ + "/i");
+  EXPECT_EQ(options.client_tls_ca_file, directory_ + "/c");
+  EXPECT_EQ(options.client_tls_dheparams, "none") << "a word, not a file";
+  EXPECT_EQ(options.server_tls_ca_file, "system");
+  EXPECT_EQ(options.server_tls_key_file, directory_ + "/k");
+  EXPECT_EQ(options.client_tls_key_file, "/k");
+  EXPECT_EQ(options.client_tls_cert_file, directory_ + "/sub/c");
+  EXPECT_EQ(options.logfile, "l") << "not a file that is read";
+  const auto set = set_option(*config.value(), "client_tls_ca_file", "other");
+  ASSERT_TRUE(set.ok()) << set.error().text;
+  EXPECT_EQ(set.value()->options.client_tls_ca_file, directory_ + "/other") << "SET, likewise";
+}
+
+// The main file itself is where the caller says; a reload reads the same one.
+TEST_F(LoadTest, ARelativeMainFile) {
+  write("berth.ini", "[pgbouncer]\nauth_type = trust\n");
+  for (const char* name : {"berth.ini", "./berth.ini"}) {
+    const auto config = load_config(name, nullptr, {directory_, {}});
+    ASSERT_TRUE(config.ok()) << config.error().text;
+    EXPECT_EQ(config.value()->options.conffile, directory_ + "/berth.ini");
+    EXPECT_EQ(config.value()->path, directory_ + "/berth.ini");
+  }
+}
+
+// Whoever owns a file may change it: only root and the broker's user should.
+TEST_F(LoadTest, OwnersOfFiles) {
+  if (geteuid() != 0) return;  // nobody else gives files away
+  const std::string users = write("userlist.txt", "\"anna\" \"secret\"\n");
+  const std::string path = write("berth.ini", "[pgbouncer]\nuser = daemon\nauth_file = userlist.txt\n");
+  const auto warnings = [&](const std::string& user) {
+    std::vector<std::string> out;
+    const auto config = load_config(path, nullptr, {{}, user});
+    for (const Remark& warning : config.value()->warnings) out.push_back(warning.format());
+    return out;
+  };
+  const uid_t daemon = getpwnam("daemon")->pw_uid;
+  ASSERT_EQ(0, chown(users.c_str(), daemon, 0));
+  EXPECT_EQ(warnings(""), std::vector<std::string>{}) << "the broker's user";
+  const std::string text = users + ": it belongs to user number " + std::to_string(daemon) +
+                           ", who may change it: it should be root's or that of the broker's user";
+  EXPECT_EQ(warnings("nobody"), std::vector<std::string>{text}) << "-u goes before the file's user";
 }
 
 TEST_F(LoadTest, AUserListWithoutUsersIsWorthAWarning) {

@@ -126,23 +126,6 @@ TEST_F(TlsContextsTest, AnErrorNamesThePlaceOfTheSetting) {
   EXPECT_TRUE(next.error().text.starts_with("a.ini:7: client_tls_cert_file: cannot open")) << next.error().text;
 }
 
-TEST_F(TlsContextsTest, RelativeNamesMayStandBesideTheConfiguration) {
-  config.options.client_tls_cert_file = "own.crt";
-  config.options.client_tls_key_file = "own.key";
-  take();
-  EXPECT_EQ(directory.path("own.crt"), tls.clients.context()->settings().cert_file);
-  directory.write("system", "");
-  config.options.server_tls_ca_file = "system";
-  EXPECT_EQ("system", server_tls_settings(config).ca_file) << "a word, not a file";
-  config.options.client_tls_dheparams = "own.crt";
-  EXPECT_EQ(directory.path("own.crt"), client_tls_settings(config).dheparams);
-  for (const char* word : {"auto", "none", "legacy"}) {
-    directory.write(word, "");
-    config.options.client_tls_dheparams = word;
-    EXPECT_EQ(word, client_tls_settings(config).dheparams);
-  }
-}
-
 TEST_F(TlsContextsTest, EachSettingHasItsPlace) {
   config::Options& options = config.options;
   options.client_tls_sslmode = "verify-ca";
