@@ -161,6 +161,19 @@ Result<bool> drop_privileges(const std::string& name) {
   return true;
 }
 
+std::vector<config::Remark> unreadable_files(const config::Config& config) {
+  std::vector<config::Remark> out;
+  for (const std::string& file : config.files) {
+    if (access(file.c_str(), R_OK) == 0) continue;
+    out.push_back({file,
+                   0,
+                   {},
+                   fmt::format("user number {} cannot read it ({}): every reload would be refused", geteuid(),
+                               std::strerror(errno))});
+  }
+  return out;
+}
+
 void drop_capabilities() {
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);

@@ -38,6 +38,10 @@ std::string raise_file_limit(const config::Config& config);
 // the user does not exist, or when the process would run as root.
 Result<bool> drop_privileges(const std::string& user);
 
+// Which of the files that made this configuration this process may not read: after drop_privileges, what a reload
+// will not find.
+std::vector<config::Remark> unreadable_files(const config::Config& config);
+
 // Gives up what the process needs no more once its sockets are open: capabilities (a port below 1024 may have needed
 // one), and for ever the way to get any by running a program (no_new_privs). Before any thread starts.
 void drop_capabilities();

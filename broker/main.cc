@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "base/secret_memory.h"
 #include "boot.h"
+#include "check.h"
 #include "config/diff.h"
 #include "config/docs.h"
 #include "config/files.h"
@@ -106,6 +107,7 @@ Result<bool> Process::start() {
   settle_secret_memory();
   if (const std::string error = log_configure(log_target(*config_)); !error.empty()) return Error{error, {}};
   log_warnings(*config_);
+  for (const config::Remark& remark : unreadable_files(*config_)) LOG_WARNING("{}", remark.format());
   if (!unwatched.empty()) LOG_WARNING("{}", unwatched);
   if (!files.empty()) LOG_WARNING("{}", files);
   if (Result<bool> held = pidfile_.create(config_->options.pidfile); !held) return held;
@@ -345,27 +347,6 @@ int Process::run() {
     pidfile_.remove();
     std::_Exit(0);
   }
-  return 0;
-}
-
-int check_config(const CommandLine& command) {
-  std::vector<config::Remark> warnings;
-  const Result<std::shared_ptr<const config::Config>> loaded =
-      config::load_config(command.config, &warnings, {{}, command.user});
-  for (const config::Remark& warning : warnings) std::cout << "warning: " << warning.format() << "\n";
-  if (!loaded) {
-    std::cerr << loaded.error().text << "\n";
-    return 1;
-  }
-  const Result<session::TlsContexts::Next> tls = session::TlsContexts().prepare(*loaded.value());
-  if (!tls) {
-    std::cerr << tls.error().text << "\n";
-    return 1;
-  }
-  for (const config::Remark& warning : link::unknown_to_libpq(*loaded.value())) {
-    std::cout << "warning: " << warning.format() << "\n";
-  }
-  std::cout << command.config << ": fine\n";
   return 0;
 }
 

@@ -119,6 +119,7 @@ struct Config {
   std::shared_ptr<const LdapOptions> ldap;  // auth_ldap_options as index() has read them; null: there are none
   std::string path;                         // the file that was read
   std::string started_in;                   // the broker's working directory, where a relative name may lead
+  std::vector<std::string> files;           // all that were read, as whole paths
   std::vector<Remark> warnings;
   std::vector<std::string> explicit_options;  // names of the options that the file set, in order
   StringMap<Remark> option_places;            // where: file, line and key

@@ -17,7 +17,8 @@ constexpr std::string_view kHead = R"(# Settings
 <!-- Generated from broker/config/options.def and docs.cc by: pgberth --docs config -->
 
 The broker reads one file in PgBouncer's format and with PgBouncer's names: an existing `pgbouncer.ini` starts it.
-`pgberth --check FILE` says all that is wrong with a file, with line and key, and starts nothing.
+`pgberth --check FILE` says all that is wrong with a file, with line and key, and starts nothing. Run by root, it
+looks at files as the setting `user` (or `-u`) will find them.
 
 ## The file
 

@@ -119,6 +119,7 @@ void load_secrets(Built& built, const Trusted& trusted) {
     problems.push_back({built.config.path, 0, "auth_file", text.error().text});
     return;
   }
+  built.config.files.push_back(path);
   Userlist list = parse_userlist(text.value(), path);
   problems.insert(problems.end(), list.mistakes.begin(), list.mistakes.end());
   built.config.warnings.insert(built.config.warnings.end(), list.warnings.begin(), list.warnings.end());
@@ -153,7 +154,10 @@ void warn_of_tls(Built& built, const Hba& hba) {
 void load_hba(Built& built, const Trusted& trusted) {
   const Options& options = built.config.options;
   if (options.auth_type != AuthType::kHba || options.auth_hba_file.empty()) return;
-  const ReadFile read = [](const std::string& name) { return read_file(name, kHbaFileSizeMax); };
+  const ReadFile read = [&](const std::string& name) {
+    built.config.files.push_back(name);
+    return read_file(name, kHbaFileSizeMax);
+  };
   const std::string& ident = options.auth_ident_file;
   ParsedHba parsed = parse_hba(options.auth_hba_file, ident, read);
   built.mistakes.insert(built.mistakes.end(), parsed.mistakes.begin(), parsed.mistakes.end());
@@ -206,6 +210,7 @@ Result<std::shared_ptr<const Config>> load_config(const std::string& name, std::
   built.config.started_in = start.directory;
   const Trusted trusted(user);
   for (const auto& [included, place] : places) {
+    built.config.files.push_back(place.path);
     if (!place.warning.empty()) built.config.warnings.push_back({path, 0, "%include", place.warning});
     look_at_rights(place.path, with_passwords.contains(included), built.config, trusted);
   }
