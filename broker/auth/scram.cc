@@ -10,10 +10,10 @@
 #include <limits>
 #include <memory>
 
-#include "auth/base64.h"
 #include "auth/limits.h"
 #include "auth/saslprep.h"
 #include "base/assert.h"
+#include "base/base64.h"
 #include "base/random.h"
 
 namespace berth::auth {

@@ -7,10 +7,10 @@
 #include <charconv>
 #include <utility>
 
-#include "auth/base64.h"
 #include "auth/limits.h"
 #include "auth/scram.h"
 #include "base/assert.h"
+#include "base/base64.h"
 #include "base/fault.h"
 
 namespace berth::auth {

@@ -6,10 +6,10 @@
 #include <algorithm>
 #include <utility>
 
-#include "auth/base64.h"
 #include "auth/limits.h"
 #include "auth/scram.h"
 #include "base/assert.h"
+#include "base/base64.h"
 
 namespace berth::auth {
 namespace {

@@ -7,9 +7,10 @@
 #include <charconv>
 #include <limits>
 
-#include "auth/base64.h"
 #include "auth/limits.h"
+#include "base/base64.h"
 #include "base/fault.h"
+#include "config/secret_form.h"
 
 namespace berth::auth {
 namespace {
@@ -40,6 +41,10 @@ bool decode_key(std::string_view text, Digest& out) {
   scrub(raw);
   return good;
 }
+
+// What config/secret_form.h says of auth_file is what counts here.
+static_assert(config::kSecretSaltSizeMax == kScramSaltSizeMax &&
+              config::kSecretIterationsUsual == kScramIterationsMax);
 
 // SCRAM-SHA-256$<iterations>:<salt>$<stored key>:<server key>. More iterations than kScramIterationsMax are allowed
 // here: verifying a client costs us none of them.

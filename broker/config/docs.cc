@@ -86,6 +86,7 @@ global one. In both sections `-1` means not set.
 
 Lines of `"user" "secret"`. The secret is a password, `md5` followed by the hash of password and user name, or a
 `SCRAM-SHA-256$...` secret as PostgreSQL keeps it in `pg_authid`. `""` is one double quote; comments start with `;`.
+What begins as a SCRAM secret and is broken refuses the file; what looks like a damaged md5 hash gives a warning.
 
 ## `auth_query`
 

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "base/fault.h"
+#include "config/secret_form.h"
 #include "config/values.h"
 
 namespace berth::config {
@@ -47,6 +48,9 @@ void take_line(std::string_view line, const std::string& file, int number, Userl
   for (const std::string_view text : both) {
     if (text.find('\0') != std::string_view::npos) return mistake("", "a zero byte in the line");
   }
+  SecretForm form = look_at_secret(*secret);
+  if (!form.mistake.empty()) return mistake(*user, std::move(form.mistake));
+  if (!form.warning.empty()) out.warnings.push_back({file, number, *user, std::move(form.warning)});
   if (*user == kLinkUser) {
     out.warnings.push_back(
         {file, number, *user, "at the console this name is the extension's: this secret does not count there"});

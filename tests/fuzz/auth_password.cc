@@ -12,11 +12,12 @@
 
 #include <cstring>
 
-#include "auth/base64.h"
 #include "auth/exchange.h"
 #include "auth/limits.h"
 #include "auth/md5.h"
 #include "auth/saslprep.h"
+#include "base/base64.h"
+#include "config/secret_form.h"
 #include "fuzz/auth_script.h"
 #include "unit/auth_steps.h"
 
@@ -105,6 +106,8 @@ SecretKind kind_of(std::string_view text) {
 void fuzz_stored(std::string_view text) {
   const Secret secret = parse_secret(text);
   must(secret.kind == kind_of(text));
+  const bool broken = text.starts_with("SCRAM-SHA-256$") && secret.kind != SecretKind::kScram;
+  must(!config::look_at_secret(text).mistake.empty() == broken);
   must(secret.text.view() == text && secret.empty() == text.empty());
   if (secret.kind != SecretKind::kScram) return must(secret.scram.iterations == 0 && secret.scram.salt.empty());
   std::string rest = std::to_string(secret.scram.iterations) + ":" + postgres::base64_encode(secret.scram.salt) +
@@ -121,6 +124,7 @@ void fuzz_base64(std::string_view bytes) {
   must(text == postgres::base64_encode(bytes));
   std::string ours, theirs;
   must(base64_decode(text, ours) && ours == bytes);
+  must(base64_size(bytes) == (base64_decode(bytes, ours) ? std::optional(ours.size()) : std::nullopt));
   must(base64_decode(bytes, ours) == postgres::base64_decode_strict(bytes, theirs) && ours == theirs);
 }
 

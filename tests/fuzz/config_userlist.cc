@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/assert.h"
+#include "config/secret_form.h"
 #include "config/userlist.h"
 
 namespace berth::config {
@@ -37,6 +38,40 @@ static bool take_quoted(std::string& line, std::string& out) {
   return true;
 }
 
+// RFC 4648 to the letter: a text of so many bytes has so many characters, and the last one has no bits beside.
+static bool is_base64(const std::string& text, size_t least, size_t most) {
+  const size_t digits = text.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/");
+  const std::string rest = digits == std::string::npos ? "" : text.substr(digits);
+  if (text.size() % 4 != 0 || (rest != "" && rest != "=" && rest != "==")) return false;
+  const size_t bytes = text.size() / 4 * 3 - rest.size();
+  if (bytes < least || bytes > most) return false;
+  const std::string ends[] = {"", "AEIMQUYcgkosw048", "AQgw"};
+  return rest.empty() || (digits > 0 && ends[rest.size()].find(text[digits - 1]) != std::string::npos);
+}
+
+// PostgreSQL's documentation of pg_authid. 0: not a hash, or a good one; 1: a warning; 2: a mistake.
+static int judge(const std::string& secret) {
+  if (secret.starts_with("md5")) {
+    const size_t size = secret.size() - 3;
+    const size_t lower = secret.find_first_not_of("0123456789abcdef", 3);
+    const size_t any = secret.find_first_not_of("0123456789abcdefABCDEF", 3);
+    if (size == 32) return lower == std::string::npos ? 0 : 1;
+    return any == std::string::npos && size >= kDamagedMd5SizeMin ? 1 : 0;
+  }
+  if (!secret.starts_with("SCRAM-SHA-256$")) return 0;
+  const size_t count = 14, colon = secret.find(':'), dollar = secret.find('$', count), second = secret.rfind(':');
+  if (colon == std::string::npos || dollar == std::string::npos || !(colon < dollar && dollar < second)) return 2;
+  const std::string digits = secret.substr(count, colon - count);
+  const size_t first = digits.find_first_not_of('0');
+  if (first == std::string::npos || digits.find_first_not_of("0123456789") != std::string::npos) return 2;
+  if (digits.size() - first > 10 || std::stoull(digits.substr(first)) > 2147483647) return 2;
+  const bool good = is_base64(secret.substr(colon + 1, dollar - colon - 1), 1, 1024) &&
+                    is_base64(secret.substr(dollar + 1, second - dollar - 1), 32, 32) &&
+                    is_base64(secret.substr(second + 1), 32, 32);
+  if (!good) return 2;
+  return std::stoull(digits.substr(first)) > 1'000'000 ? 1 : 0;
+}
+
 // PgBouncer's documentation, "Authentication file format": "user" "password", the rest of a line is ignored, a quote
 // is doubled, comments begin with ; (and #, ours). Of two lines for one user the later counts.
 static Reference read(std::string_view text) {
@@ -49,11 +84,13 @@ static Reference read(std::string_view text) {
     if (line.empty() || line[0] == ';' || line[0] == '#') continue;
     const bool read = take_quoted(line, user) && take_quoted(line, secret);
     const std::string both = user + secret;
-    if (!read || user.empty() || user.size() > kMaxUserNameSize || secret.size() > kMaxSecretSize ||
+    const int judged = judge(secret);
+    if (!read || judged == 2 || user.empty() || user.size() > kMaxUserNameSize || secret.size() > kMaxSecretSize ||
         both.find('\0') != std::string::npos) {
       out.mistakes.push_back(number);
       continue;
     }
+    if (judged == 1) out.warnings.push_back(number);
     if (user == "pgberth_link") out.warnings.push_back(number);  // its secret at the console is the process's own
     if (out.secrets.contains(user)) out.warnings.push_back(number);
     out.secrets[user] = secret;

@@ -11,7 +11,9 @@
 #include "auth/limits.h"
 #include "auth/mock.h"
 #include "auth/saslprep.h"
+#include "config/secret_form.h"
 #include "unit/auth_support.h"
+#include "unit/seeds.h"
 
 namespace berth::auth {
 namespace {
@@ -35,6 +37,7 @@ TEST(Base64, Rfc4648Vectors) {
     EXPECT_EQ(base64_encode(bytes), text);
     EXPECT_TRUE(base64_decode(text, back));
     EXPECT_EQ(back, bytes);
+    EXPECT_EQ(base64_size(text), std::string_view(bytes).size());
   }
 }
 
@@ -56,6 +59,7 @@ TEST(Base64, RefusesWhatIsNotItsOnlyForm) {
     std::string out = "before";
     EXPECT_FALSE(base64_decode(text, out)) << text;
     EXPECT_EQ(out, "") << text;
+    EXPECT_FALSE(base64_size(text)) << text;
   }
   std::string out;
   EXPECT_FALSE(base64_decode(std::string_view("\0\0\0\0", 4), out));
@@ -166,6 +170,23 @@ TEST(Secrets, KindByForm) {
   EXPECT_EQ(scram.scram.iterations, 4096u);
   EXPECT_EQ(scram.scram.salt.size(), kScramSaltSize);
   EXPECT_EQ(scram.text, kPencilScram);
+}
+
+// What config/ says of a line of auth_file, by the form alone, is what counts here.
+TEST(Secrets, WhatIsCalledBrokenIsNoScramSecret) {
+  SEEDED(dice);
+  const std::string good(kPencilScram);
+  for (int round = 0; round < 20'000; ++round) {
+    std::string text = good;
+    for (uint64_t changes = dice.below(3); changes > 0; --changes) {
+      const size_t at = dice.below(text.size());
+      const std::string put = random_bytes(dice, 2, "=+/:$019AQgw");
+      text.replace(at, dice.below(3), put);
+    }
+    if (dice.below(4) == 0) text.resize(dice.below(text.size() + 1));
+    const bool broken = text.starts_with("SCRAM-SHA-256$") && parse_secret(text).kind != SecretKind::kScram;
+    ASSERT_EQ(!config::look_at_secret(text).mistake.empty(), broken) << text;
+  }
 }
 
 TEST(Secrets, MalformedScramIsAClearPassword) {

@@ -8,11 +8,11 @@
 #include <string_view>
 #include <vector>
 
-#include "auth/base64.h"
 #include "auth/exchange.h"
 #include "auth/md5.h"
 #include "auth/scram.h"
 #include "auth/step.h"
+#include "base/base64.h"
 #include "unit/auth_steps.h"
 #include "wire/frame.h"
 

@@ -1,10 +1,10 @@
 // Strict base64. Its own few lines, because the decoders of the libraries at hand skip white space or unused bits.
-#include "auth/base64.h"
+#include "base/base64.h"
 
 #include <array>
 #include <cstdint>
 
-namespace berth::auth {
+namespace berth {
 namespace {
 
 constexpr std::string_view kAlphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -44,6 +44,18 @@ std::string base64_encode(std::string_view bytes) {
   return out;
 }
 
+std::optional<size_t> base64_size(std::string_view text) {
+  if (text.size() % 4 != 0) return std::nullopt;
+  const size_t padding = count_padding(text);
+  uint32_t last = 0;
+  for (const char character : text.substr(0, text.size() - padding)) {
+    last = kDigits[static_cast<uint8_t>(character)];
+    if (last == kNoDigit) return std::nullopt;
+  }
+  if ((last & ((1u << 2 * padding) - 1)) != 0) return std::nullopt;  // bits that are left over
+  return text.size() / 4 * 3 - padding;
+}
+
 bool base64_decode(std::string_view text, std::string& out) {
   out.clear();
   if (text.size() % 4 != 0) return false;
@@ -71,4 +83,4 @@ bool base64_decode(std::string_view text, std::string& out) {
   return (bits & ((1u << count) - 1)) == 0;
 }
 
-}  // namespace berth::auth
+}  // namespace berth
