@@ -5,6 +5,7 @@
 
 #include <iostream>
 
+#include "base/time.h"
 #include "config/load.h"
 #include "link/pq.h"
 #include "session/tls_contexts.h"
@@ -43,6 +44,12 @@ void become_its_user(const CommandLine& command, const config::Config& config, F
   for (const config::Remark& remark : unreadable_files(config)) findings.mistake(remark.format());
 }
 
+void look_at_tls(const net::TlsContext* context, Findings& findings) {
+  if (!context) return;
+  for (const std::string& text : context->warnings()) findings.warn(text);
+  for (const std::string& text : session::expiry_warnings(*context, wall_now() / kSecond)) findings.warn(text);
+}
+
 }  // namespace
 
 int check_config(const CommandLine& command) {
@@ -59,7 +66,11 @@ int check_config(const CommandLine& command) {
   findings.warn(link::unknown_to_libpq(config));
   become_its_user(command, config, findings);
   const Result<session::TlsContexts::Next> tls = session::TlsContexts().prepare(config);
-  if (!tls) findings.mistake(tls.error().text);
+  if (!tls) {
+    findings.mistake(tls.error().text);
+  } else {
+    for (const auto& context : {tls.value().clients, tls.value().servers}) look_at_tls(context.get(), findings);
+  }
   if (!findings.good()) return 1;
   std::cout << command.config << ": fine\n";
   return 0;

@@ -96,16 +96,32 @@ bool looks_at_users(AuthType type) {
 }
 
 // A SCRAM secret proves nothing to a server by itself. (An md5 one does where the server asks for md5.)
-void warn_of_hash(Config& config, const std::string& auth_user) {
-  const auto* secret = auth_user.empty() ? nullptr : config.find_secret(auth_user);
-  if (!secret) return;
-  if (!secret->view().starts_with("SCRAM-SHA-256$")) return;
-  config.warnings.push_back(
-      {config.path, 0, "auth_user",
-       fmt::format(
-           "the secret of \"{}\" in auth_file is a SCRAM hash, by which auth_query can log in only after that "
-           "user has logged in here: write the password in clear",
-           auth_user)});
+void warn_of_secret(Config& config, const std::string& auth_user, Remark place) {
+  if (auth_user.empty()) return;
+  const auto* secret = config.find_secret(auth_user);
+  if (!secret || secret->view().empty()) {
+    place.text = fmt::format(
+        "auth_file has no secret of \"{}\": auth_query can log in only where the server asks for none", auth_user);
+  } else if (secret->view().starts_with("SCRAM-SHA-256$")) {
+    place.text = fmt::format(
+        "the secret of \"{}\" in auth_file is a SCRAM hash, by which auth_query can log in only after that "
+        "user has logged in here: write the password in clear",
+        auth_user);
+  } else {
+    return;
+  }
+  config.warnings.push_back(std::move(place));
+}
+
+void warn_of_secrets(Config& config) {
+  if (config.options.auth_type == AuthType::kPam || config.options.auth_type == AuthType::kLdap) return;
+  warn_of_secret(config, config.options.auth_user, config.where("auth_user"));
+  std::set<std::string_view> seen{config.options.auth_user};
+  for (const DatabaseEntry& database : config.databases) {
+    if (seen.insert(database.auth_user).second) {
+      warn_of_secret(config, database.auth_user, {config.path, 0, database.name, {}});
+    }
+  }
 }
 
 // Where auth_file does not matter for logins, a user list that cannot be read is only worth a warning.
@@ -129,8 +145,6 @@ void load_secrets(Built& built, const Trusted& trusted) {
   }
   look_at_rights(path, !list.secrets.empty(), built.config, trusted);
   built.config.secrets = std::move(list.secrets);
-  warn_of_hash(built.config, built.config.options.auth_user);
-  for (const DatabaseEntry& database : built.config.databases) warn_of_hash(built.config, database.auth_user);
 }
 
 // Rules that nobody can fit, because of settings elsewhere.
@@ -216,6 +230,7 @@ Result<std::shared_ptr<const Config>> load_config(const std::string& name, std::
   }
   find_files(built, FileFinder(path, start.directory, user));
   load_secrets(built, trusted);
+  if (built.mistakes.empty()) warn_of_secrets(built.config);
   load_hba(built, trusted);
   // What a reload reads, as SHOW CONFIG says it: SET conffile stays until another SET, or a file that names one.
   if (built.config.options.conffile.empty()) built.config.options.conffile = path;

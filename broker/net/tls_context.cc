@@ -209,13 +209,14 @@ class TlsContextBuilder {
       return fail("cert_file", fmt::format("cannot use the certificate of \"{}\": {}", path, tls_error()));
     }
     made_->certificate_ = facts_of(own.get());
-    warn_of_time(path);
+    note_own(path);
     // The intermediate ones follow.
     while (X509* next = PEM_read_bio_X509(reader.get(), nullptr, no_passphrase, nullptr)) {
       if (SSL_CTX_add0_chain_cert(ctx_, next) != 1) {
         X509_free(next);
         return fail("cert_file", fmt::format("cannot use the chain of \"{}\": {}", path, tls_error()));
       }
+      note_other(next, path);
     }
     if (ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
       return fail("cert_file", fmt::format("a broken certificate in \"{}\": {}", path, tls_error()));
@@ -224,13 +225,17 @@ class TlsContextBuilder {
     return true;
   }
 
-  void warn_of_time(const std::string& path) {
+  void note_own(const std::string& path) {
     const CertificateFacts& facts = made_->certificate_;
-    if (facts.not_after < made_->loaded_at_) {
-      made_->warnings_.push_back(fmt::format("the certificate of \"{}\" has expired", path));
-    } else if (facts.not_before > made_->loaded_at_) {
+    made_->terms_.push_back({fmt::format("the certificate of \"{}\"", path), facts.not_after});
+    if (facts.not_before > made_->loaded_at_) {
       made_->warnings_.push_back(fmt::format("the certificate of \"{}\" is not valid yet", path));
     }
+  }
+
+  void note_other(const X509* certificate, const std::string& path) {
+    const CertificateFacts facts = facts_of(certificate);
+    made_->terms_.push_back({fmt::format("the certificate \"{}\" of \"{}\"", facts.subject, path), facts.not_after});
   }
 
   bool load_key() {
@@ -317,8 +322,15 @@ class TlsContextBuilder {
     if (info.crl) {
       X509_STORE_add_crl(store, info.crl);
       X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
+      const ListFacts facts = facts_of(info.crl);
+      if (facts.next_update > 0) {
+        made_->terms_.push_back(
+            {fmt::format("the list of revoked certificates of \"{}\" in \"{}\"", facts.issuer, settings_.ca_file),
+             facts.next_update, true});
+      }
     }
     if (!info.x509) return 0;
+    note_other(info.x509, settings_.ca_file);
     X509_STORE_add_cert(store, info.x509);
     if (for_clients_) SSL_CTX_add_client_CA(ctx_, info.x509);  // tells clients whose certificates are wanted
     return 1;

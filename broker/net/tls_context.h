@@ -48,6 +48,13 @@ inline constexpr std::string_view kTlsProtocol = "postgresql";
 
 class TicketKeys;
 
+// Something of a context that ends some day.
+struct TlsTerm {
+  std::string what;      // for people: `the certificate of "FILE"`
+  int64_t until = 0;     // seconds since 1970
+  bool is_list = false;  // of revoked certificates: while it is overdue, no certificate of its authority is taken
+};
+
 class TlsContext {
  public:
   // Reads and checks all that the settings name. An Error's text is `KEY: what is wrong`, where KEY is the setting
@@ -68,8 +75,10 @@ class TlsContext {
   const CertificateFacts& certificate() const { return certificate_; }
   // The files that it was made from, as they were.
   const std::vector<FileStamp>& files() const { return files_; }
-  // What does no harm but should be known: a key that the group may read, a certificate that has expired.
+  // What does no harm but should be known: a key that the group may read, a certificate that is not valid yet.
   const std::vector<std::string>& warnings() const { return warnings_; }
+  // Our certificate and those behind it, then root certificates and lists of revoked ones; not the system's.
+  const std::vector<TlsTerm>& terms() const { return terms_; }
   // Of the root certificates: equal digests, equal trust.
   const std::string& roots_digest() const { return roots_digest_; }
   // Of the private key, and as secret; empty: there is none.
@@ -91,6 +100,7 @@ class TlsContext {
   SecretString key_digest_;
   std::vector<FileStamp> files_;
   std::vector<std::string> warnings_;
+  std::vector<TlsTerm> terms_;
   int64_t loaded_at_ = 0;
   std::shared_ptr<TicketKeys> ticket_keys_;
 };

@@ -133,6 +133,11 @@ CertificateFacts facts_of(const X509* certificate) {
   return out;
 }
 
+ListFacts facts_of(const X509_CRL* list) {
+  const ASN1_TIME* next = X509_CRL_get0_nextUpdate(list);
+  return {name_text(X509_CRL_get_issuer(list)), next ? time_of(next) : 0};
+}
+
 std::string binding_of(const X509* certificate) {
   int hash = NID_undef;
   if (!certificate ||

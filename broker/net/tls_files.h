@@ -8,7 +8,8 @@
 
 #include "base/result.h"
 
-struct x509_st;  // OpenSSL's X509
+struct x509_st;      // OpenSSL's X509
+struct X509_crl_st;  // and X509_CRL
 
 namespace berth::net {
 
@@ -50,6 +51,14 @@ struct CertificateFacts {
 };
 
 CertificateFacts facts_of(const x509_st* certificate);
+
+// Of a list of revoked certificates.
+struct ListFacts {
+  std::string issuer;
+  int64_t next_update = 0;  // seconds since 1970; 0: it does not say
+};
+
+ListFacts facts_of(const X509_crl_st* list);
 // tls-server-end-point of RFC 5929; empty for certificates whose signature has no hash of its own (Ed25519).
 std::string binding_of(const x509_st* certificate);
 // OpenSSL's reason for its oldest error on this thread, and forgets all of them; never empty.

@@ -53,7 +53,42 @@ Result<ContextPtr> prepare_side(const TlsSide& side, const net::TlsSettings& set
   return made;
 }
 
+std::string days_text(int64_t seconds) {
+  const int64_t days = seconds / kDaySeconds;
+  if (days == 0) return "less than a day";
+  return fmt::format("{} day{}", days, days == 1 ? "" : "s");
+}
+
+// Empty: there is nothing to say yet.
+std::string expiry_text(const net::TlsTerm& term, int64_t now) {
+  const int64_t left = term.until - now;
+  if (term.is_list) {
+    if (left >= 0) return {};
+    return fmt::format("{} is overdue for {}: no certificate of its authority is taken until there is a new one",
+                       term.what, days_text(-left));
+  }
+  if (left >= kExpiryWarningDays * kDaySeconds) return {};
+  if (left < 0) return fmt::format("{} expired {} ago", term.what, days_text(-left));
+  return fmt::format("{} expires in {}", term.what, days_text(left));
+}
+
 }  // namespace
+
+std::vector<std::string> expiry_warnings(const net::TlsContext& context, int64_t now) {
+  std::vector<std::string> out;
+  size_t more = 0;
+  for (const net::TlsTerm& term : context.terms()) {
+    std::string text = expiry_text(term, now);
+    if (text.empty()) continue;
+    if (out.size() < kExpiryWarningsMax) {
+      out.push_back(std::move(text));
+    } else {
+      ++more;
+    }
+  }
+  if (more > 0) out.push_back(fmt::format("{} more certificates have expired, or will soon", more));
+  return out;
+}
 
 net::TlsSettings client_tls_settings(const config::Config& config) {
   const config::Options& options = config.options;
@@ -156,20 +191,16 @@ bool TlsContexts::refresh(const config::Config& config) {
   return servers_changed.load(std::memory_order_relaxed) != before;
 }
 
-void TlsContexts::warn_of_expiry(Micros now) {
+void TlsContexts::warn_of_expiry(Micros now, int64_t today) {
   for (TlsSide* side : {&clients, &servers}) {
     const ContextPtr current = side->context();
-    if (!current || !current->certificate().present) continue;
-    if (side->warned_of_expiry_at_ >= 0 && now - side->warned_of_expiry_at_ < kDaySeconds * kSecond) continue;
-    const int64_t left = current->certificate().not_after - wall_now() / kSecond;
-    if (left >= kExpiryWarningDays * kDaySeconds) continue;
+    if (!current) continue;
+    const std::vector<std::string> texts = expiry_warnings(*current, today);
+    const bool lately = side->warned_of_expiry_at_ >= 0 && now - side->warned_of_expiry_at_ < kDaySeconds * kSecond;
+    if (texts.empty() || (lately && texts.size() <= side->expiry_warnings_)) continue;
     side->warned_of_expiry_at_ = now;
-    const std::string& file = current->settings().cert_file;
-    if (left < 0) {
-      LOG_WARNING("the certificate of \"{}\" expired {} days ago", file, -left / kDaySeconds);
-    } else {
-      LOG_WARNING("the certificate of \"{}\" expires in {} days", file, left / kDaySeconds);
-    }
+    side->expiry_warnings_ = texts.size();
+    for (const std::string& text : texts) LOG_WARNING("{}", text);
   }
 }
 

@@ -39,6 +39,7 @@ class TlsSide {
   std::shared_ptr<const net::TlsContext> context_;  // guarded by mutex_
   std::string last_error_;                          // likewise
   Micros warned_of_expiry_at_ = -1;                 // main's
+  size_t expiry_warnings_ = 0;                      // likewise: how many there were then
 };
 
 // Whether a context whose settings have not changed is made anew from files that have.
@@ -63,8 +64,9 @@ class TlsContexts {
   // Takes files that have changed. If they cannot be taken, what runs stays, the log says why (once for each reason),
   // and the next call tries again. True: servers_changed has gone up, so the configuration is to be spread again.
   bool refresh(const config::Config& config);
-  // Warns of certificates that end within kExpiryWarning: once a day.
-  void warn_of_expiry(Micros now);
+  // The expiry_warnings() of both sides to the log: once a day, and at once when there is one more.
+  // `today` is in seconds since 1970.
+  void warn_of_expiry(Micros now, int64_t today = wall_now() / kSecond);
 
  private:
   void put_side(TlsSide& side, std::shared_ptr<const net::TlsContext> next);
@@ -75,5 +77,10 @@ net::TlsSettings server_tls_settings(const config::Config& config);
 
 inline constexpr Micros kTlsFilesEvery = 3 * kSecond;
 inline constexpr int64_t kExpiryWarningDays = 14;
+inline constexpr size_t kExpiryWarningsMax = 10;
+
+// What of a context has ended, or ends within kExpiryWarningDays (a list of revoked certificates: what has ended), a
+// line for each, and one for those above kExpiryWarningsMax. `now`: seconds since 1970.
+std::vector<std::string> expiry_warnings(const net::TlsContext& context, int64_t now);
 
 }  // namespace berth::session

@@ -1,6 +1,7 @@
 """What `--check` says of files: as the broker's user finds them, and of what has ended."""
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -9,7 +10,7 @@ import pytest
 from harness.broker import sanitizer_environment
 from harness.certificates import Authority
 from harness.program import prepared, run
-from harness.system import SERVICE_USER, eventually
+from harness.system import SERVICE_USER, eventually, write
 
 pytestmark = pytest.mark.ours
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="needs root")
@@ -65,3 +66,19 @@ def test_the_start_says_what_a_reload_will_miss(broker):
                                         cwd="/", env=sanitizer_environment())
     eventually(lambda: "process up" in made.log)
     assert f"WARNING {made.auth_file}: user number " in made.log
+
+
+def test_what_has_ended(broker):
+    """A certificate, a root, a list of revocations: said before the day on which nobody gets in any more."""
+    made, _ = with_tls(broker)
+    authority = Authority(made.root, "Old Root")
+    own = authority.issue("localhost", hosts=["localhost"], days=-1)
+    crl = authority.revoke(overdue=True)
+    roots = write(made.root / "roots.crt", authority.cert.read_text() + crl.read_text())
+    made.settings.update(client_tls_cert_file=own.cert, client_tls_key_file=own.key, client_tls_ca_file=roots,
+                         auth_type="scram-sha-256", auth_user="stranger")
+    made.write_files()
+    status, text = run(made, "--check", made.ini)
+    assert status == 0 and re.search(rf'warning: the certificate of "{own.cert}" expired \d+ days ago\n', text), text
+    assert re.search(rf'warning: the list of revoked certificates of "CN=Old Root" in "{roots}" is overdue for \d+ days: ', text)
+    assert 'auth_user: auth_file has no secret of "stranger"' in text

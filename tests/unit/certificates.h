@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
@@ -88,13 +89,13 @@ inline std::string key_pem(const Issued& issued) {
     return PEM_write_bio_PKCS8PrivateKey(out, issued.key.get(), nullptr, nullptr, 0, nullptr, nullptr);
   });
 }
-// A list of the authority that revokes `revoked`.
-inline std::string crl_pem(const Issued& authority, const Issued& revoked) {
+// A list of the authority that revokes `revoked`, to be replaced so many seconds from now.
+inline std::string crl_pem(const Issued& authority, const Issued& revoked, long until = 24 * 3600) {
   const std::shared_ptr<X509_CRL> list(X509_CRL_new(), X509_CRL_free);
   X509_CRL_set_version(list.get(), 1);
   X509_CRL_set_issuer_name(list.get(), X509_get_subject_name(authority.certificate.get()));
-  const std::shared_ptr<ASN1_TIME> now(X509_gmtime_adj(nullptr, -60), ASN1_TIME_free);
-  const std::shared_ptr<ASN1_TIME> next(X509_gmtime_adj(nullptr, 24 * 3600), ASN1_TIME_free);
+  const std::shared_ptr<ASN1_TIME> now(X509_gmtime_adj(nullptr, std::min(until, 0L) - 60), ASN1_TIME_free);
+  const std::shared_ptr<ASN1_TIME> next(X509_gmtime_adj(nullptr, until), ASN1_TIME_free);
   X509_CRL_set1_lastUpdate(list.get(), now.get());
   X509_CRL_set1_nextUpdate(list.get(), next.get());
   X509_REVOKED* entry = X509_REVOKED_new();

@@ -240,22 +240,27 @@ TEST_F(LoadTest, RightsOfFilesWithADirectorysPassword) {
   }
 }
 
-TEST_F(LoadTest, AScramSecretOfAuthUserIsWorthAWarning) {
+TEST_F(LoadTest, ASecretOfAuthUserThatDoesNotServeIsWorthAWarning) {
   const std::string scram =
       "SCRAM-SHA-256$4096:AAECAwQFBgcICQoLDA0ODw==$jVqWbJXDR8PqhmvSXvdf5WaxMqbWzQJBRyYUIBXnGoo="
       ":CFGiVexA9mjlgTzSnAO+RVBQzNwfsNxmvBm6HpCkqB4=";
-  const std::string users = write(
-      "users.txt", "\"scram\" \"" + scram + "\"\n\"hashed\" \"md5" + std::string(32, '0') + "\"\n\"clear\" \"a\"\n");
+  const std::string users = write("users.txt", "\"scram\" \"" + scram + "\"\n\"hashed\" \"md5" +
+                                                   std::string(32, '0') + "\"\n\"clear\" \"a\"\n\"empty\" \"\"\n");
   const auto warnings = [&](const std::string& user) {
     const auto config =
         load_config(write("main.ini", "[databases]\na = host=/x\n[pgbouncer]\nauth_type = md5\nauth_file = " + users +
                                           "\nauth_user = " + user + "\n"));
-    return config.value()->warnings.size();
+    const auto& all = config.value()->warnings;
+    return all.empty() ? "" : all[0].format();
   };
-  EXPECT_EQ(warnings("scram"), 1u);
-  EXPECT_EQ(warnings("hashed"), 0u);
-  EXPECT_EQ(warnings("clear"), 0u);
-  EXPECT_EQ(warnings("elsewhere"), 0u);
+  const std::string place = directory_ + "/main.ini:6: auth_user: ";
+  EXPECT_TRUE(warnings("scram").starts_with(place + "the secret of \"scram\" in auth_file is a SCRAM hash"));
+  EXPECT_EQ(warnings("hashed"), "");
+  EXPECT_EQ(warnings("clear"), "");
+  for (const char* user : {"elsewhere", "empty"}) {
+    EXPECT_EQ(warnings(user), place + "auth_file has no secret of \"" + user +
+                                  "\": auth_query can log in only where the server asks for none");
+  }
 }
 
 // The files that are shipped are right, and the warnings are only those that a file without users deserves.

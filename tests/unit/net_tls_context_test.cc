@@ -125,16 +125,39 @@ TEST_F(TlsContextTest, AKeyThatLibpqRefusesIsWarnedOf) {
   EXPECT_EQ(std::string::npos, for_clients.value()->warnings()[0].find("libpq"));
 }
 
-TEST_F(TlsContextTest, AnExpiredCertificateIsWarnedOf) {
+TEST_F(TlsContextTest, TheTermsOfEverything) {
   test::Wanted wanted;
   wanted.until = -60;
-  const Issued old = issue(wanted, &authority);
-  of_clients.cert_file = directory.write("old.crt", certificate_pem(old));
+  const Issued old = issue(wanted, &authority), other = test::make_authority("another one");
+  of_clients.cert_file = directory.write("old.crt", certificate_pem(old) + certificate_pem(other));
   of_clients.key_file = directory.write("old.key", key_pem(old));
+  of_clients.ca_file = directory.write("roots", certificate_pem(authority) + test::crl_pem(authority, old, -3600) +
+                                                    test::crl_pem(authority, old, 3600));
+  const auto made = TlsContext::for_clients(of_clients);
+  ASSERT_TRUE(made);
+  EXPECT_TRUE(made.value()->warnings().empty());
+  std::vector<std::string> ended, lasting;
+  for (const TlsTerm& term : made.value()->terms()) {
+    (term.until < made.value()->loaded_at() ? ended : lasting).push_back(term.what);
+  }
+  const std::string roots = "\"" + of_clients.ca_file + "\"", own = "\"" + of_clients.cert_file + "\"";
+  const std::string list = "the list of revoked certificates of \"CN=test authority\" in " + roots;
+  EXPECT_EQ((std::vector<std::string>{"the certificate of " + own, list}), ended);
+  EXPECT_EQ((std::vector<std::string>{"the certificate \"CN=another one\" of " + own,
+                                      "the certificate \"CN=test authority\" of " + roots, list}),
+            lasting);
+}
+
+TEST_F(TlsContextTest, ACertificateThatIsNotValidYetIsWarnedOf) {
+  test::Wanted wanted;
+  wanted.from = 3600;
+  const Issued young = issue(wanted, &authority);
+  of_clients.cert_file = directory.write("young.crt", certificate_pem(young));
+  of_clients.key_file = directory.write("young.key", key_pem(young));
   const auto made = TlsContext::for_clients(of_clients);
   ASSERT_TRUE(made);
   ASSERT_EQ(1u, made.value()->warnings().size());
-  EXPECT_NE(std::string::npos, made.value()->warnings()[0].find("expired"));
+  EXPECT_NE(std::string::npos, made.value()->warnings()[0].find("is not valid yet"));
 }
 
 TEST_F(TlsContextTest, TheModeSaysWhatIsChecked) {

@@ -275,7 +275,50 @@ TEST_F(TlsExpiryTest, OfServersToo) {
   config.options.server_tls_key_file = config.options.client_tls_key_file;
   ends_in(kDay + 600);
   tls.warn_of_expiry(0);
-  EXPECT_EQ(Lines{"expires in 1 days"}, warnings());
+  EXPECT_EQ(Lines{"expires in 1 day"}, warnings());
+}
+
+// Roots end as well, and a list of revoked certificates that nobody has replaced stops every login by certificate.
+TEST_F(TlsExpiryTest, OfRootsAndLists) {
+  const test::Issued authority = test::make_authority();
+  test::Wanted wanted;
+  wanted.name = "old root";
+  wanted.authority = true;
+  wanted.from = -10 * kDay;
+  wanted.until = -kDay - 600;
+  const std::string path = directory.path("roots");
+  const auto look = [&](const std::string& text) {
+    config.options.client_tls_ca_file = directory.write("roots", text);
+    take();
+    return expiry_warnings(*tls.clients.context(), wall_now() / kSecond);
+  };
+  const std::string roots = certificate_pem(authority);
+  EXPECT_EQ(Lines(), look(roots + test::crl_pem(authority, first, 600))) << "lists are made for a short time";
+  EXPECT_EQ(
+      Lines{"the list of revoked certificates of \"CN=test authority\" in \"" + path +
+            "\" is overdue for less than a day: no certificate of its authority is taken until there is a new one"},
+      look(roots + test::crl_pem(authority, first, -600)));
+  EXPECT_EQ(Lines{"the certificate \"CN=old root\" of \"" + path + "\" expired 1 day ago"},
+            look(roots + certificate_pem(test::issue(wanted))));
+  std::string many;
+  for (size_t i = 0; i < kExpiryWarningsMax + 5; ++i) many += certificate_pem(test::issue(wanted));
+  const Lines lines = look(many);
+  ASSERT_EQ(kExpiryWarningsMax + 1, lines.size());
+  EXPECT_EQ("5 more certificates have expired, or will soon", lines.back());
+}
+
+TEST_F(TlsExpiryTest, OneMoreIsSaidAtOnce) {
+  const test::Issued authority = test::make_authority();
+  config.options.client_tls_ca_file =
+      directory.write("roots", certificate_pem(authority) + test::crl_pem(authority, first, 600));
+  ends_in(5 * kDay);
+  const int64_t today = wall_now() / kSecond;
+  tls.warn_of_expiry(0, today);
+  tls.warn_of_expiry(1, today);
+  EXPECT_EQ(1u, warnings().size());
+  tls.warn_of_expiry(2, today + 700);  // the list is overdue
+  tls.warn_of_expiry(3, today + 700);
+  EXPECT_EQ(2u, warnings().size());
 }
 
 }  // namespace

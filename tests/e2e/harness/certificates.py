@@ -71,13 +71,14 @@ class Authority:
             text += self.cert.read_text()
         return self._finish(stem, key, text, _subject(name))
 
-    def revoke(self, *certificates: Certificate) -> Path:
-        """A list of revoked certificates that names these."""
+    def revoke(self, *certificates: Certificate, overdue: bool = False) -> Path:
+        """A list of revoked certificates that names these; overdue: it should have been replaced long ago."""
         by = self._office()
         for certificate in certificates:
             _openssl("ca", *by, "-revoke", certificate.cert)
         crl = self.directory / f"{self.cert.stem}.crl"
-        _openssl("ca", *by, "-gencrl", "-out", crl)
+        times = ("-crl_lastupdate", "20200101000000Z", "-crl_nextupdate", "20200201000000Z") if overdue else ()
+        _openssl("ca", *by, "-gencrl", *times, "-out", crl)
         give_to_service_user(crl)
         return crl
 
