@@ -257,17 +257,22 @@ class Folder {
   std::string path_;
 };
 
-// A relative name is looked for in the working directory first: there must be nothing of these names.
-static bool somebody_elses_files() {
-  for (const char* name : {"a", "b", "u", "h"}) {
-    if (access(name, F_OK) == 0) return true;
+// A relative name starts at the main file's folder, wherever the process is; some settings have words beside.
+static void find_files(Options& options, const std::string& folder) {
+  const auto find = [&](std::string& name) {
+    if (!name.empty() && name[0] != '/') name = folder + name;
+  };
+  for (std::string* name : {&options.auth_file, &options.auth_hba_file, &options.auth_ident_file,
+                            &options.client_tls_ca_file, &options.client_tls_cert_file, &options.client_tls_key_file,
+                            &options.server_tls_cert_file, &options.server_tls_key_file}) {
+    find(*name);
   }
-  return false;
+  if (options.server_tls_ca_file != "system") find(options.server_tls_ca_file);
+  const std::string& parameters = options.client_tls_dheparams;
+  if (parameters != "auto" && parameters != "none" && parameters != "legacy") find(options.client_tls_dheparams);
 }
 
 static void try_files(const Built& built, const Texts& texts) {
-  static const bool in_the_way = somebody_elses_files();
-  if (in_the_way) return;
   static const Folder folder;
   const Options& options = built.config.options;
   std::string main;
@@ -275,7 +280,7 @@ static void try_files(const Built& built, const Texts& texts) {
     const std::string path = folder.write(name, text);
     if (name == "a") main = path;
   }
-  const auto loaded = load_config(main);
+  const auto loaded = load_config(main, nullptr, {main.substr(0, main.rfind('/')), {}});
   const Userlist users = parse_userlist(texts.at("u"), "u");
   const bool no_login = options.auth_type == AuthType::kTrust || options.auth_type == AuthType::kAny ||
                         options.auth_type == AuthType::kPam || options.auth_type == AuthType::kLdap;
@@ -292,6 +297,7 @@ static void try_files(const Built& built, const Texts& texts) {
   if (!good) return ASSERT(!loaded.error().text.empty());
   const Config& config = *loaded.value();
   Config expected = built.config;
+  find_files(expected.options, main.substr(0, main.rfind('/') + 1));
   expected.options.conffile = config.options.conffile;
   if (!options.auth_file.empty()) expected.secrets = users.secrets;
   if (rules) hba.hba.file = config.hba->file;
