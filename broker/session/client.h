@@ -22,10 +22,11 @@ namespace berth::session {
 
 class Server;
 
-// What only a login needs; freed when it is over.
 // Why a login fails, for the log: the client is told what a wrong password is.
 inline constexpr std::string_view kNoSuchUser = "no such user";
+inline constexpr std::string_view kNoSuchDatabase = "no such database, and the user is not in auth_file";
 
+// What only a login needs; freed when it is over.
 struct Login {
   std::string user, database, replication;
   auth::Method method = auth::Method::kTrust;
@@ -80,7 +81,8 @@ class Client final : public net::Handler, public pool::ClientNode {
   void finish_login();
   // An ErrorResponse FATAL, then the end. The reason reaches its counter and the log: in the reason's own words
   // unless `text` says more.
-  void fatal(ClientEnd why, std::string_view sqlstate, std::string_view text = {}, std::string_view detail = {});
+  void fatal(ClientEnd why, std::string_view sqlstate, std::string_view text = {}, std::string_view detail = {},
+             std::string_view hint = {});
   // The end without a word to the client. The reason as above.
   void close(ClientEnd why, std::string_view text = {});
   bool closing() const { return state == pool::ClientState::kClosing; }
@@ -196,6 +198,7 @@ class Client final : public net::Handler, public pool::ClientNode {
   void learn();
   // client_hba.cc
   bool apply_hba(auth::Method& method);
+  std::string_view unknown_user() const;  // for the log
   void begin_peer_auth(const config::HbaRule& rule);
   void finish_peer(const auth::Secret* secret, const auth::MockProfile& profile);
   void peer_known(const config::HbaRule& rule, const std::string& system_user);

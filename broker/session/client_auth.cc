@@ -32,6 +32,11 @@ static std::string wrong_password(std::string_view user) {
   return fmt::format("password authentication failed for user \"{}\"", user);
 }
 
+// Without its database there may have been nobody to ask.
+std::string_view Client::unknown_user() const {
+  return login->database_missing ? kNoSuchDatabase : kNoSuchUser;
+}
+
 void Client::begin_auth() {
   const config::Config& config = *login->config;
   context.startup_clients.remove(this);
@@ -65,7 +70,7 @@ void Client::begin_auth() {
 }
 
 void Client::start_exchange(const auth::Secret* secret, const auth::MockProfile& profile) {
-  if (!secret && login->method != auth::Method::kAny) login->why = kNoSuchUser;
+  if (!secret && login->method != auth::Method::kAny) login->why = unknown_user();
   if (login->method == auth::Method::kTrust && !secret) return auth_failed("28P01", wrong_password(login->user));
   login->verifier =
       auth::make_client_verifier(login->method, login->user, secret,
@@ -182,7 +187,8 @@ void Client::auth_succeeded() {
     return fatal(ClientEnd::kNoDatabase, "3D000", fmt::format("no such database: {}", login->database));
   learn();
   if (!login->replication.empty() && mode_fixed && mode != config::PoolMode::kSession) {
-    return fatal(ClientEnd::kWrongMode, "0A000", {}, "This port is in transaction mode: connect to session_port.");
+    return fatal(ClientEnd::kWrongMode, "0A000", {}, {},
+                 "This port is in transaction mode: connect to session_port.");
   }
   if (login->config->options.auth_type == config::AuthType::kAny && login->entry->user.empty()) {
     return fatal(ClientEnd::kNotAllowed, "28000", "auth_type any needs a user in the database entry");
@@ -320,7 +326,7 @@ void Client::enter_console() {
   extension = login->extension;
   admin = !extension && (login->admin || config.is_admin(login->user));
   if (!admin && !extension && !config.is_stats(login->user)) {
-    return fatal(ClientEnd::kNotAllowed, "28000", {}, "Add the user to admin_users or stats_users.");
+    return fatal(ClientEnd::kNotAllowed, "28000", {}, {}, "Add the user to admin_users or stats_users.");
   }
   context.startup_clients.remove(this);
   enter(pool::ClientState::kConsole);

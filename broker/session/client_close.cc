@@ -50,11 +50,12 @@ static std::string for_the_log(const Login& login, ClientEnd why) {
   return out.empty() ? out : " (" + out + ")";
 }
 
-void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view text, std::string_view detail) {
+void Client::fatal(ClientEnd why, std::string_view sqlstate, std::string_view text, std::string_view detail,
+                   std::string_view hint) {
   if (closing()) return;
   if (text.empty()) text = stats::words_of(why);
   std::string out;
-  wire::put_error(out, wire::Severity::kFatal, sqlstate, text, detail);
+  wire::put_error(out, wire::Severity::kFatal, sqlstate, text, detail, hint);
   // Not into the middle of a message, and not behind PostgreSQL's own FATAL.
   if (!server || !(server->mid_message() || server->fatal_seen)) send(out);
   count_error(sqlstate);

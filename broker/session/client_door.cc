@@ -2,6 +2,8 @@
 // newcomer that has kept us waiting longest makes room: whoever comes to log in does so in milliseconds, and whoever
 // only holds a place loses it. (To refuse those who come would let a few thousand silent connections shut everybody
 // out until client_login_timeout.) Failed logins are answered later and later (session/throttle.h).
+#include <fmt/format.h>
+
 #include "base/fault.h"
 #include "session/client.h"
 
@@ -68,7 +70,9 @@ bool make_room(Context& context, const AddressKey* of, Micros age) {
     if (!client->newcomer || (context.engine.paused(client->conn) & net::kPauseLogin)) continue;
     if (of && !(key_of(client->peer) == *of)) continue;
     if (context.now() - client->connected_at < age) continue;
-    client->fatal(ClientEnd::kMadeRoom, "53300");
+    client->fatal(ClientEnd::kMadeRoom, "53300",
+                  fmt::format("{} ({})", stats::words_of(ClientEnd::kMadeRoom),
+                              of ? "max_unauthenticated_per_address" : "max_unauthenticated_connections"));
     return true;
   }
   return false;

@@ -117,15 +117,20 @@ void Client::peer_known(const config::HbaRule& rule, const std::string& system_u
   if (config::peer_may_be(hba, rule, system_user, login->user)) {
     return with_secret(&Client::finish_peer);
   }
-  LOG_DEBUG("{} login failed: it is \"{}\" who is there", label(), system_user);
   login->why = fmt::format("it is \"{}\" who is there", system_user);
+  if (system_user.empty()) {
+    const bool shown = tls() && tls()->has_peer_certificate();
+    if (login->asked.empty()) login->why = "the system does not know who is there";
+    if (!login->asked.empty()) login->why = shown ? "the certificate has no name" : "no certificate was shown";
+  }
+  LOG_DEBUG("{} login failed: {}", label(), login->why);
   finish_peer(nullptr, {});
 }
 
 // Also of cert. A user that nobody knows reads like a process, or a certificate, that may not be it.
 void Client::finish_peer(const auth::Secret* secret, const auth::MockProfile&) {
   if (secret) return auth_succeeded();
-  if (login->why.empty()) login->why = kNoSuchUser;
+  if (login->why.empty()) login->why = unknown_user();
   const std::string_view how = login->asked.empty() ? "Peer" : std::string_view(login->asked);
   auth_failed("28000", fmt::format("{} authentication failed for user \"{}\"", how, login->user));
 }

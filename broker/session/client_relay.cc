@@ -205,13 +205,13 @@ bool ClientRelay::more(uint64_t size) {
   return false;
 }
 
-bool ClientRelay::fail(std::string_view why, std::string_view sqlstate, std::string_view detail) {
+bool ClientRelay::fail(std::string_view why, std::string_view sqlstate, std::string_view hint) {
   if (server_) {  // what stands in the queue of requests must have been sent
     emit();
     out_.flush();
   }
-  client_.fatal(sqlstate == "54000" ? ClientEnd::kMessageTooLong : ClientEnd::kProtocolViolation, sqlstate, why,
-                detail);
+  client_.fatal(sqlstate == "54000" ? ClientEnd::kMessageTooLong : ClientEnd::kProtocolViolation, sqlstate, why, {},
+                hint);
   return false;
 }
 

@@ -34,7 +34,7 @@ class ClientRelay {
   bool pass();
   bool drop();
   bool more(uint64_t size);
-  bool fail(std::string_view why, std::string_view sqlstate = "08P01", std::string_view detail = {});
+  bool fail(std::string_view why, std::string_view sqlstate = "08P01", std::string_view hint = {});
   bool whole(uint64_t most, bool& stop);
   void emit();
   void answer_synthetic();

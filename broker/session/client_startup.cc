@@ -109,7 +109,8 @@ void Client::startup_on_packet(const wire::Startup& startup, bool more) {
       context.fleet.route_cancel(startup.cancel_pid, std::string(startup.cancel_key));
       return close(ClientEnd::kCancelRequest);
     case wire::Startup::Kind::kStartup:
-      if (!encrypted_enough()) return fatal(ClientEnd::kTlsRequired, "28000", {}, "Connect with sslmode=require.");
+      if (!encrypted_enough())
+        return fatal(ClientEnd::kTlsRequired, "28000", {}, {}, "Connect with sslmode=require.");
       if (read_parameters(startup)) begin_auth();
       return;
     case wire::Startup::Kind::kNeedMore:

@@ -190,6 +190,10 @@ def test_unknown_database_only_after_authentication(broker, auth_type):
     assert error.sqlstate == "3D000" and "no such database: no_such_db" in error.text
     wrong_password(b, database="no_such_db", password="wrong")
     wrong_password(b, database="no_such_db", user="nobody_here")
+    if not IS_PGBOUNCER:
+        assert b.log.count("(no such database, and the user is not in auth_file)") == 1 and "no such user" not in b.log
+        wrong_password(b, user="nobody_here")
+        assert "(no such user)" in b.log
 
 
 @pytest.mark.ours

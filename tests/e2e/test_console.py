@@ -523,7 +523,7 @@ def test_others_may_not_connect(broker, user):
     with pytest.raises(Refused) as refused:
         b.connect(b.listen_port, user, "pgbouncer")
     if not IS_PGBOUNCER and user in b.userlist:
-        assert refused.value.error.fields["D"] == "Add the user to admin_users or stats_users."
+        assert refused.value.error.fields["H"] == "Add the user to admin_users or stats_users."
 
 
 # Protocols and drivers ------------------------------------------------------------------------------------------------

@@ -109,7 +109,8 @@ def test_500_idle_connections_and_valid_users(guarded):
             login(b, "app2", source=ELSEWHERE)
     assert limits(b)["max_unauthenticated_connections"] <= 40
     assert ends(b)["made_room_before_login"] >= 400
-    ended_with(idle[0], "another needed the place", "53300")
+    ended_with(idle[0], "another needed the place (max_unauthenticated_connections)", "53300")
+    assert "another needed the place (max_unauthenticated_connections)" in b.log
     for c in idle:
         c.close()
     nobody_left(b)
@@ -151,6 +152,7 @@ def test_one_address_does_not_take_all_places(guarded):
     login(b)
     login(b, source=ELSEWHERE)
     assert limits(b)["max_unauthenticated_per_address"] <= 10
+    ended_with(idle[0], "another needed the place (max_unauthenticated_per_address)", "53300")
     with Raw(b.transaction_port, host=str(b.root)) as c:  # the Unix socket is nobody's address
         assert c.login("app", "e2e", PASSWORD).value("select 1") == "1"
     for c in other:  # none of them had to go

@@ -164,7 +164,7 @@ def test_modes(broker, tls_broker, certs, mode, port):
                 continue
             said = told(how)
             assert ("does not support SSL" if mode == "disable" else "SSL required") in said, sslmode
-            assert mode == "disable" or "DETAIL:  Connect with sslmode=require." in said
+            assert mode == "disable" or "HINT:  Connect with sslmode=require." in said
 
 
 def test_what_show_and_the_log_say(tls_broker):
@@ -667,6 +667,7 @@ def test_cert_rules(tls_broker, certs):
     for user, who in (("app", anna), ("app2", certs.app), ("app3", certs.app), ("app", None)):
         assert refused(b, context(client=who), user=user, database="e2e") == \
             f'certificate authentication failed for user "{user}"'
+    assert '(it is "anna" who is there, ' in b.log and "(no certificate was shown, " in b.log
     with pytest.raises(Refused) as failure:
         Raw(b.transaction_port).login("app", "e2e")
     assert "no encryption" in failure.value.text
