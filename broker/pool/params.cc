@@ -38,13 +38,14 @@ bool is_fixed_parameter(std::string_view name) {
   return one_of(name, kFixed);
 }
 
+// PostgreSQL reports none of these: here they are those of a client's start.
+static constexpr std::array<std::string_view, 6> kUnreportedPlan = {
+    "array_nulls", "backslash_quote", "lc_monetary", "timezone_abbreviations", "transform_null_equals", "xmloption"};
+
 bool is_plan_parameter(std::string_view name) {
-  static constexpr std::array<std::string_view, 12> kPlan = {
-      "DateStyle", "IntervalStyle", "TimeZone", "search_path", "client_encoding", "standard_conforming_strings",
-      // PostgreSQL reports none of these: here they are those of a client's start.
-      "array_nulls", "backslash_quote", "lc_monetary", "timezone_abbreviations", "transform_null_equals",
-      "xmloption"};
-  return one_of(name, kPlan);
+  static constexpr std::array<std::string_view, 6> kReported = {
+      "DateStyle", "IntervalStyle", "TimeZone", "search_path", "client_encoding", "standard_conforming_strings"};
+  return one_of(name, kReported) || one_of(name, kUnreportedPlan);
 }
 
 const std::string* ParamData::find(std::string_view name) const {
@@ -150,12 +151,20 @@ std::string lend_settings_sql(const Params& want) {
     select.set(saved_name(name), SettingsSelect::current(name));
     select.set(name, quote_literal(value));
   }
+  for (const std::string_view name : kUnreportedPlan) {
+    if (want->find(name)) continue;
+    select.set(saved_name(name), SettingsSelect::current(name));
+    select.set(name, "NULL");
+  }
   return select.take();
 }
 
 std::string return_settings_sql(const Params& want) {
   SettingsSelect select(SettingsLast::kTransaction);
   for (const auto& [name, value] : want->values) select.set(name, SettingsSelect::current(saved_name(name)));
+  for (const std::string_view name : kUnreportedPlan) {
+    if (!want->find(name)) select.set(name, SettingsSelect::current(saved_name(name)));
+  }
   return select.take();
 }
 

@@ -50,7 +50,8 @@ enum class SettingsLast : bool { kSession, kTransaction };
 // stays a list); a NULL value resets, which is what happens to parameters that `want` does not name.
 std::string difference_sql(const Params& have, const Params& want, SettingsLast last = SettingsLast::kSession);
 // Where the session's values are not known: a SELECT that puts those that `want` names aside, in parameters of the
-// broker's, and sets `want`'s; and one that puts them back. In the same transaction.
+// broker's, and sets `want`'s; and one that puts them back. In the same transaction. What PostgreSQL does not report
+// is the server's own where `want` does not name it; search_path is left alone then.
 std::string lend_settings_sql(const Params& want);
 std::string return_settings_sql(const Params& want);
 std::string quote_literal(std::string_view text);

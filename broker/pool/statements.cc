@@ -35,6 +35,23 @@ static uint64_t hash_of(std::string_view sql, std::string_view types, const Para
   return hash;
 }
 
+static StatementData make(std::string_view sql, std::string_view types) {
+  StatementData data;
+  data.sql = sql;
+  data.types = types;
+  data.traits = wire::statement_traits(sql);
+  data.id = next_id().fetch_add(1, std::memory_order_relaxed);
+  data.name = std::string(kStatementPrefix) + std::to_string(data.id);
+  return data;
+}
+
+Statement StatementWindow::intern_alone(std::string_view sql, std::string_view types) {
+  StatementData data = make(sql, types);
+  data.hash = hash_of(sql, types, {});
+  data.alone.set();
+  return Statement(table().intern(std::move(data)));
+}
+
 Statement StatementWindow::intern_command(StatementData::Command command, std::string_view operand,
                                           std::string_view sql, std::string_view types, const Params& plan) {
   if (command == StatementData::Command::kDeallocate) sql = kDeallocateSpare;
@@ -43,20 +60,16 @@ Statement StatementWindow::intern_command(StatementData::Command command, std::s
   auto& set = sets_[hash % kSets];
   for (const Place& place : set) {
     const Statement& known = place.statement;
-    if (place.hash == hash && known && known->sql == sql && known->types == types &&
+    if (place.hash == hash && known && !known->alone && known->sql == sql && known->types == types &&
         (known->plan == plan || FAULT(statement_of_other_settings)) && known->command == command &&
         (command == StatementData::Command::kNone || known->operand == operand))
       return known;
   }
-  StatementData data;
-  data.sql = sql;
-  data.types = types;
+  StatementData data = make(sql, types);
   data.plan = plan;
   data.command = command;
   data.operand = operand;
   data.hash = hash;
-  data.id = next_id().fetch_add(1, std::memory_order_relaxed);
-  data.name = std::string(kStatementPrefix) + std::to_string(data.id);
   Statement statement(table().intern(std::move(data)));
   if (sql.size() <= kTextMax) {
     std::move_backward(set.begin(), set.end() - 1, set.end());
@@ -156,12 +169,15 @@ std::vector<ClientStatements::Named>::const_iterator ClientStatements::lower(std
                           [](const Named& entry, std::string_view key) { return entry.name < key; });
 }
 
-const Statement* ClientStatements::find(std::string_view name) const {
+const Statement* ClientStatements::find(std::string_view name, uint32_t& place) const {
+  name = name.substr(0, kNameMax);
   const auto at = lower(name);
+  place = static_cast<uint32_t>(at - named_.begin());
   return at != named_.end() && at->name == name ? &at->statement : nullptr;
 }
 
-std::string ClientStatements::name_of(const Statement& statement) const {
+std::string ClientStatements::name_of(const Statement& statement, uint32_t place) const {
+  if (place < named_.size() && named_[place].statement == statement) return named_[place].name;
   for (const Named& entry : named_) {
     if (entry.statement == statement) return entry.name;
   }
@@ -169,6 +185,7 @@ std::string ClientStatements::name_of(const Statement& statement) const {
 }
 
 void ClientStatements::set(std::string_view name, Statement statement) {
+  name = name.substr(0, kNameMax);
   if (named_.empty()) named_.reserve(1);  // most idle clients have one: no room to spare
   const auto at = lower(name);
   if (at != named_.end() && at->name == name) {
@@ -179,6 +196,7 @@ void ClientStatements::set(std::string_view name, Statement statement) {
 }
 
 void ClientStatements::erase(std::string_view name) {
+  name = name.substr(0, kNameMax);
   const auto at = lower(name);
   if (at == named_.end() || at->name != name) return;
   named_.erase(at);

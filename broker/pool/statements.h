@@ -11,13 +11,26 @@
 
 #include "base/shared_table.h"
 #include "pool/params.h"
+#include "wire/frontend.h"
 
 namespace berth::pool {
+
+// Set once, by any thread. Copied along when what has it is moved into its table.
+class Mark {
+ public:
+  Mark() = default;
+  Mark(Mark&& other) noexcept : set_(other) {}
+  void set() const { set_.store(true, std::memory_order_relaxed); }
+  operator bool() const { return set_.load(std::memory_order_relaxed); }  // NOLINT(google-explicit-constructor)
+
+ private:
+  mutable std::atomic<bool> set_{false};
+};
 
 struct StatementData {
   std::string sql;
   std::string types;  // count and OIDs, in wire form
-  Params plan;        // plan_params of the client at its Parse
+  Params plan;        // plan_params of the client at its Parse; null: not known yet
   uint64_t hash = 0;
   // What executing it does to prepared statements or settings. `operand` is the client's name of the statement of
   // kDeallocate, whose `sql` is then kDeallocateSpare, or the parameter of kReset. kSet is any
@@ -25,11 +38,15 @@ struct StatementData {
   enum class Command : uint8_t { kNone, kDeallocate, kDeallocateAll, kDiscardAll, kReset, kResetAll, kSet };
   Command command = Command::kNone;
   std::string operand;
+  wire::StatementTraits traits;
+  // Who asks for an equal one gets another: this one's settings are not known, or its tables have changed since.
+  // Whoever reads the mark late shares it once more, and is refused as those before it were.
+  Mark alone;
   uint64_t id = 0;   // unique in this process
   std::string name;  // on servers: kStatementPrefix and the id
   bool same(const StatementData& other) const {
-    return sql == other.sql && types == other.types && plan == other.plan && command == other.command &&
-           operand == other.operand;
+    return !alone && !other.alone && sql == other.sql && types == other.types && plan == other.plan &&
+           command == other.command && operand == other.operand;
   }
 };
 using Statement = Held<StatementData>;
@@ -54,6 +71,8 @@ class StatementWindow {
   // A statement that acts on statements or settings; see StatementData.
   Statement intern_command(StatementData::Command command, std::string_view operand, std::string_view sql,
                            std::string_view types, const Params& plan);
+  // One that nobody else gets, under settings that are not known yet.
+  static Statement intern_alone(std::string_view sql, std::string_view types);
   void clear() { sets_ = {}; }
 
  private:
@@ -101,14 +120,30 @@ class ServerStatements {
   size_t size_ = 0;
 };
 
-// A client's named statements: a sorted array, since most clients have few and an idle client must stay small.
+// A client's named statements: a sorted array, since most clients have few and an idle client must stay small. Of a
+// longer name PostgreSQL looks at the first kNameMax bytes.
 class ClientStatements {
  public:
-  const Statement* find(std::string_view name) const;
+  static constexpr size_t kNameMax = 63;
+  const Statement* find(std::string_view name) const {
+    uint32_t place;
+    return find(name, place);
+  }
+  // `place`: for name_of().
+  const Statement* find(std::string_view name, uint32_t& place) const;
   void set(std::string_view name, Statement statement);
   void erase(std::string_view name);
-  // The client's name of a statement, for error texts; empty if it has none. Looks through all.
-  std::string name_of(const Statement& statement) const;
+  // The client's name of a statement, for error texts; empty if it has none. Of several the one that was found at
+  // `place`, unless names before it have come or gone since. Looks through all.
+  std::string name_of(const Statement& statement, uint32_t place) const;
+  // Each whose settings were not known is now what `settled` makes of it.
+  template <typename F>
+  void settle(F&& settled) {
+    for (Named& entry : named_) {
+      if (entry.statement && entry.statement->alone && !entry.statement->plan)
+        entry.statement = settled(*entry.statement);
+    }
+  }
   void clear() { std::vector<Named>().swap(named_); }
   size_t size() const { return named_.size(); }
 

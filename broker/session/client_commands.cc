@@ -22,7 +22,6 @@ pool::StatementData ClientRelay::command_of(std::string_view sql) const {
   switch (command.kind) {
     case Kind::kNone: return out;
     case Kind::kDeallocate:
-      if (!client_.statements.find(command.name)) return out;  // one that SQL made: PostgreSQL knows it by this name
       out.command = Command::kDeallocate;
       sql = pool::kDeallocateSpare;
       break;
@@ -34,6 +33,17 @@ pool::StatementData ClientRelay::command_of(std::string_view sql) const {
   out.operand = std::move(command.name);
   out.sql = sql;
   return out;
+}
+
+// A DEALLOCATE of a statement that SQL has made, or nobody: PostgreSQL knows it by the client's name.
+bool ClientRelay::is_of_sql(const pool::StatementData& command) const {
+  return command.command == Command::kDeallocate && !client_.statements.find(command.operand);
+}
+
+// A prepared DEALLOCATE means what its name means when it is bound.
+pool::Statement ClientRelay::as_bound(const pool::Statement& statement) {
+  if (!is_of_sql(*statement)) return statement;
+  return context_.statements.intern("DEALLOCATE " + pool::quote_identifier(statement->operand), statement->types, {});
 }
 
 // A statement under the settings of its client.
@@ -73,7 +83,6 @@ std::string ClientRelay::settings_after(const pool::StatementData& command) cons
 // What DEALLOCATE and DISCARD do to the client's and the server's statements, done when they are sent (what the
 // client sends next counts on it) and undone if PostgreSQL refuses them.
 void ClientRelay::apply_command(Request& request, const pool::StatementData& command) {
-  server_->settings_changed |= restores_settings(command);
   if (command.command == Command::kReset || command.command == Command::kResetAll) return;
   request.undo = std::make_unique<Request::Undo>();
   server_->names_changed = true;
@@ -104,7 +113,7 @@ bool ClientRelay::query_command(std::string_view sql, bool& done) {
     return true;
   }
   const pool::StatementData command = command_of(sql);
-  if (command.command == Command::kNone) return false;
+  if (command.command == Command::kNone || is_of_sql(command)) return false;
   emit();
   // In the middle of a batch it stays a Query: should the batch have failed, PostgreSQL skips it, and answers
   // nothing.
@@ -168,7 +177,6 @@ pool::Statement ClientRelay::bound_command(std::string_view portal) const {
 
 bool ClientRelay::execute_command(const pool::Statement& command) {
   if (command->command == Command::kSet) {
-    server_->settings_changed = true;
     push(Request::Kind::kExecute).sets_untracked = sets_untracked(command->sql);
     return pass();
   }

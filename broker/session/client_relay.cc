@@ -69,6 +69,13 @@ bool ClientRelay::step() {
   if (client_.skipping && head_.tag != wire::kSync) return drop();
   if (!server_ && !link()) return !client_.closing() && at_ < bytes_.size() && client_.dropping;
   if (server_->requests.size() >= kRequestsMax) {
+    // PostgreSQL may keep its answer until it is asked for it, and those of the broker's own wait behind that.
+    if (server_->unsynced) {
+      emit();
+      std::string flush;
+      wire::put_empty(flush, wire::kFlush);
+      out_.copy(flush);
+    }
     context_.engine.pause(client_.conn, net::kPausePipeline);
     return false;
   }
@@ -128,8 +135,10 @@ bool ClientRelay::message() {
     case wire::kFlush:  // it opens no batch: alone behind a Sync it keeps nothing
       answer_synthetic();
       return pass();
-    case wire::kFunctionCall:
+    case wire::kFunctionCall:  // ends a batch, as a Query does
       push(Request::Kind::kFunction);
+      client_.in_batch = server_->unsynced = false;
+      server_->in_doubt = true;
       end_batch();
       return pass();
     case wire::kCopyData: return pass();
@@ -166,8 +175,10 @@ void ClientRelay::end_batch() {
   server_->batch_end = end;
   if (server_->names_changed) server_->names_end = end;
   if (server_->unnamed_changed) server_->unnamed_end = end;
-  if (server_->settings_changed) server_->settings_end = end;
-  server_->names_changed = server_->unnamed_changed = server_->settings_changed = server_->executed = false;
+  if (server_->in_doubt) server_->doubt_end = end;
+  if (server_->plans_open) server_->plans_end = end;
+  server_->names_changed = server_->unnamed_changed = server_->in_doubt = server_->plans_open = false;
+  server_->executed = server_->bound = false;
 }
 
 Request& ClientRelay::push(Request::Kind kind) {
@@ -248,10 +259,7 @@ bool ClientRelay::query() {
     if (!whole(pool_command_max(), stop)) return false;  // its first bytes alone could not tell
     std::string_view sql = body();
     if (!sql.empty() && sql.back() == '\0') sql.remove_suffix(1);
-    if (wire::may_be_set(sql)) {
-      server_->settings_changed = true;
-      sets = sets_untracked(sql);
-    }
+    if (wire::may_be_set(sql)) sets = sets_untracked(sql);
     bool done;
     if (wire::may_be_statement_command(sql) && query_command(sql, done)) return done;
   }
@@ -268,10 +276,12 @@ void ClientRelay::drop_unnamed(Request& request) {
   if (client_.unnamed) request.previous = std::move(client_.unnamed);
   if (server_->unnamed && !FAULT(unnamed_not_forgotten)) server_->unnamed.reset();
   client_.in_batch = server_->unsynced = false;
+  server_->in_doubt = true;  // its text is not looked at: it may be several statements
 }
 
 bool ClientRelay::execute() {
   client_.in_batch = server_->unsynced = server_->executed = true;
+  if (!server_->bound) server_->in_doubt = true;  // a portal of an earlier batch: of what statement?
   if (client_.bound) {
     bool stop;
     if (!whole(kTargetMax, stop)) return false;

@@ -52,8 +52,9 @@ class ClientRelay {
   void ensure(const pool::Statement& statement);
   bool must_wait(std::string_view name) const;
   bool names_unsettled() const;
-  bool settings_unsettled() const;
+  bool parse_unsettled() const;
   bool must_wait_for_all() const;
+  bool must_be_sent() const;
   bool wait();
   bool resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name);
   // client_commands.cc
@@ -63,6 +64,8 @@ class ClientRelay {
   void bind_command(std::string_view portal, const pool::Statement& statement);
   pool::Statement bound_command(std::string_view portal) const;
   bool execute_command(const pool::Statement& command);
+  bool is_of_sql(const pool::StatementData& command) const;
+  pool::Statement as_bound(const pool::Statement& statement);
   pool::StatementData command_of(std::string_view sql) const;
   bool sets_untracked(std::string_view sql) const;
   pool::Statement intern(const wire::ParseMessage& message);
@@ -95,6 +98,7 @@ class ClientRelay {
   size_t start_ = 0;      // of the stretch that is passed as it is
   size_t at_ = 0;
   size_t need_ = 0;
+  uint32_t place_ = 0;  // of the name that resolve() has found
   wire::Head head_{};
   bool rest_sent_ = false;    // the rest of a message that is not answered any more: the server may be free with that
   bool breaks_copy_ = false;  // the message at hand ends a COPY, so it cannot wait for what is behind that

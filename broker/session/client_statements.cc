@@ -2,6 +2,7 @@
 // Parse, Bind, Describe and Close travel under the broker's name of the statement; a server that lacks it gets its
 // Parse just before. An error must happen on the server as well, or what ran before it in the same batch would
 // commit: so unknown names and names in use are sent on, in a form that makes PostgreSQL itself refuse them.
+#include "base/fault.h"
 #include "session/client_relay.h"
 #include "wire/encode.h"
 
@@ -37,9 +38,10 @@ bool ClientRelay::parse() {
   if (message.name.size() > wire::kNameSizeMax) return fail("statement name is too long");
   if (client_.statements.size() >= kClientStatementsMax)
     return fail("too many prepared statements", "54000", "Close or DEALLOCATE those that are not used any more.");
-  if (settings_unsettled()) return wait();
   const bool of_names = !message.name.empty() || wire::may_be_statement_command(message.sql);
   if (of_names && names_unsettled()) return wait();
+  // What a Parse means is its settings, and what is under way may yet change them, or fail.
+  if (!message.name.empty() && parse_unsettled()) return wait();
   if (!message.name.empty() && must_wait_for_all() && depends_on_status(message)) return wait();
   client_.in_batch = server_->unsynced = true;
   client_.slice->counters.client_parse_count++;
@@ -48,6 +50,10 @@ bool ClientRelay::parse() {
     return parse_again(pool::Statement(*there), message);
   }
   pool::Statement statement = intern(message);
+  if (must_be_sent() && statement->command == Command::kNone) {
+    statement = context_.statements.intern_alone(message.sql, message.types);
+    server_->plans_open = true;
+  }
   const bool known = server_->statements.touch(*statement);
   server_->names_changed = true;
   const bool refused = server_->status == 'E' && !wire::runs_in_failed_transaction(message.sql);
@@ -55,20 +61,12 @@ bool ClientRelay::parse() {
   if (known && !refused) {
     push(Request::Kind::kParsedAlready).change_name(message.name, nullptr);
   } else {
-    // Refused, unless what this batch has executed ends the failed transaction: then the name must not be in use
-    // there.
-    const bool again = known && server_->executed;
     wire::ParseMessage sent = message;
     sent.sql = statement->sql;
-    if (again) {
-      Request& close = server_->inject_close('S', statement->name);
-      close.on_server = true;
-      close.statement = statement;
-    }
     if (!known) server_->remember(statement, context_.options().max_prepared_statements);
     Request& request = push(Request::Kind::kParse);
     request.statement = statement;
-    request.on_server = again || !known;
+    request.on_server = !known;
     request.change_name(message.name, nullptr);
     client_.slice->counters.server_parse_count++;
     forward_parse(statement->name, sent);
@@ -86,6 +84,7 @@ bool ClientRelay::parse_unnamed(pool::Statement statement) {
   client_.unnamed = statement;
   server_->unnamed = statement;
   server_->unnamed_changed = true;
+  if (must_be_sent() || parse_unsettled()) server_->plans_open = server_->unnamed_open = true;
   if (statement->command != Command::kDeallocate) return pass();
   wire::ParseMessage sent;
   sent.sql = statement->sql;
@@ -127,7 +126,7 @@ bool ClientRelay::must_wait(std::string_view name) const {
     const pool::Statement* there = name.empty() ? &client_.unnamed : client_.statements.find(name);
     const bool lacks =
         name.empty() ? !(server_->unnamed == client_.unnamed) : there && !server_->statements.has(**there);
-    if (lacks) return true;
+    if (lacks || (there && *there && (*there)->command == Command::kDeallocate)) return true;
   }
   if (name.empty()) return !server_->unnamed_changed && server_->requests.pending(server_->unnamed_end);
   return names_unsettled();
@@ -137,10 +136,15 @@ bool ClientRelay::names_unsettled() const {
   return !breaks_copy_ && server_->requests.pending(server_->names_end);
 }
 
-// What a Parse means is its settings, and a SET that is under way may yet fail. One in the same batch cannot be
-// waited for.
-bool ClientRelay::settings_unsettled() const {
-  return !breaks_copy_ && server_->requests.pending(server_->settings_end);
+// What a Parse means depends on an earlier batch that is under way.
+bool ClientRelay::parse_unsettled() const {
+  return !breaks_copy_ && server_->requests.pending(server_->doubt_end) && !FAULT(settings_not_awaited);
+}
+
+// Behind what may change settings, or be a COPY that reads it, in the same batch: that cannot be waited for, so it is
+// not the broker's to answer, and what comes of a Parse is nobody else's.
+bool ClientRelay::must_be_sent() const {
+  return breaks_copy_ || (server_->in_doubt && !FAULT(settings_in_doubt_shared));
 }
 
 // What takes a name away waits for all: an error about a statement is told under the name that it had.
@@ -158,7 +162,7 @@ bool ClientRelay::wait() {
 // unnamed statement, which goes as it is. `values` is how many a Bind gives; -1: not known, or no Bind.
 bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name) {
   if (name.empty()) {
-    statement = client_.unnamed;
+    if (client_.unnamed) statement = as_bound(client_.unnamed);
     if (statement && server_->unnamed == statement) return false;
     emit();
     server_->unnamed_changed = true;  // until it is answered, later batches cannot count on it
@@ -172,8 +176,8 @@ bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& st
     }
     return false;
   }
-  if (const pool::Statement* there = client_.statements.find(name)) {
-    statement = *there;
+  if (const pool::Statement* there = client_.statements.find(name, place_)) {
+    statement = as_bound(*there);
     if (values >= 0 && server_->refuses_all() && !server_->statements.has(*statement) &&
         !wire::runs_in_failed_transaction(statement->sql)) {
       // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same
@@ -217,7 +221,11 @@ bool ClientRelay::bind() {
   std::string missing;
   const bool rename = resolve(names.statement, values_of_bind(body_at_hand().substr(names.size)), statement, missing);
   if (client_.bound || (statement && statement->command != Command::kNone)) bind_command(names.portal, statement);
-  push(Request::Kind::kBind).statement = statement;
+  server_->bound = true;
+  if (statement && (statement->traits.changes_settings || statement->traits.copies)) server_->in_doubt = true;
+  Request& request = push(Request::Kind::kBind);
+  request.statement = statement;
+  request.place = place_;
   if (!rename) return pass();
   const std::string_view name = statement ? std::string_view(statement->name) : std::string_view(missing);
   const uint64_t size = head_.size - names.statement.size() + name.size();
@@ -255,7 +263,9 @@ bool ClientRelay::describe() {
   pool::Statement statement;
   std::string missing;
   const bool rename = resolve(target.name, -1, statement, missing);
-  push(Request::Kind::kDescribe).statement = statement;
+  Request& request = push(Request::Kind::kDescribe);
+  request.statement = statement;
+  request.place = place_;
   if (!rename) return pass();
   const std::string_view name = statement ? std::string_view(statement->name) : std::string_view(missing);
   emit();
@@ -290,14 +300,17 @@ bool ClientRelay::close() {
     server_->unnamed_changed = true;
     return pass();
   }
-  // Others may use the statement: only the name goes. The server drops it when it is the least recently used.
-  Request& request = push(Request::Kind::kClosedAlready);
+  // Others may use the statement: only the name goes. The server drops it when it is the least recently used. What a
+  // COPY may read is sent, of a name that nobody has.
+  emit();
+  const bool sent = must_be_sent();
+  Request& request = sent ? server_->inject_close('S', pool::kMissingPrefix) : push(Request::Kind::kClosedAlready);
+  request.owner = &client_;
   if (const pool::Statement* there = client_.statements.find(target.name)) {
     request.change_name(target.name, there);
     server_->names_changed = true;
     client_.statements.erase(target.name);
   }
-  emit();
   return consume(head_.size);
 }
 

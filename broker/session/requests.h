@@ -46,10 +46,11 @@ struct Request {
   bool unnamed : 1 = false;          // kParse, kClose: of the unnamed statement; kQuery, which drops it
   bool named : 1 = false;            // kParse, kClose and those answered already: of `name`, the client's
   bool sets_untracked : 1 = false;   // a SET of what PostgreSQL does not report
-  Client* owner = nullptr;           // null: the broker's own; the answer goes to nobody
-  pool::Statement statement;         // the statement meant, if known
-  pool::Statement previous;          // if `unnamed` or `named`: what the client had there before
-  std::string name;                  // valid if `named`; keeps its memory for the next of this place
+  uint32_t place = 0;         // kBind, kDescribe of a name: where the client had it (ClientStatements::name_of)
+  Client* owner = nullptr;    // null: the broker's own; the answer goes to nobody
+  pool::Statement statement;  // the statement meant, if known
+  pool::Statement previous;   // if `unnamed` or `named`: what the client had there before
+  std::string name;           // valid if `named`; keeps its memory for the next of this place
   std::unique_ptr<Undo> undo;
 
   void change_name(std::string_view of, const pool::Statement* before) {

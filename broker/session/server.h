@@ -105,7 +105,9 @@ class Server final : public net::Handler, public pool::ServerNode {
   // Ends (see RequestQueue::end) of batches under way: of the last one, and of the last that changes what the
   // client's names mean, the unnamed statement apart. While they may yet fail, what counts on them must wait.
   uint64_t batch_end = 0, names_end = 0, unnamed_end = 0;
-  uint64_t settings_end = 0;  // likewise of the last that is known to change settings: what a Parse means
+  uint64_t doubt_end = 0;  // likewise of the last that was `in_doubt`
+  // Of the last with statements whose settings ReadyForQuery will tell; 0: none.
+  uint64_t plans_end = 0;
   uint32_t pid = 0;
   int travel_to = -1;
   // RESET or DISCARD ALL has run; its effects are taken in at ReadyForQuery. kDiscarded: the client's settings
@@ -134,7 +136,12 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool fatal_seen : 1 = false;     // PostgreSQL has said FATAL: the end follows
   bool names_changed : 1 = false;  // in the batch that has not been ended
   bool unnamed_changed : 1 = false;
-  bool settings_changed : 1 = false;
+  // It has something behind which a Parse means another thing, since settings may have changed, or may be read by a
+  // COPY. Then a statement is nobody else's until ReadyForQuery.
+  bool in_doubt : 1 = false;
+  bool plans_open : 1 = false;        // a statement was parsed behind that
+  bool unnamed_open : 1 = false;      // the unnamed one, since plans_end was passed
+  bool bound : 1 = false;             // a Bind was sent since the last batch was ended
   bool executed : 1 = false;          // an Execute was sent since the last batch was ended
   bool ran : 1 = false;               // an Execute was answered since the last ReadyForQuery
   bool parsed_after_run : 1 = false;  // and a Parse behind it: under which settings, only ReadyForQuery tells

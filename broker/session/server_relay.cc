@@ -82,7 +82,8 @@ bool ServerRelay::message() {
     case wire::kReadyForQuery: return on_ready();
     case wire::kBindComplete: return answered(Kind::kBind);
     case wire::kParseComplete:
-      if (server_.ran && any && queue().front().on_server) server_.parsed_after_run = true;
+      if (server_.ran && any && queue().front().on_server && !queue().front().statement->alone)
+        server_.parsed_after_run = true;
       return answered(Kind::kParse);
     case wire::kCloseComplete: return answered(Kind::kClose);
     case wire::kCommandComplete: return on_complete();
@@ -248,6 +249,7 @@ bool ServerRelay::on_ready() {
   transaction_refused_ ? drop() : pass();
   queue().pop();
   skip_silent();
+  if (server_.plans_end != 0 && !queue().pending(server_.plans_end)) settle_plans();
   if (transaction_refused_) return false;
   if (!mine) return true;
   count_query(context_.now());
@@ -356,11 +358,39 @@ bool ServerRelay::on_parameter() {
     // came of it.
     if (server_.parsed_after_run) server_.close_after = true;
     for (size_t i = 0; i < queue().size(); ++i) {
-      if (queue().at(i).kind == Request::Kind::kParse && !queue().at(i).unnamed) server_.close_after = true;
+      const Request& request = queue().at(i);
+      if (request.kind == Request::Kind::kParse && request.on_server && !request.statement->alone)
+        server_.close_after = true;
+      if (request.named && request.owner == client_)
+        parse_again_under(pool::plan_params(client_->params), request.name);
     }
   }
   // Not what a rollback has put back before the client heard that it was gone.
   return news ? keep() : drop();
+}
+
+// What the client's name means was parsed, or answered, under other settings than it had seemed when it was sent.
+void ServerRelay::parse_again_under(const pool::Params& plan, std::string_view name) {
+  const pool::Statement* there = client_->statements.find(name);
+  if (!there || (*there)->alone || (*there)->command != pool::StatementData::Command::kNone) return;
+  client_->statements.set(name, context_.statements.intern((*there)->sql, (*there)->types, plan));
+}
+
+// ReadyForQuery has told under which settings the statements of its batch were parsed: those that hold from now on.
+void ServerRelay::settle_plans() {
+  server_.plans_end = 0;
+  const bool unnamed = server_.unnamed_open;
+  server_.unnamed_open = false;
+  if (!client_) return;
+  const pool::Params& plan = pool::plan_params(client_->params);
+  const auto settled = [&](const pool::StatementData& open) {
+    return context_.statements.intern(open.sql, open.types, plan);
+  };
+  client_->statements.settle(settled);
+  if (!unnamed || !client_->unnamed || client_->unnamed->command != pool::StatementData::Command::kNone) return;
+  const bool there = server_.unnamed == client_->unnamed;
+  client_->unnamed = settled(*client_->unnamed);
+  if (there) server_.unnamed = client_->unnamed;
 }
 
 bool ServerRelay::on_copy_in() {
@@ -428,15 +458,19 @@ bool ServerRelay::on_error() {
   // The batch fails: PostgreSQL skips to its Sync. An injected message speaks for the client's that needs it.
   const pool::Statement statement = queue().front().statement;
   const std::string name(queue().front().changed_name());
+  const uint32_t place = queue().front().place;
   if (error.sqlstate == "26000" && statement && queue().front().kind != Request::Kind::kParse) {
     server_.close_after = true;  // the server has lost a statement that we put there
   }
+  // Its tables have changed. Who has the statement keeps it, as in PostgreSQL; whoever prepares it from now on does
+  // not get this one.
+  if (error.sqlstate == "0A000" && error.routine == "RevalidateCachedQuery" && statement) statement->alone.set();
   server_.fail_batch();
   if (client_) count_error(error.sqlstate);
   if (!client_) {
     drop();
   } else if (!too_long && error.message.find(pool::kStatementPrefix) != std::string_view::npos) {
-    put_renamed(text, error, statement, name);
+    put_renamed(text, error, statement, name, place);
   } else {
     keep();
   }
@@ -449,12 +483,12 @@ void ServerRelay::count_error(std::string_view sqlstate) {
 
 // The same error under the client's own name of the statement.
 void ServerRelay::put_renamed(std::string_view text, const wire::ErrorFields& error, const pool::Statement& statement,
-                              const std::string& name) {
+                              const std::string& name, uint32_t place) {
   emit();
   std::string from, to;
   if (statement) {
     from = statement->name;
-    to = name.empty() ? client_->statements.name_of(statement) : name;
+    to = name.empty() ? client_->statements.name_of(statement, place) : name;
   } else if (error.message.find(pool::kMissingPrefix) != std::string_view::npos) {
     from = pool::kMissingPrefix;
   }

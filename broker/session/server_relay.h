@@ -50,7 +50,9 @@ class ServerRelay {
   void forget_statements();
   void after_reset(bool mine);
   void put_renamed(std::string_view text, const wire::ErrorFields& error, const pool::Statement& statement,
-                   const std::string& name);
+                   const std::string& name, uint32_t place);
+  void settle_plans();
+  void parse_again_under(const pool::Params& plan, std::string_view name);
 
   RequestQueue& queue() const { return server_.requests; }
   std::string_view body() const { return bytes_.substr(at_ + wire::kHeaderSize, head_.size - wire::kHeaderSize); }

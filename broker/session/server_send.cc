@@ -166,8 +166,9 @@ void Server::inject_settings(std::string_view select) {
 
 void Server::inject_parse(const pool::Statement& statement, bool as_unnamed) {
   std::string before, after;
-  if (refuses_all()) {
-    // This as well, whatever the settings.
+  if (refuses_all() || !statement->traits.reads_settings || !statement->plan) {
+    // Refused as well, whatever the settings; or they do not matter: what stands first in its transaction must have
+    // no SELECT before it.
   } else if (executed) {  // what that has done to the settings is not known yet
     before = pool::lend_settings_sql(statement->plan);
     after = pool::return_settings_sql(statement->plan);

@@ -68,6 +68,7 @@ ErrorFields parse_error(std::string_view body) {
       case 'M': out.message = value; break;
       case 'D': out.detail = value; break;
       case 'H': out.hint = value; break;
+      case 'R': out.routine = value; break;
       default: break;
     }
   });

@@ -28,6 +28,7 @@ struct ErrorFields {
   std::string_view message;
   std::string_view detail;
   std::string_view hint;
+  std::string_view routine;  // of PostgreSQL's source
 };
 ErrorFields parse_error(std::string_view body);
 

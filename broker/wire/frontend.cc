@@ -1,9 +1,10 @@
 #include "wire/frontend.h"
 
 #include <algorithm>
-#include "base/fault.h"
-
+#include <array>
 #include <cstring>
+
+#include "base/fault.h"
 
 namespace berth::wire {
 
@@ -223,6 +224,46 @@ bool runs_in_failed_transaction(std::string_view sql) {
   if (word == "prepare") return tokens.next(&quoted) == "transaction" && !quoted;
   // COMMIT PREPARED and ROLLBACK PREPARED end another transaction.
   return (word == "commit" || word == "rollback") && (tokens.next(&quoted) != "prepared" || quoted);
+}
+
+template <size_t N>
+static bool one_of(std::string_view word, const std::array<std::string_view, N>& words) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+static bool calls_set_config(std::string_view sql) {
+  static constexpr std::string_view kName = "set_config";
+  const auto same = [](char a, char b) { return (a | 0x20) == b || a == b; };
+  return std::search(sql.begin(), sql.end(), kName.begin(), kName.end(), same) != sql.end();
+}
+
+StatementTraits statement_traits(std::string_view sql) {
+  static constexpr std::array<std::string_view, 11> kChanging = {
+      "set", "reset", "discard", "rollback", "commit", "end", "abort", "prepare", "execute", "call", "do"};
+  // Whatever else there may be is analysed. "create" is looked at more closely.
+  static constexpr std::array<std::string_view, 42> kUtility = {
+      "",         "abort",    "alter",   "analyse", "analyze",    "begin",   "checkpoint", "close",    "cluster",
+      "comment",  "commit",   "copy",    "create",  "deallocate", "discard", "do",         "drop",     "end",
+      "execute",  "fetch",    "grant",   "import",  "listen",     "load",    "lock",       "move",     "notify",
+      "prepare",  "reassign", "refresh", "reindex", "release",    "reset",   "revoke",     "rollback", "savepoint",
+      "security", "set",      "show",    "start",   "truncate",   "vacuum"};
+  static constexpr std::array<std::string_view, 7> kCreatedByQuery = {"table",  "temp",     "temporary",   "local",
+                                                                      "global", "unlogged", "materialized"};
+  Tokens tokens(sql);
+  bool quoted = false;
+  std::string word;
+  do word = tokens.next(&quoted);
+  while (word == ";");
+  StatementTraits out;
+  if (!quoted) {
+    out.changes_settings = one_of(word, kChanging);
+    out.copies = word == "copy";
+    out.reads_settings = !one_of(word, kUtility);
+    if (word == "create") out.reads_settings = one_of(tokens.next(&quoted), kCreatedByQuery);
+  }
+  out.changes_settings |= calls_set_config(sql);
+  out.reads_settings |= std::any_of(sql.begin(), sql.end(), [](char c) { return c == '\\' || (c & 0x80) != 0; });
+  return out;
 }
 
 // The next word of `sql`, which is taken off: up to white space, `=`, a semicolon or a string; double quotes are

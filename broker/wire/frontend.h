@@ -66,6 +66,18 @@ inline bool may_be_statement_command(std::string_view sql) {
 // empty statement. Of a text that is not valid SQL, or is several statements, the answer means nothing.
 bool runs_in_failed_transaction(std::string_view sql);
 
+// What is told by the first words of one statement, or by a name that it calls.
+struct StatementTraits {
+  // Running it may change settings, or put them back: SET, the end of a transaction, set_config(), what has SQL of
+  // its own inside. A function that is called by another name may do so, too: that is not seen.
+  bool changes_settings = false;
+  bool copies = false;  // COPY: from the client, perhaps
+  // Its Parse looks at settings: PostgreSQL analyses it then (literals are folded, names are looked up), or its bytes
+  // may mean one thing or another. Others are looked at when they run.
+  bool reads_settings = false;
+};
+StatementTraits statement_traits(std::string_view sql);
+
 // A cheap filter for set_parameter(): SELECT leaves here.
 inline bool may_be_set(std::string_view sql) {
   return sql.size() > 4 && (sql[2] | 32) == 't' && (sql[0] | 32) == 's';

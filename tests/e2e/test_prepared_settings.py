@@ -106,3 +106,104 @@ def test_text_shared_under_other_start_settings(one, postgres, option, sql):
     with one.connect(options="-c " + option) as a, one.connect() as c, postgres.connect("app") as direct:
         prepare(a, "s", sql)
         same(direct, c, batches(wire.parse("s", sql) + SYNC, wire.rerun("s") + SYNC))
+
+
+EUROPEAN, AMERICAN = "datestyle = 'ISO, DMY'", "datestyle = 'ISO, MDY'"
+# Each changes the settings in a way of its own; the third and those behind it do not begin with SET.
+CHANGES = {
+    "set": [wire.query("set " + EUROPEAN)],
+    "blank": [wire.query(" /* a comment */ set " + EUROPEAN)],
+    "second": [wire.query("select 1; set " + EUROPEAN)],
+    "function": [wire.query("select set_config('datestyle', 'ISO, DMY', false)")],
+    "rollback": [wire.query("begin"), wire.query("set " + EUROPEAN), wire.query("rollback")],
+    "commit": [wire.query("begin"), wire.query("set local " + EUROPEAN), wire.query("commit")],
+}
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("change", list(CHANGES))
+def test_named_parse_behind_a_change_of_an_earlier_batch(broker, postgres, change, known):
+    """class 25: sent at once, so what the change has done is not known when the Parse comes; and on another server later on."""
+    b = broker(default_pool_size=2)
+    with b.connect() as a, b.connect() as c, postgres.connect("app") as direct:
+        if known:
+            for client in (a, c):
+                prepare(client, "known", DAY)
+        at_once = b"".join(CHANGES[change]) + wire.parse("s", DAY) + SYNC + wire.rerun("s") + SYNC
+        count = len(CHANGES[change]) + 2
+
+        def script(client):
+            client.send(at_once)
+            return [m for _ in range(count) for m in client.until("Z")]
+        same(direct, a, script)
+        for _ in range(2):
+            with b.connect() as blocker:
+                blocker.query("begin")
+                same(direct, a, batches(wire.rerun("s") + SYNC))
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("change", [
+    wire.run("set " + EUROPEAN), wire.run(" /* a */ set " + EUROPEAN),
+    wire.run("select set_config('datestyle', 'ISO, DMY', false)"),
+    wire.run("explain analyze select set_config('datestyle', 'ISO, DMY', false)"),
+    wire.run("do $$ begin perform set_config('datestyle', 'ISO, DMY', false); end $$"),
+], ids=["set", "blank", "function", "explain", "do"])
+def test_named_parse_behind_a_change_of_the_same_batch(broker, postgres, change, known):
+    """class 25: likewise, in one batch. EXPLAIN's answer has times, so what is compared comes behind it."""
+    b = broker(default_pool_size=2)
+    with b.connect() as a, b.connect() as c, postgres.connect("app") as direct:
+        if known:
+            for client in (a, c):
+                prepare(client, "known", DAY)
+        for client in (a, direct):
+            assert "E" not in wire.tags(client.ask(change + wire.parse("s", DAY) + SYNC))
+        for _ in range(3):
+            with b.connect() as blocker:
+                blocker.query("begin")
+                same(direct, a, batches(wire.rerun("s") + SYNC))
+        prepare(c, "s", DAY)
+        holds(c, "s", "2")
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("end", ["commit", "rollback"])
+def test_nobody_shares_what_a_transaction_of_one_batch_has_prepared(broker, postgres, end, known):
+    """class 25: SET LOCAL has come and gone when ReadyForQuery comes, so PostgreSQL reports nothing."""
+    b = broker(default_pool_size=1)
+    with b.connect() as a, b.connect() as c, postgres.connect("app") as direct:
+        if known:
+            prepare(c, "known", DAY)
+        batch = (wire.run("begin") + wire.run("set local " + EUROPEAN) + wire.parse("s", DAY) + wire.rerun("s") + wire.run(end) + SYNC)
+        same(direct, a, batches(batch))
+        prepare(c, "s", DAY)
+        holds(c, "s", "2")
+        if known:
+            holds(c, "known", "2")
+
+
+@pytest.mark.ours
+@pytest.mark.parametrize("first", ["", "set " + AMERICAN])
+@pytest.mark.parametrize("sql", [
+    "begin isolation level serializable", "/* a */ start transaction read only", "set transaction isolation level serializable",
+    "vacuum (skip_locked) pg_catalog.pg_class"])
+def test_lacking_statement_that_stands_first_in_its_transaction(broker, postgres, sql, first):
+    """class 25: what is lent to a Parse takes a snapshot, or is a query before it in the same transaction. PostgreSQL reads these
+    without any setting, so nothing is lent."""
+    with without_place(broker, postgres, sql) as (a, direct):
+        for c in (a, direct):
+            c.query("set " + EUROPEAN)
+        begin = [wire.query("begin")] if sql.startswith("set") else []
+        batch = (wire.run(first) if first else b"") + wire.rerun("s") + SYNC
+        same(direct, a, batches(*begin, batch, wire.query("show transaction_isolation"), wire.query("rollback")))
+
+
+@pytest.mark.ours
+def test_lent_settings_are_all_of_the_statements(broker, postgres):
+    """class 25: also those that its client has not named, where what has been executed in the same batch is not known."""
+    sql = "select '{null}'::text[] = array['null']"
+    with without_place(broker, postgres, sql) as (a, direct):
+        same(direct, a, batches(wire.run("set array_nulls = off") + wire.rerun("s") + wire.run("reset array_nulls") + SYNC))

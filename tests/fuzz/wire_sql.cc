@@ -135,6 +135,23 @@ static void try_in_failed_transaction(const std::string& sql, const Reference& r
   ASSERT(runs_in_failed_transaction(sql) == theirs);
 }
 
+// What parse analysis is made for (analyze_requires_snapshot() of PostgreSQL), what may change settings, COPY.
+static void try_traits(const std::string& sql, const Reference& reference) {
+  if (reference.statements != 1) return;
+  const auto is = [&](std::initializer_list<const char*> nodes) {
+    return std::any_of(nodes.begin(), nodes.end(), [&](const char* node) { return reference.node == node; });
+  };
+  const StatementTraits ours = statement_traits(sql);
+  if (is({"SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt", "DeclareCursorStmt", "ExplainStmt",
+          "CreateTableAsStmt", "CallStmt"}))
+    ASSERT(ours.reads_settings);
+  const bool plain = std::all_of(sql.begin(), sql.end(), [](char c) { return c != '\\' && (c & 0x80) == 0; });
+  if (plain && is({"TransactionStmt", "VariableSetStmt", "VacuumStmt", "DiscardStmt"})) ASSERT(!ours.reads_settings);
+  if (is({"VariableSetStmt", "DiscardStmt", "DoStmt", "ExecuteStmt", "CallStmt"})) ASSERT(ours.changes_settings);
+  if (reference.node == "TransactionStmt" && runs_in_failed_transaction(sql)) ASSERT(ours.changes_settings);
+  ASSERT(ours.copies == is({"CopyStmt"}));
+}
+
 }  // namespace berth::wire
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -146,5 +163,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try_command(sql, reference);
   try_set(sql, reference);
   try_in_failed_transaction(sql, reference);
+  try_traits(sql, reference);
   return 0;
 }

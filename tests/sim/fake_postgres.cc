@@ -32,6 +32,12 @@ Cluster::Cluster() {
               {"standard_conforming_strings", "on"},
               {"TimeZone", "Etc/UTC"},
               {"search_path", "\"$user\", public"},
+              {"array_nulls", "on"},
+              {"backslash_quote", "safe_encoding"},
+              {"lc_monetary", "C"},
+              {"timezone_abbreviations", "Default"},
+              {"transform_null_equals", "off"},
+              {"xmloption", "content"},
               {"extra_float_digits", "1"},
               {"statement_timeout", "0"},
               {"work_mem", "4MB"}};

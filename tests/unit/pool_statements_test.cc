@@ -231,10 +231,57 @@ TEST(ClientStatementsTest, LikeAMap) {
     ASSERT_EQ(found != nullptr, model.count(name) == 1) << name;
     ASSERT_TRUE(!found || *found == model[name]);
     ASSERT_EQ(set.size(), model.size());
-    const std::string called = set.name_of(one);
+    const std::string called = set.name_of(one, static_cast<uint32_t>(dice.below(8)));
     const bool any = std::any_of(model.begin(), model.end(), [&](const auto& entry) { return entry.second == one; });
     ASSERT_TRUE(any ? model.count(called) == 1 && model[called] == one : called.empty());
   }
+}
+
+TEST(ClientStatements, OfSeveralNamesTheOneThatWasFound) {
+  StatementWindow window;
+  const Statement text = window.intern("select $1", "", {});
+  ClientStatements set;
+  for (const char* name : {"a", "m", "z"}) set.set(name, text);
+  for (const char* name : {"a", "m", "z"}) {
+    uint32_t place = 0;
+    ASSERT_TRUE(set.find(name, place));
+    EXPECT_EQ(set.name_of(text, place), name);
+  }
+}
+
+TEST(ClientStatements, NamesCountAsFarAsPostgresqlReadsThem) {
+  StatementWindow window;
+  ClientStatements set;
+  const std::string known(63, 'x');
+  set.set(known + "a", window.intern("select 1", "", {}));
+  EXPECT_TRUE(set.find(known) && set.find(known + "b"));
+  EXPECT_FALSE(set.find(known.substr(1)));
+  set.set(known + "c", window.intern("select 2", "", {}));
+  EXPECT_EQ(set.size(), 1U);
+  set.erase(known + "d");
+  EXPECT_EQ(set.size(), 0U);
+}
+
+TEST(Statements, OneThatIsAloneIsNobodyElses) {
+  StatementWindow one, other;
+  const Statement first = one.intern("select 1", "", {});
+  EXPECT_EQ(other.intern("select 1", "", {}), first);
+  first->alone.set();
+  const Statement second = one.intern("select 1", "", {});
+  EXPECT_FALSE(second == first);
+  EXPECT_EQ(other.intern("select 1", "", {}), second);
+  const Statement apart = StatementWindow::intern_alone("select 1", "");
+  EXPECT_FALSE(apart == second || apart == StatementWindow::intern_alone("select 1", ""));
+  EXPECT_EQ(one.intern("select 1", "", {}), second);
+
+  ClientStatements set;
+  set.set("a", apart);
+  set.set("b", first);
+  set.settle([&](const StatementData& open) {
+    return one.intern(open.sql, open.types, make_params({{"TimeZone", "UTC"}}));
+  });
+  EXPECT_FALSE((*set.find("a"))->alone);
+  EXPECT_EQ((*set.find("a"))->plan, make_params({{"TimeZone", "UTC"}}));
 }
 
 }  // namespace

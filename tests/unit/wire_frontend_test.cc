@@ -171,5 +171,31 @@ TEST(SetParameter, WhatOutlivesTheTransaction) {
   }
 }
 
+// fuzz_wire_sql asks PostgreSQL's own parser.
+TEST(StatementTraits, ToldByTheFirstWords) {
+  const auto traits = [](std::string_view sql) {
+    const StatementTraits t = statement_traits(sql);
+    return std::string(t.changes_settings ? "c" : "") + (t.copies ? "o" : "") + (t.reads_settings ? "r" : "");
+  };
+  for (const char* sql :
+       {"select 1", "(select 1)", "with a as (select 1) table a", "/* a */ insert into t values (1)",
+        "EXPLAIN select 1", "declare c cursor for select 1", "create temp table t as select 1",
+        "create/**/table t (i int)", "; ;values (1)", "comment on table t is 'a\\b'", "vacuum \"\303\251\""}) {
+    EXPECT_EQ(traits(sql), "r") << sql;
+  }
+  for (const char* sql :
+       {"begin", "start transaction read only", "vacuum t", "savepoint a", "release a", "", "create database d",
+        "create index concurrently i on t (a)", "fetch c", "\"select\"", " ; /* a */"}) {
+    EXPECT_EQ(traits(sql), "") << sql;
+  }
+  for (const char* sql : {" SET a = 1", "-- a\nset a = 1", "commit", "end", "abort", "rollback to a", "reset all",
+                          "discard all", "do $$ begin end $$", "prepare transaction 'a'", "execute a"}) {
+    EXPECT_EQ(traits(sql), "c") << sql;
+  }
+  EXPECT_EQ(traits("select pg_catalog.Set_Config('a', 'b', true)"), "cr");
+  EXPECT_EQ(traits("call p()"), "cr");
+  EXPECT_EQ(traits("copy t from stdin"), "o");
+}
+
 }  // namespace
 }  // namespace berth::wire
