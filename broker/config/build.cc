@@ -35,9 +35,10 @@ class Builder {
         take_other(setting);
       }
     }
-    // What an editor or a copy that was cut off leaves behind: on a reload it would take everything away.
-    if (option_at_.empty() && out_.mistakes.empty()) {
-      out_.mistakes.push_back({out_.config.path, 0, {}, "no setting in [pgbouncer]: is the file complete?"});
+    // What an editor or a copy that was cut off leaves behind: on a reload it would take everything away. A section
+    // in which all settings have their defaults is PgBouncer's own minimal file.
+    if (!ini_.has_broker_section && out_.mistakes.empty()) {
+      out_.mistakes.push_back({out_.config.path, 0, {}, "no section [pgbouncer]: is the file complete?"});
     }
     for (const auto& [key, setting] : option_at_) {
       out_.config.option_places[key] = {setting->file, setting->line, key, {}};

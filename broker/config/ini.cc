@@ -64,6 +64,7 @@ class IniReader {
     }
     section_ = std::string(trim(line.substr(1, line.size() - 2)));
     if (section_ == "pgberth") section_ = "pgbouncer";  // two names of one section
+    out_.has_broker_section = out_.has_broker_section || section_ == "pgbouncer";
   }
 
   // Cases 4 and 5.

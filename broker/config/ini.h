@@ -35,6 +35,7 @@ struct Setting {
 
 struct Ini {
   std::vector<Setting> settings;
+  bool has_broker_section = false;  // [pgbouncer], or [pgberth], if without a setting
   std::vector<Remark> mistakes;
 };
 

@@ -69,8 +69,16 @@ TEST(Build, AllMistakesAtOnceWithFileLineAndKey) {
 
 // Failure class 66: a file that is empty or cut off does not replace what runs.
 TEST(Build, AFileWithoutTheBrokersSectionIsNotComplete) {
-  for (const char* text : {"", "\n", "[databases]\na = host=b\n", "[pgbouncer]\n"}) {
-    EXPECT_EQ(mistakes(text), Lines{"a.ini: no setting in [pgbouncer]: is the file complete?"}) << text;
+  for (const char* text : {"", "\n", "[databases]\na = host=b\n", "[databases]\n;[pgbouncer]\n"}) {
+    EXPECT_EQ(mistakes(text), Lines{"a.ini: no section [pgbouncer]: is the file complete?"}) << text;
+  }
+}
+
+// As Debian's pgbouncer-minimal.ini.
+TEST(Build, ASectionWithoutASettingIsEverythingsDefault) {
+  for (const char* text : {"[databases]\n\n[pgbouncer]\n;listen_port = 6432\n", "[pgberth]\n"}) {
+    EXPECT_EQ(mistakes(text), Lines{}) << text;
+    EXPECT_EQ(build(text).config.options.listen_port, 6432);
   }
 }
 
