@@ -38,7 +38,7 @@ void AuthMachine::ask(uint64_t ticket, std::string_view user, Micros now, Unwant
   }
   expires_at_ = std::min(expires_at_, waiter.until);
   if (check) {
-    want_check(std::move(waiter));
+    want_check(std::move(waiter), known->second->over);
   } else {
     want_query(std::move(waiter), false);
   }
@@ -52,6 +52,7 @@ void AuthMachine::refuted(std::string_view user, uint64_t stamp) {
 
 // Joins what has not been sent.
 void AuthMachine::want_query(Waiter waiter, bool first) {
+  expires_at_ = std::min(expires_at_, waiter.until);  // while it was with a connection, expire() has not seen it
   for (Connection& connection : connections_) {
     const bool under_way = connection.state == State::kQuerying && connection.job.user == waiter.user;
     if (under_way && FAULT(auth_answer_too_old)) return connection.job.waiters.push_back(std::move(waiter));
@@ -67,14 +68,30 @@ void AuthMachine::want_query(Waiter waiter, bool first) {
   queries_wanted_[user] = jobs_.insert(first ? jobs_.begin() : jobs_.end(), std::move(job));
 }
 
-void AuthMachine::want_check(Waiter waiter) {
-  if (!check_wanted_) check_wanted_ = jobs_.insert(jobs_.end(), Job{.check = true});
-  (*check_wanted_)->waiters.push_back(std::move(waiter));
+void AuthMachine::want_check(Waiter waiter, size_t over) {
+  std::optional<Jobs::iterator>& wanted = checks_wanted_[over];
+  if (!wanted) wanted = jobs_.insert(jobs_.end(), Job{.check = true, .over = over});
+  (*wanted)->waiters.push_back(std::move(waiter));
+}
+
+// Of a check that proves nothing: in front, in the order in which they came.
+void AuthMachine::want_queries(const Job& check) {
+  for (auto waiter = check.waiters.rbegin(); waiter != check.waiters.rend(); ++waiter) want_query(*waiter, true);
+}
+
+// Nobody but this connection could have done it.
+void AuthMachine::give_up_check(size_t index) {
+  if (!checks_wanted_[index]) return;
+  const Jobs::iterator job = *checks_wanted_[index];
+  const Job check = std::move(*job);
+  drop_job(job);
+  want_queries(check);
 }
 
 // Of a connection that was lost: in front, since its logins have waited longest.
 void AuthMachine::put_back(Job job) {
   job.again = true;
+  for (const Waiter& waiter : job.waiters) expires_at_ = std::min(expires_at_, waiter.until);  // as in want_query
   const auto wanted = queries_wanted_.find(job.user);
   if (wanted == queries_wanted_.end()) {
     const std::string user = job.user;
@@ -89,7 +106,7 @@ void AuthMachine::put_back(Job job) {
 
 AuthMachine::Jobs::iterator AuthMachine::drop_job(Jobs::iterator job) {
   if (job->check) {
-    check_wanted_.reset();
+    checks_wanted_[job->over].reset();
   } else {
     queries_wanted_.erase(job->user);
   }
@@ -107,14 +124,34 @@ void AuthMachine::forget_gone(Job& job) {
   });
 }
 
-// The next job is one that somebody wants, or there is none. Those of it who have gone are looked for when it is
-// sent: this happens with every question, also when many wait.
-void AuthMachine::skip_unwanted() {
-  for (auto job = jobs_.begin(); job != jobs_.end(); job = drop_job(job)) {
-    const auto wants = [](const Waiter& waiter) { return !waiter.gone(); };
-    if (std::any_of(job->waiters.begin(), job->waiters.end(), wants)) return;
-    forget_gone(*job);
+// Who has gone is forgotten as far as to the first who has not, so that each is walked over once: this happens with
+// every question, also when many wait. The rest of them is looked for when the job is sent.
+bool AuthMachine::is_wanted(Job& job) {
+  while (!job.waiters.empty() && job.waiters.front().gone()) {
+    waiting_--;
+    steps_.push_back({.kind = Kind::kForget, .ticket = job.waiters.front().ticket});
+    job.waiters.pop_front();
   }
+  return !job.waiters.empty();
+}
+
+// The next job is one that somebody wants, or there is none.
+void AuthMachine::skip_unwanted() {
+  while (!jobs_.empty() && !is_wanted(jobs_.front())) drop_job(jobs_.begin());
+}
+
+// The first that this connection may do and somebody wants. Those of others are one for each of them at most.
+AuthMachine::Jobs::iterator AuthMachine::job_for(size_t index) {
+  for (auto job = jobs_.begin(); job != jobs_.end();) {
+    if (job->check && job->over != index) {
+      ++job;
+    } else if (is_wanted(*job)) {
+      return job;
+    } else {
+      job = drop_job(job);
+    }
+  }
+  return jobs_.end();
 }
 
 // Those who have not logged in are fewer than the queue takes (max_unauthenticated_connections), so when it is full
@@ -165,17 +202,17 @@ Answer AuthMachine::from(Entries::iterator entry) {
 
 // ---- what is remembered
 
+// Nothing has been heard of a change since before the secret was read, by the connection that has read it: another
+// one may lead to another server, whose changes are others.
 bool AuthMachine::can_check(const Entry& entry) const {
-  return std::any_of(connections_.begin(), connections_.end(), [&](const Connection& connection) {
-    return usable(connection) && connection.generations && !connection.outdated &&
-           connection.known_since < entry.stamp && entry.epoch == epoch_;
-  });
+  const Connection& connection = connections_[entry.over];
+  return usable(connection) && connection.generations && !connection.outdated && connection.number == entry.number &&
+         connection.generation == entry.generation;
 }
 
-// No connection has heard of a change since before the secret was read: this one would have.
-bool AuthMachine::holds(const Entry& entry, const Connection& connection, Micros server_now) const {
+bool AuthMachine::holds(const Entry& entry, size_t index, Micros server_now) const {
   if (entry.valid_until && *entry.valid_until < server_now && !FAULT(auth_cache_outlives)) return false;
-  return entry.epoch == epoch_ && connection.known_since < entry.stamp;
+  return entry.over == index && can_check(entry);
 }
 
 void AuthMachine::forget(std::string_view user) {
@@ -186,7 +223,8 @@ void AuthMachine::forget(std::string_view user) {
   entries_.erase(entry);
 }
 
-void AuthMachine::remember(const Connection& connection, const AuthRow& row) {
+void AuthMachine::remember(size_t index, const AuthRow& row) {
+  const Connection& connection = connections_[index];
   const std::string& user = connection.job.user;
   const auto known = cache_.find(user);
   if (known != cache_.end() && known->second->stamp > connection.stamp) return;  // the other connection was faster
@@ -200,7 +238,8 @@ void AuthMachine::remember(const Connection& connection, const AuthRow& row) {
   if (row.valid_until)
     fresh = std::min(fresh, connection.sent_at + std::max<Micros>(0, *row.valid_until - row.server_now));
   if (entries_.size() >= kAuthCacheMax) forget(entries_.back().user);
-  entries_.push_front({user, row.secret, connection.stamp, connection.epoch, row.valid_until, fresh});
+  entries_.push_front(
+      {user, row.secret, connection.stamp, index, connection.number, connection.generation, row.valid_until, fresh});
   cache_[entries_.front().user] = entries_.begin();
 }
 
@@ -229,30 +268,26 @@ void AuthMachine::rest(size_t index, Micros now) {
 
 void AuthMachine::close(size_t index) {
   ASSERT(connections_[index].job.waiters.empty());
+  give_up_check(index);
   connections_[index] = {};
   steps_.push_back({.kind = Kind::kClose, .connection = index});
 }
 
 // Hands what waits to connections that are idle, the longest wait first, and opens one if that helps.
 void AuthMachine::pump(Micros now) {
-  skip_unwanted();
   for (size_t index = 0; index < connections_.size() && !jobs_.empty(); ++index) {
-    while (!jobs_.empty() && connections_[index].state == State::kIdle) {
-      start(index, jobs_.begin(), now);
-      skip_unwanted();
+    while (connections_[index].state == State::kIdle) {
+      const Jobs::iterator job = job_for(index);
+      if (job == jobs_.end()) break;
+      start(index, job, now);
     }
   }
+  skip_unwanted();
   if (!jobs_.empty()) open_another(now);
 }
 
 void AuthMachine::start(size_t index, Jobs::iterator job, Micros now) {
   Connection& connection = connections_[index];
-  if (job->check && !connection.generations) {  // it was another connection that could
-    const Job check = std::move(*job);
-    drop_job(job);
-    for (auto waiter = check.waiters.rbegin(); waiter != check.waiters.rend(); ++waiter) want_query(*waiter, true);
-    return;
-  }
   forget_gone(*job);
   connection.job = std::move(*job);
   job->user = connection.job.user;
@@ -267,7 +302,6 @@ void AuthMachine::start(size_t index, Jobs::iterator job, Micros now) {
   queries_++;
   connection.state = State::kQuerying;
   connection.stamp = ++stamp_;
-  connection.epoch = epoch_;
   connection.sent_at = now;
   steps_.push_back({.kind = Kind::kQuery, .connection = index, .user = connection.job.user});
 }
@@ -321,16 +355,16 @@ void AuthMachine::on_checked(size_t index, int64_t generation, Micros server_now
   ASSERT(connection.state == State::kChecking);
   if (!connection.generations) {
     connection.generations = true;
-    connection.known_since = ++stamp_;
-  } else if (connection.generation != generation && !FAULT(auth_cache_stale)) {
-    epoch_++;
+    connection.number = ++stamp_;
+    connection.generation = generation;
+  } else if (!FAULT(auth_cache_stale)) {
+    connection.generation = generation;
   }
-  connection.generation = generation;
   const Job job = std::move(connection.job);
   connection.job = {};
   for (auto waiter = job.waiters.rbegin(); waiter != job.waiters.rend(); ++waiter) {
     const auto known = cache_.find(waiter->user);
-    if (known != cache_.end() && holds(*known->second, connection, server_now)) {
+    if (known != cache_.end() && holds(*known->second, index, server_now)) {
       answer(*waiter, from(known->second));
     } else {
       want_query(*waiter, true);
@@ -354,7 +388,7 @@ void AuthMachine::on_row(size_t index, AuthRow row, Micros now) {
   }
   answer_all(connection.job, result);
   connection.job.waiters.clear();
-  remember(connection, row);
+  remember(index, row);
   rest(index, now);
   pump(now);
 }
@@ -367,7 +401,8 @@ void AuthMachine::on_refused(size_t index, std::string_view why, Micros now) {
   if (connection.state == State::kChecking) {  // the extension is gone, or the right to ask it
     connection.generations = false;
     error_ = why;
-    for (auto waiter = job.waiters.rbegin(); waiter != job.waiters.rend(); ++waiter) want_query(*waiter, true);
+    give_up_check(index);
+    want_queries(job);
   } else {
     forget(job.user);
     answer_all(job, failed(why));
@@ -393,7 +428,7 @@ void AuthMachine::on_lost(size_t index, std::string_view why, bool no_database, 
       fail_all(no_database ? none : answer);
     }
   } else if (was == State::kChecking) {
-    for (auto waiter = job.waiters.rbegin(); waiter != job.waiters.rend(); ++waiter) want_query(*waiter, true);
+    want_queries(job);
   } else if (was == State::kQuerying && job.again) {  // twice: it may be the query that ends the backend
     answer_all(job, failed(why));
   } else if (was == State::kQuerying) {
@@ -450,7 +485,6 @@ void AuthMachine::reset(const AuthSettings& settings, Micros now) {
   cache_.clear();
   entries_.clear();
   kinds_.clear();
-  epoch_++;
   retry_at_ = 0;
   backoff_ = kAuthBackoffFirst;
   for (size_t index = 0; index < connections_.size(); ++index) {

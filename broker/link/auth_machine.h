@@ -5,10 +5,11 @@
 // An answer never comes from before its question. A login joins a query that has not been sent yet; one that is under
 // way may have read the role before its password was changed, so who comes now shares the next one. What was found is
 // remembered where it can be proved to hold: berth.role_generation() grows, on each backend, with every change of any
-// role. A login whose user is remembered joins the next check of that number, whatever other users are with it, and
-// if no connection has seen it grow since the secret was read, the secret holds, until VALID UNTIL by the server's
-// clock. Without that function, or with another query than the default, nothing is remembered, unless
-// auth_query_cache_ttl says for how long that may be wrong.
+// role. A login whose user is remembered joins the next check of that number, whatever other users are with it: over
+// the connection that has read the secret, since another one may lead to another server. If the number has not grown
+// since before it was read, the secret holds, until VALID UNTIL by the server's clock. Without that function, or with
+// another query than the default, nothing is remembered, unless auth_query_cache_ttl says for how long that may be
+// wrong.
 //
 //   closed -> connecting -> probing -> idle <-> querying
 //                                        ^----> checking
@@ -17,6 +18,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <list>
 #include <map>
 #include <memory>
@@ -130,9 +132,10 @@ class AuthMachine {
   // A query for one user, or the check, that has not been sent.
   struct Job {
     bool check = false;
+    size_t over = 0;     // of a check: this connection, and no other
     bool again = false;  // its connection was lost once
     std::string user;    // of a query
-    std::vector<Waiter> waiters;
+    std::deque<Waiter> waiters;
   };
   enum class State : uint8_t { kClosed, kConnecting, kProbing, kIdle, kChecking, kQuerying };
   struct Connection {
@@ -140,18 +143,19 @@ class AuthMachine {
     bool generations = false;  // it can check
     bool outdated = false;     // a reload came: closed when it is idle
     int64_t generation = 0;    // as it said last
-    uint64_t known_since = 0;  // when it said so for the first time, by stamps
+    uint64_t number = 0;       // of those that can check; none has it twice
     Micros until = 0;          // it must answer, or is closed if it idles
     Job job;                   // of kChecking and kQuerying
     uint64_t stamp = 0;        // of kQuerying: when it was sent
-    uint64_t epoch = 0;        // likewise
     Micros sent_at = 0;        // likewise
   };
   struct Entry {
     std::string user;
     auth::Secret secret;
     uint64_t stamp;
-    uint64_t epoch;
+    size_t over;         // the connection that has read it,
+    uint64_t number;     // if that is still the one of this number; 0: nobody can check it
+    int64_t generation;  // what it had said last before
     std::optional<Micros> valid_until;
     Micros fresh_until;  // by our clock: for auth_query_cache_ttl
   };
@@ -167,16 +171,20 @@ class AuthMachine {
   void rest(size_t index, Micros now);
   void close(size_t index);
   void want_query(Waiter waiter, bool first);
-  void want_check(Waiter waiter);
+  void want_check(Waiter waiter, size_t over);
+  void want_queries(const Job& check);
+  void give_up_check(size_t index);
+  Jobs::iterator job_for(size_t index);
+  bool is_wanted(Job& job);
   void put_back(Job job);
   void answer(const Waiter& waiter, const session::SecretAnswer& answer);
   void answer_all(const Job& job, const session::SecretAnswer& answer);
   void fail_all(const session::SecretAnswer& answer);
   session::SecretAnswer failed(std::string_view why);
   session::SecretAnswer from(Entries::iterator entry);
-  void remember(const Connection& connection, const AuthRow& row);
+  void remember(size_t index, const AuthRow& row);
   void forget(std::string_view user);
-  bool holds(const Entry& entry, const Connection& connection, Micros server_now) const;
+  bool holds(const Entry& entry, size_t index, Micros server_now) const;
   bool can_check(const Entry& entry) const;
   void expire(Micros now);
   void count_kind(const auth::Secret& secret);
@@ -189,14 +197,13 @@ class AuthMachine {
   std::array<Connection, kAuthConnectionsMax> connections_;
   Jobs jobs_;  // in the order in which they are served
   std::unordered_map<std::string, Jobs::iterator> queries_wanted_;
-  std::optional<Jobs::iterator> check_wanted_;
+  std::array<std::optional<Jobs::iterator>, kAuthConnectionsMax> checks_wanted_;  // by connection
   size_t waiting_ = 0;          // logins, of jobs_ and of connections
   Sweep sweep_;                 // of make_room()
   Micros expires_at_ = kNever;  // the first of them gives up
   Entries entries_;
   std::unordered_map<std::string_view, Entries::iterator> cache_;  // the names are those of the entries
   uint64_t& stamp_;
-  uint64_t epoch_ = 0;  // grows whenever a connection sees its generation grow
   Micros retry_at_ = 0;
   Micros backoff_ = kAuthBackoffFirst;
   std::vector<AuthStep> steps_;

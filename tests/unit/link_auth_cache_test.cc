@@ -122,6 +122,63 @@ TEST(AuthCache, AnotherConnectionProvesOnlyWhatIsYoungerThanItself) {
   EXPECT_EQ(desk.next(), "check 1");
 }
 
+// Two connections, the second one perhaps to another server: what the first has read and what the second has.
+Desk remembered_by_both() {
+  Desk desk = remembered();
+  desk.ask(2, "x");
+  EXPECT_EQ(desk.next(), "query 0 x");
+  desk.ask(3, "y");
+  desk.ask(4, "z");
+  desk.up(true, kOther);
+  EXPECT_EQ(desk.next(), "query 1 y");
+  desk.found("y", kOther);
+  EXPECT_EQ(desk.next(), "query 1 z");
+  desk.found("x");
+  desk.ask(5, "bob");
+  EXPECT_EQ(desk.next(), "check 0");
+  desk.checked(8);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.found("b");  // younger than both connections
+  desk.found("z", kOther);
+  EXPECT_EQ(desk.next(), "");
+  return desk;
+}
+
+TEST(AuthCache, OnlyTheConnectionThatHasReadASecretProvesIt) {
+  Desk desk = remembered_by_both();
+  desk.ask(6, "slow");
+  EXPECT_EQ(desk.next(), "query 0 slow");
+  desk.ask(7, "bob");
+  EXPECT_EQ(desk.next(), "") << "the other one is idle, and knows nothing of this server's roles";
+  desk.ask(8, "y");
+  EXPECT_EQ(desk.next(), "check 1");
+  desk.checked(7, kStart, kOther);
+  EXPECT_EQ(desk.secret(8), "y cached");
+  desk.found("s");
+  EXPECT_EQ(desk.next(), "check 0");
+  desk.checked(9);
+  EXPECT_EQ(desk.secret(7), "nothing");
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.found("new");
+  EXPECT_EQ(desk.secret(7), "new");
+  desk.ask(9, "y");  // what changes on one server is nothing to the other
+  EXPECT_EQ(desk.next(), "check 1");
+}
+
+TEST(AuthCache, WhoWaitsForACheckIsAskedForWhenItsConnectionGoes) {
+  Desk desk = remembered_by_both();
+  desk.ask(6, "slow");
+  EXPECT_EQ(desk.next(), "query 0 slow");
+  desk.ask(7, "bob");
+  desk.on([](AuthMachine& m) { m.on_lost(kFirst, "gone", false, kStart); });
+  EXPECT_EQ(desk.next(), "close 0");
+  EXPECT_EQ(desk.next(), "query 1 slow");
+  desk.found("s", kOther);
+  desk.todo.clear();
+  desk.found("b", kOther);
+  EXPECT_EQ(desk.secret(7), "b");
+}
+
 TEST(AuthCache, TheCacheIsBounded) {
   Desk desk = remembered();
   desk.ask(2, "second");

@@ -11,8 +11,9 @@
 namespace berth::link {
 namespace {
 
-// A server with roles, whose backends hear of changes, beside the machine; each event at random. Every login must get
-// the secret that the role had at some moment between its question and its answer.
+// Two servers with roles, whose backends hear of changes, beside the machine: a connection leads to either, as where
+// a list has two hosts. Each event is at random. Every login must get the secret that the role had on one of them at
+// some moment between its question and its answer.
 class Dice {
  public:
   explicit Dice(uint64_t seed) : random_(seed) {}
@@ -45,29 +46,38 @@ class Dice {
   uint64_t hits() const { return desk_.machine.hits(); }
 
  private:
+  static constexpr size_t kServers = 2;
   struct Login {
     std::string user;
     std::set<std::string> allowed;  // what the role's secret was since it asked
   };
+  struct Server {
+    std::map<std::string, int> versions;
+    int64_t changes = 0;
+  };
   struct Backend {
+    size_t server = 0;
     int64_t heard = 0;  // changes, when it looked last
     int64_t generation = 0;
   };
 
-  std::string secret_of(const std::string& user) { return user + "-" + std::to_string(versions_[user]); }
+  std::string secret_of(const std::string& user, size_t server) {
+    return user + "-" + std::to_string(server) + "-" + std::to_string(servers_[server].versions[user]);
+  }
   std::string some_user() { return "u" + std::to_string(random_.below(3)); }
 
   void ask() {
     const std::string user = some_user();
-    asked_[++tickets_] = {user, {secret_of(user)}};
+    asked_[++tickets_] = {user, {secret_of(user, 0), secret_of(user, 1)}};
     desk_.ask(tickets_, user, now_);
   }
   void change() {
     const std::string user = some_user();
-    versions_[user]++;
-    changes_++;
+    const size_t server = random_.below(kServers);
+    servers_[server].versions[user]++;
+    servers_[server].changes++;
     for (auto& [ticket, login] : asked_) {
-      if (login.user == user) login.allowed.insert(secret_of(user));
+      if (login.user == user) login.allowed.insert(secret_of(user, server));
     }
   }
   // PostgreSQL does one of the things that it was told, and its answer travels for a while.
@@ -101,7 +111,8 @@ class Dice {
     Backend& backend = backends_[index];
     switch (step.kind) {
       case Kind::kConnect:
-        backend = {changes_, 0};
+        backend.server = random_.below(kServers);
+        backend = {backend.server, servers_[backend.server].changes, 0};
         answers_[index] = [=, this](AuthMachine& m) { m.on_connected(index, now_); };
         break;
       case Kind::kProbe:
@@ -110,14 +121,14 @@ class Dice {
         };
         break;
       case Kind::kCheck: {
-        backend.generation += changes_ - backend.heard;
-        backend.heard = changes_;
+        backend.generation += servers_[backend.server].changes - backend.heard;
+        backend.heard = servers_[backend.server].changes;
         const int64_t generation = backend.generation;
         answers_[index] = [=, this](AuthMachine& m) { m.on_checked(index, generation, kStart, now_); };
         break;
       }
       case Kind::kQuery: {
-        const AuthRow found = row(secret_of(step.user));
+        const AuthRow found = row(secret_of(step.user, backend.server));
         answers_[index] = [=, this](AuthMachine& m) { m.on_row(index, found, now_); };
         break;
       }
@@ -160,8 +171,7 @@ class Dice {
   Desk desk_;
   Micros now_ = kStart;
   uint64_t tickets_ = 0;
-  int64_t changes_ = 0;
-  std::map<std::string, int> versions_;
+  Server servers_[kServers];
   std::map<uint64_t, Login> asked_;
   std::map<size_t, Backend> backends_;
   std::map<size_t, std::function<void(AuthMachine&)>> answers_;  // by connection
