@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 #include <ldap.h>
+#include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <memory>
@@ -67,11 +69,19 @@ bool demand_certificates(LDAP* handle) {
   return ldap_set_option(handle, LDAP_OPT_X_TLS_REQUIRE_CERT, &demand) == LDAP_OPT_SUCCESS;
 }
 
+// The library reads its configuration once, before the first handle, and a file of it (ldaprc) in the working
+// directory, where it may be anybody's. So this thread leaves that directory for good, the others stay. (Where a
+// sandbox does not let it, it stays as well: there the directory is an image's.)
+bool prepare_library() {
+  if (unshare(CLONE_FS) == 0 && chdir("/") != 0) return false;
+  return demand_certificates(nullptr);
+}
+
 // Connects, with TLS if asked for. Nothing is sent yet otherwise.
 Handle connect(const config::LdapOptions& options, std::string& why) {
+  static const bool demanded = prepare_library();
   const std::string uris = options.server.empty() ? uris_of_domain(options, why) : server_uris(options);
   if (uris.empty()) return {};
-  static const bool demanded = demand_certificates(nullptr);  // before the first handle
   LDAP* made = nullptr;
   int code = ldap_initialize(&made, uris.c_str());
   Handle handle(made);

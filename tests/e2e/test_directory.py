@@ -3,16 +3,18 @@ that one which hangs holds up nobody else."""
 
 import os
 import socket
+import subprocess
 
 import psycopg
 import pytest
 
 from harness import scram, wire
+from harness.broker import sanitizer_environment
 from harness.certificates import Authority
 from harness.directory import ADMIN, ADMIN_PASSWORD, BASE, Directory, pam_environment
 from harness.psql import psql
 from harness.raw import Raw
-from harness.system import Task, eventually
+from harness.system import Task, as_service_user, eventually, write
 from test_hba import CONSOLE, login, prepared, refusal
 
 pytestmark = pytest.mark.ours
@@ -219,6 +221,27 @@ def test_a_directory_that_cannot_prove_itself(broker, encrypted, way, wrong):
     asked = encrypted.log().count(" BIND ")
     assert refusal(b, "app", PEOPLE["app"]).sqlstate == "28000"
     assert "nobody can say whether the password is right" in b.log
+    assert encrypted.log().count(" BIND ") == asked
+
+
+@pytest.mark.parametrize("way", WAYS, ids=["ldaps", "starttls"])
+def test_nothing_of_the_working_directory(broker, encrypted, way):
+    """T20: whoever may write where somebody starts the broker does not say by which roots a directory proves itself."""
+    where = way.format(port=encrypted.port, tls_port=encrypted.tls_port)
+    rule = f'host all all all ldap ldapserver=127.0.0.1 {where} ldapprefix="uid=" ldapsuffix=",ou=people,{BASE}"\n'
+    made = prepared(broker, CONSOLE + rule, userlist={"admin": ""})
+    write(made.root / "ldaprc", f"TLS_CACERT {encrypted.authority.cert}\n")
+
+    def launch():
+        with open(made.output_path, "ab") as out:
+            made.process = subprocess.Popen([str(made.binary), str(made.ini)], stdin=subprocess.DEVNULL, stdout=out, stderr=out,
+                                            cwd=made.root, env=sanitizer_environment(), **as_service_user())
+
+    made.launch = launch
+    made.start()
+    asked = encrypted.log().count(" BIND ")
+    assert refusal(made, "app", PEOPLE["app"]).sqlstate == "28000"
+    assert "nobody can say whether the password is right" in made.log
     assert encrypted.log().count(" BIND ") == asked
 
 
