@@ -251,9 +251,26 @@ void check_connection_string(Rules& rules, std::string_view key, const std::stri
   }
 }
 
+// libpq opens them, in the directory in which the broker was started.
+void warn_of_relative_files(Rules& rules, const std::string& link) {
+  constexpr std::string_view kFiles[] = {"sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir", "passfile"};
+  const Result<std::vector<Pair>> pairs = parse_pairs(link);
+  if (!pairs) return;
+  for (const Pair& pair : pairs.value()) {
+    if (std::find(std::begin(kFiles), std::end(kFiles), pair.key) == std::end(kFiles)) continue;
+    if (pair.value.empty() || pair.value[0] == '/' || pair.value == "system") continue;
+    rules.warn("link", fmt::format("{}: a relative name starts where the broker was started, which others may write: "
+                                   "write the whole path",
+                                   pair.key));
+  }
+}
+
 void check_link(Rules& rules) {
   const Options& options = rules.config.options;
-  if (options.link != "auto" && options.link != "off") check_connection_string(rules, "link", options.link);
+  if (options.link != "auto" && options.link != "off") {
+    check_connection_string(rules, "link", options.link);
+    warn_of_relative_files(rules, options.link);
+  }
   check_connection_string(rules, "link_console", options.link_console);
   for (const std::string_view key : {"admin_users", "stats_users"}) {
     for (const std::string& user : split_list(key[0] == 'a' ? options.admin_users : options.stats_users)) {

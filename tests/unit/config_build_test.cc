@@ -335,6 +335,14 @@ TEST(Tls, OwnConnectionsInClear) {
       << "the mode of its own counts";
 }
 
+TEST(Warnings, RelativeFilesOfTheLink) {
+  const std::string link = kTrust + "link = host=10.0.0.7 sslmode=verify-full ";
+  EXPECT_EQ(warnings(link + "sslrootcert=system sslcert=/c sslkey=''\n"), Lines{});
+  EXPECT_EQ(warnings(link + "sslrootcert=root.crt\n"),
+            Lines{"a.ini:3: link: sslrootcert: a relative name starts where the broker was started, which others may "
+                  "write: write the whole path"});
+}
+
 TEST(Warnings, OneForWhatHasNoEffect) {
   EXPECT_EQ(warnings(kTrust + "so_reuseport = 1\nso_reuseport = 1\n"),
             (Lines{"a.ini:4: so_reuseport: it has no effect here: one process uses all cores, and no second one can "

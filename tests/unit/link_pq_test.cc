@@ -18,7 +18,7 @@ class LinkPq : public testing::Test {
   LinkPq() {
     config.path = directory.path("a.ini");
     config.options.server_tls_sslmode = "verify-full";
-    config.options.server_tls_ca_file = "roots.pem";
+    config.options.server_tls_ca_file = directory.path("roots.pem");
     directory.write("roots.pem", test::certificate_pem(authority));
   }
   std::string told(const std::string& key) const {
@@ -38,11 +38,9 @@ class LinkPq : public testing::Test {
   config::Config config;
 };
 
-TEST_F(LinkPq, FilesStandBesideTheConfiguration) {
-  config.options.server_tls_cert_file = "own.crt";
-  config.options.server_tls_key_file = "own.key";
-  directory.write("own.crt", "");
-  directory.write("own.key", "");
+TEST_F(LinkPq, FilesAreThoseOfTheConfiguration) {
+  config.options.server_tls_cert_file = directory.path("own.crt");
+  config.options.server_tls_key_file = directory.path("own.key");
   EXPECT_EQ(told("sslrootcert"), directory.path("roots.pem"));
   EXPECT_EQ(told("sslcert"), directory.path("own.crt"));
   EXPECT_EQ(told("sslkey"), directory.path("own.key"));
