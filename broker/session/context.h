@@ -142,8 +142,9 @@ struct Slice {
   std::string replication;  // value of the startup parameter, of a pool of replication connections; else empty
   const config::DatabaseEntry* entry = nullptr;  // null once a reload has removed it: then no new servers
   config::PoolMode mode = config::PoolMode::kSession;
-  size_t next_address = 0;  // which host of the list, and which address of a host, is next
-  std::string last_error;   // of the last failed connect, for those who wait; empty: none
+  size_t next_host = 0;                // of the list, as an index that only grows
+  std::vector<size_t> next_addresses;  // likewise, of each host
+  std::string last_error;              // of the last failed connect, for those who wait; empty: none
   std::string last_error_sqlstate;
   bool last_error_permanent = false;
   bool server_insists_on_tls = false;  // server_tls_sslmode allow: it has refused a login in clear words

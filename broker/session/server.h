@@ -37,6 +37,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   // ---- life
   void open();
   void connect_to(const net::Address& address);
+  void leave_address();
   // The reason reaches the log and its counter.
   void close(ServerEnd why);
   bool closing() const { return state == pool::ServerState::kClosing; }
@@ -91,6 +92,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   pool::ServerStatements statements;
   pool::Statement unnamed;
   net::Address address;
+  size_t host_index = 0, address_index = 0;  // as in the slice, of this one
   std::unique_ptr<auth::ServerLogin> login;
   std::shared_ptr<const ServerTlsWish> tls_wish;  // null: it is spoken to in clear words
   std::unique_ptr<ServerTls> tls_start;           // until it is known whether TLS is spoken

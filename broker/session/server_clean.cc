@@ -328,6 +328,7 @@ void Server::lost(int error) {
     case pool::ServerState::kLogin:
     case pool::ServerState::kSetup:
       tls_start.reset();  // a handshake that is cut off counts as failed
+      if (state != pool::ServerState::kSetup) leave_address();
       return connect_failed("08006",
                             error ? fmt::format("server connection lost: {}", strerror(error))
                                   : "server closed the connection during login",
@@ -345,6 +346,7 @@ void Server::lost(int error) {
 }
 
 void Server::timed_out() {
+  if (state != pool::ServerState::kSetup) leave_address();  // the host may be there, and not answer
   switch (state) {
     case pool::ServerState::kConnecting: return connect_failed("08006", "connect timeout", false);
     case pool::ServerState::kSetup: return connect_failed("08006", "connect_query timeout", false);

@@ -1,4 +1,5 @@
 // Chapter 1 of a server's life: address, connect, startup, authentication, parameters, connect_query.
+#include <algorithm>
 #include <cstring>
 
 #include "base/log.h"
@@ -35,8 +36,10 @@ void Server::open() {
   if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);
   // Every time: the resolver remembers names for as long as dns_max_ttl says, and a slice no longer than that.
   const auto& hosts = slice->entry->hosts;
-  std::string host = hosts.empty() ? std::string() : hosts[slice->next_address % hosts.size()];
-  if (hosts.size() > 1) slice->next_address++;
+  slice->next_addresses.resize(std::max<size_t>(hosts.size(), 1));
+  host_index = slice->next_host;
+  std::string host = hosts.empty() ? std::string() : hosts[host_index % hosts.size()];
+  if (slice->entry->load_balance_hosts == config::LoadBalance::kRoundRobin) slice->next_host++;
   if (host.empty()) host = context->options().unix_socket_dir.empty() ? "/tmp" : context->options().unix_socket_dir;
   // By the newest context: what a reload has changed counts for this server and its cancel requests.
   tls_wish =
@@ -51,9 +54,19 @@ void Server::open() {
 void Server::resolved(const Result<std::vector<net::Address>>& found) {
   ASSERT(state == pool::ServerState::kConnecting);
   if (!found || found.value().empty()) {
+    leave_address();
     return connect_failed("08001", found ? "host has no address" : found.error().text, false);
   }
-  connect_to(found.value()[slice->next_address % found.value().size()]);
+  address_index = slice->next_addresses[host_index % slice->next_addresses.size()];
+  connect_to(found.value()[address_index % found.value().size()]);
+}
+
+// It refuses, or says nothing: the next attempt goes to the next address of this host, and where hosts are not used
+// in turn, to the next host. Of several servers that fail there at once, one moves it on.
+void Server::leave_address() {
+  size_t& next = slice->next_addresses[host_index % slice->next_addresses.size()];
+  if (next == address_index) next++;
+  if (slice->next_host == host_index) slice->next_host++;
 }
 
 Server* take_asking(Context& context, uint64_t serial) {
@@ -72,7 +85,7 @@ void Server::connect_to(const net::Address& to) {
 void Server::on_connected(int error) {
   if (closing()) return;
   if (error) {
-    slice->next_address++;  // the next attempt tries the next address
+    leave_address();
     return connect_failed("08001", fmt::format("connect failed: {}", strerror(error)), false);
   }
   if (!slice->entry) return connect_failed("3D000", "database is no longer configured", true);  // a reload came
@@ -286,6 +299,7 @@ void Server::login_on_error(std::string_view body) {
   }
   // A wrong password, an unknown role or database: no retry heals it.
   const bool permanent = error.sqlstate.starts_with("28") || error.sqlstate == "3D000" || error.sqlstate == "42501";
+  if (!permanent) leave_address();
   connect_failed(error.sqlstate.empty() ? "08001" : error.sqlstate, text, permanent);
 }
 

@@ -1,5 +1,7 @@
 """Backends that die, restart, answer wrongly or fall silent. At most the client that used them notices."""
 
+import socket
+
 import pytest
 
 from harness import fake_server as odd
@@ -148,6 +150,20 @@ def test_server_that_refuses_connections(broker, postgres):
                           "e2e2": f"host={postgres.sockets} port={postgres.port}"}, query_wait_timeout=2)
     assert login_or_refusal(b, "dead") is not None
     healthy(b)
+
+
+@pytest.mark.parametrize("balance", ["round-robin", "disable"])
+@pytest.mark.parametrize("listens", [False, True], ids=["refuses", "says nothing"])
+def test_first_of_two_hosts_does_not_serve(broker, postgres, balance, listens):
+    """The next attempt goes to the other one."""
+    with socket.socket() as first:
+        first.bind(("127.0.0.2", postgres.port))
+        if listens:
+            first.listen(64)
+        b = broker(server_connect_timeout=1, server_login_retry=1, databases={
+            "e2e": f"host=127.0.0.2,127.0.0.1 port={postgres.port} dbname=e2e load_balance_hosts={balance}"})
+        with b.connect() as c:
+            assert c.value("select 'found'") == "found"
 
 
 @pytest.mark.ours

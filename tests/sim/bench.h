@@ -2,7 +2,9 @@
 // everything at once, and a clock that only the test moves.
 #pragma once
 
+#include <cerrno>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,7 +26,11 @@ class Bench : public session::Fleet {
     quiet.to_stderr = false;
     log_configure(quiet);
     network.profile = {.chunk_most = 65536, .idle_percent = 0, .partial_percent = 0, .connect_most = 0};
-    network.dial = [this](const net::Address&, int&) {
+    network.dial = [this](const net::Address& address, int& error) -> LinkPtr {
+      dialled.push_back(address.text());
+      if (deaf.contains(address.text())) error = EINPROGRESS;
+      if (closed.contains(address.text())) error = ECONNREFUSED;
+      if (error) return nullptr;
       places.push_back({std::make_shared<Link>(), std::make_unique<Backend>(postgres)});
       return places.back().link;
     };
@@ -116,7 +122,12 @@ class Bench : public session::Fleet {
   std::vector<net::Resolver::Known> known_names() override { return {}; }
   std::array<auth::LaneLoad, auth::kLanes> lane_loads() override { return {}; }
   void resolve(const std::string& host, int port, Resolved done) override {
-    mail_.push_back([=] { done(std::vector<net::Address>{net::unix_address(host, port).value()}); });
+    std::vector<net::Address> found{net::unix_address(host, port).value()};
+    if (host_addresses > 1) found.clear();
+    for (int i = 1; i <= host_addresses && host_addresses > 1; ++i) {
+      found.push_back(net::unix_address(host + "." + std::to_string(i), port).value());
+    }
+    mail_.push_back([=] { done(found); });
   }
   // Done when the test says so: run_aside().
   bool aside(std::unique_ptr<auth::Work> work, WorkDone done) override {
@@ -145,9 +156,12 @@ class Bench : public session::Fleet {
   bool aside_full = false;
   std::vector<std::pair<session::SecretQuestion, session::SecretFinder::Done>> questions;  // of auth_query
   std::vector<uint64_t> refuted;                                                           // stamps
-  std::vector<Place> places;    // one for each connection that the broker has opened
-  net::ShortAddress peer;       // where clients come from; without one, by a Unix socket
-  std::string database = "d0";  // what they ask for
+  std::vector<std::string> dialled;    // addresses, as the broker has tried them
+  std::set<std::string> deaf, closed;  // they say nothing; they refuse
+  int host_addresses = 1;              // of each host
+  std::vector<Place> places;           // one for each connection that the broker has opened
+  net::ShortAddress peer;              // where clients come from; without one, by a Unix socket
+  std::string database = "d0";         // what they ask for
   config::Config config;
   session::Globals globals;
   SimEngine engine{network, nullptr};
