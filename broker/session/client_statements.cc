@@ -138,7 +138,7 @@ bool ClientRelay::names_unsettled() const {
 
 // What a Parse means depends on an earlier batch that is under way.
 bool ClientRelay::parse_unsettled() const {
-  return !breaks_copy_ && server_->requests.pending(server_->doubt_end) && !FAULT(settings_not_awaited);
+  return !breaks_copy_ && server_->requests.pending(server_->doubt_end);
 }
 
 // Behind what may change settings, or be a COPY that reads it, in the same batch: that cannot be waited for, so it is

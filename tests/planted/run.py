@@ -90,7 +90,6 @@ FAULTS = {
     "cancel_key_unchecked": Simulation(300),
     "cancel_in_queue_lost": EndToEnd("test_cancel.py::test_while_waiting_in_the_queue"),
     "failed_parse_kept": Simulation(2000),
-    "settings_not_awaited": Simulation(2000),
     "settings_in_doubt_shared": EndToEnd("test_prepared_settings.py::test_nobody_shares_what_a_transaction_of_one_batch_has_prepared"),
     "failed_name_kept": Simulation(2000),
     "unnamed_not_forgotten": Simulation(2000),
