@@ -112,7 +112,7 @@ check-postgresql: all ## the tests of the extension on PostgreSQL 17 and 18 (fet
 	@bash tests/other_version.sh 18 sid python3 -B tests/sql/run.py
 
 newer_tests := tests/e2e/newer tests/e2e/test_startup.py tests/e2e/test_auth.py tests/e2e/test_tls_clients.py \
-  tests/e2e/test_tls_servers.py
+  tests/e2e/test_tls_client_certificates.py tests/e2e/test_tls_servers.py tests/e2e/test_tls_own_connections.py
 .PHONY: check-libpq
 check-libpq: all ## psql and libpq 17 and 18, PostgreSQL 17 and 18 as servers, over TLS (fetches as check-postgresql; root; not in check)
 	@bash tests/other_version.sh 17 trixie python3 -B -m pytest -q $(newer_tests)
