@@ -263,6 +263,8 @@ void AuthMachine::rest(size_t index, Micros now) {
   connection.state = State::kIdle;
   connection.job = {};
   connection.until = later(now, settings_.idle_within);
+  connection.rested_at = now;
+  tried_ = 0;
   if (connection.outdated) close(index);
 }
 
@@ -271,6 +273,14 @@ void AuthMachine::close(size_t index) {
   give_up_check(index);
   connections_[index] = {};
   steps_.push_back({.kind = Kind::kClose, .connection = index});
+}
+
+// One that rested has died: so may have the others, and nothing is lost but what they could prove.
+void AuthMachine::close_rested(Micros now) {
+  for (size_t index = 0; index < connections_.size(); ++index) {
+    const Connection& connection = connections_[index];
+    if (connection.state == State::kIdle && now - connection.rested_at >= kAuthRestsAfter) close(index);
+  }
 }
 
 // Hands what waits to connections that are idle, the longest wait first, and opens one if that helps.
@@ -292,7 +302,8 @@ void AuthMachine::start(size_t index, Jobs::iterator job, Micros now) {
   connection.job = std::move(*job);
   job->user = connection.job.user;
   drop_job(job);
-  connection.until = now + kAuthAnswerWithin;
+  connection.rested = now - connection.rested_at >= kAuthRestsAfter;
+  connection.until = now + (connection.rested && !slow_ ? kAuthRestedWithin : kAuthAnswerWithin);
   if (connection.job.check) {
     checks_++;
     connection.state = State::kChecking;
@@ -386,6 +397,7 @@ void AuthMachine::on_row(size_t index, AuthRow row, Micros now) {
   } else {
     unknown_++;
   }
+  slow_ = slow_ || now - connection.sent_at > kAuthRestedWithin;
   answer_all(connection.job, result);
   connection.job.waiters.clear();
   remember(index, row);
@@ -411,30 +423,42 @@ void AuthMachine::on_refused(size_t index, std::string_view why, Micros now) {
   pump(now);
 }
 
-void AuthMachine::on_lost(size_t index, std::string_view why, bool no_database, Micros now) {
+bool AuthMachine::on_lost(size_t index, std::string_view why, bool no_database, Micros now) {
   Connection& connection = connections_[index];
-  if (connection.state == State::kClosed) return;
+  if (connection.state == State::kClosed) return false;
   const State was = connection.state;
+  const bool rested = connection.rested;
+  bool outage = false;
   Job job = std::move(connection.job);
   connection.job = {};
   close(index);
   if (was == State::kConnecting || was == State::kProbing || (was == State::kChecking && job.waiters.empty())) {
-    retry_at_ = now + backoff_ + static_cast<Micros>(random_.below(static_cast<uint64_t>(backoff_ / 4)));
-    backoff_ = std::min(2 * backoff_, std::max(kAuthBackoffFirst, settings_.backoff_max));
-    const Answer answer = failed(why);
-    if (connections() == 0) {
-      Answer none;
-      none.kind = Answer::Kind::kUnknown;
-      fail_all(no_database ? none : answer);
-    }
+    attempt_failed(why, no_database, now);
+    outage = true;
   } else if (was == State::kChecking) {
     want_queries(job);
   } else if (was == State::kQuerying && job.again) {  // twice: it may be the query that ends the backend
     answer_all(job, failed(why));
+    outage = true;
   } else if (was == State::kQuerying) {
     put_back(std::move(job));
   }
+  if (rested) close_rested(now);
   pump(now);
+  return outage;
+}
+
+// Who waits is told when all hosts and addresses have been tried.
+void AuthMachine::attempt_failed(std::string_view why, bool no_database, Micros now) {
+  const Answer answer = failed(why);
+  if (++tried_ < std::min(settings_.hosts * addresses_, kAuthRoundMax) && !no_database) return;
+  tried_ = 0;
+  retry_at_ = now + backoff_ + static_cast<Micros>(random_.below(static_cast<uint64_t>(backoff_ / 4)));
+  backoff_ = std::min(2 * backoff_, std::max(kAuthBackoffFirst, settings_.backoff_max));
+  if (connections() > 0) return;
+  Answer none;
+  none.kind = Answer::Kind::kUnknown;
+  fail_all(no_database ? none : answer);
 }
 
 // ---- time
@@ -448,9 +472,10 @@ bool AuthMachine::on_time(Micros now) {
       close(index);
       continue;
     }
-    silent = true;
-    connection.job.again = true;  // who has waited for so long is told
-    on_lost(index, connection.state == State::kConnecting ? "connect timed out" : "no answer in time", false, now);
+    // Who has waited for so long is told; but one that rested is made again.
+    connection.job.again = connection.job.again || !connection.rested;
+    const bool connecting = connection.state == State::kConnecting;
+    silent = on_lost(index, connecting ? "connect timed out" : "no answer in time", false, now) || silent;
   }
   if (now >= expires_at_) expire(now);
   pump(now);
@@ -485,11 +510,15 @@ void AuthMachine::reset(const AuthSettings& settings, Micros now) {
   cache_.clear();
   entries_.clear();
   kinds_.clear();
+  slow_ = false;
+  tried_ = 0;
+  addresses_ = 1;
   retry_at_ = 0;
   backoff_ = kAuthBackoffFirst;
   for (size_t index = 0; index < connections_.size(); ++index) {
-    connections_[index].outdated = connections_[index].state != State::kClosed;
-    if (connections_[index].state == State::kIdle) close(index);
+    Connection& connection = connections_[index];
+    connection.outdated = connection.state != State::kClosed;
+    if (connection.outdated && connection.job.waiters.empty()) close(index);  // not at work, or not ready for it
   }
   pump(now);
 }

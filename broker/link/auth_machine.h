@@ -15,6 +15,7 @@
 //                                        ^----> checking
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstdint>
@@ -41,7 +42,10 @@ inline constexpr size_t kAuthQueueMax = 16384;    // logins that wait for one da
 inline constexpr size_t kAuthCacheMax =
     16384;                                   // users remembered of one database; the one used longest ago goes first
 inline constexpr size_t kAuthKindsMax = 16;  // of (kind of secret, iterations) that are counted
+inline constexpr size_t kAuthRoundMax = 64;  // attempts to connect, one after the other, before a pause
 inline constexpr Micros kAuthAnswerWithin = 10 * kSecond;  // one query
+inline constexpr Micros kAuthRestsAfter = 1 * kSecond;     // a connection without a question may have died silently:
+inline constexpr Micros kAuthRestedWithin = 3 * kSecond;   // its next answer, or another connection is made
 inline constexpr Micros kAuthBackoffFirst = 1 * kSecond;
 
 struct AuthSettings {
@@ -51,6 +55,7 @@ struct AuthSettings {
   Micros connect_within = 0;
   Micros idle_within = 0;  // then a connection is closed; 0: never
   Micros backoff_max = 0;
+  size_t hosts = 1;  // that are tried in turn
 };
 
 // What a query has found.
@@ -86,7 +91,8 @@ class AuthMachine {
   // The secret that was answered with this stamp was wrong.
   void refuted(std::string_view user, uint64_t stamp);
 
-  // What came of the steps.
+  // What came of the steps. A host may have several addresses; each is an attempt of its own.
+  void on_found(size_t addresses) { addresses_ = std::max(addresses_, addresses); }
   void on_connected(size_t connection, Micros now);
   // Whether role_generation() is there for this role, and which kind of secret PostgreSQL makes of new passwords.
   void on_probed(size_t connection, bool generations, auth::MockProfile usual, Micros now);
@@ -95,8 +101,9 @@ class AuthMachine {
   // PostgreSQL refused the query or the check; the connection is fine.
   void on_refused(size_t connection, std::string_view why, Micros now);
   // The connection could not be made, or is gone. `no_database`: there is none of that name, so it has no users.
-  void on_lost(size_t connection, std::string_view why, bool no_database, Micros now);
-  // True: a server has not answered in time, so another host may be the better one.
+  // True: that is an outage, and another host or address may be the better one; else it is made again.
+  bool on_lost(size_t connection, std::string_view why, bool no_database, Micros now);
+  // True: as of on_lost().
   bool on_time(Micros now);
   // A reload: nothing is remembered, and connections are made anew.
   void reset(const AuthSettings& settings, Micros now);
@@ -148,6 +155,8 @@ class AuthMachine {
     Job job;                   // of kChecking and kQuerying
     uint64_t stamp = 0;        // of kQuerying: when it was sent
     Micros sent_at = 0;        // likewise
+    Micros rested_at = 0;      // of kIdle: since then
+    bool rested = false;       // of kChecking and kQuerying: its last answer was long ago
   };
   struct Entry {
     std::string user;
@@ -177,6 +186,8 @@ class AuthMachine {
   Jobs::iterator job_for(size_t index);
   bool is_wanted(Job& job);
   void put_back(Job job);
+  void attempt_failed(std::string_view why, bool no_database, Micros now);
+  void close_rested(Micros now);
   void answer(const Waiter& waiter, const session::SecretAnswer& answer);
   void answer_all(const Job& job, const session::SecretAnswer& answer);
   void fail_all(const session::SecretAnswer& answer);
@@ -206,6 +217,9 @@ class AuthMachine {
   uint64_t& stamp_;
   Micros retry_at_ = 0;
   Micros backoff_ = kAuthBackoffFirst;
+  size_t addresses_ = 1;  // the most that a host has had
+  size_t tried_ = 0;      // attempts that failed, one after the other, since the last pause
+  bool slow_ = false;     // it has taken longer than kAuthRestedWithin for an answer: silence means less
   std::vector<AuthStep> steps_;
   std::map<std::pair<auth::SecretKind, uint32_t>, uint64_t> kinds_;  // of secrets that were found
   auth::MockProfile usual_{auth::SecretKind::kScram, 0};

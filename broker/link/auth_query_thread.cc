@@ -177,6 +177,7 @@ AuthSettings AuthQueryThread::settings_of(const AuthSource& source) const {
   settings.connect_within = options.server_connect_timeout;
   settings.idle_within = options.server_idle_timeout;
   settings.backoff_max = options.server_login_retry;
+  settings.hosts = source.targets.size();
   return settings;
 }
 
@@ -325,6 +326,7 @@ void AuthQueryThread::on_resolved(uint64_t attempt, const Result<std::vector<net
 void AuthQueryThread::open(Managed& managed, size_t index, const Result<std::vector<net::Address>>& found) {
   if (!found) return lost(managed, index, found.error().text, false);
   const Target& target = managed.target();
+  managed.machine.on_found(found.value().size());
   AuthPlan plan{config_, target.host, found.value(), target.user, target.dbname, {}};
   // One that lets nobody in, or does not answer in time, is the last one to be tried next time.
   if (!plan.addresses.empty()) {
@@ -385,15 +387,15 @@ void AuthQueryThread::react(Managed& managed, size_t index, AuthHappened happene
     case AuthHappened::Kind::kRow: return machine.on_row(index, std::move(happened.row), now_);
     case AuthHappened::Kind::kRefused: return machine.on_refused(index, happened.error, now_);
     case AuthHappened::Kind::kWork: return begin_work(managed, index, std::move(happened.work));
-    case AuthHappened::Kind::kLost: return lost(managed, index, happened.error, happened.sqlstate == kNoDatabase);
+    case AuthHappened::Kind::kLost:
+      return lost(managed, index, happened.error, happened.sqlstate == kNoDatabase && managed.source.made_up);
   }
 }
 
 void AuthQueryThread::lost(Managed& managed, size_t index, const std::string& why, bool no_database) {
-  leave_host(managed, why, no_database);
   managed.no_database = no_database;
   if (no_database) managed.reached = false;
-  managed.machine.on_lost(index, why, no_database, now_);
+  if (managed.machine.on_lost(index, why, no_database, now_)) leave_host(managed, why, no_database);
 }
 
 // The next connection goes to another address, or to the next host.

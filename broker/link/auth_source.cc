@@ -21,6 +21,7 @@ Result<AuthSource> auth_source(const config::Config& config, std::string_view da
   }
   source.query = config.auth_query(asked);
   source.standard = source.query == default_query();
+  source.made_up = elsewhere.empty() && entry->is_fallback && entry->dbname.empty();
   source.targets = targets_of_entry(config, *entry, source.database, config.auth_user(asked));
   return source;
 }

@@ -16,6 +16,7 @@ struct AuthSource {
   std::vector<Target> targets;  // one for each host of the entry: the next one is tried when one fails
   std::string query;
   bool standard = false;  // the default query
+  bool made_up = false;   // the server's database is what a client has asked for: there may be none of that name
   bool operator==(const AuthSource&) const = default;
 };
 

@@ -1,5 +1,6 @@
 """auth_query: as whom the broker logs in to ask, and servers that do harm with their answers."""
 
+import os
 import re
 import signal
 import socket
@@ -11,7 +12,7 @@ from harness import scram, wire
 from harness.fake_server import FakeServer, complete, data_row, error, random_salt, ready, row_description
 from harness.raw import Refused
 from harness.system import eventually
-from test_auth_query import asking, cannot_be_looked_up, login, roles, server, start_login  # noqa: F401
+from test_auth_query import asking, cannot_be_looked_up, login, lookers, roles, server, start_login  # noqa: F401
 
 pytestmark = pytest.mark.ours
 
@@ -130,18 +131,46 @@ def test_a_server_that_pours_fills_no_memory(beside, flood):
     assert not fake.failures
 
 
-def test_a_silent_host_is_left_for_the_next(asking, server):  # noqa: F811
-    """It takes connections and says nothing, as behind a firewall: not only who refuses is left."""
-    with socket.create_server(("127.0.0.2", server.port), backlog=64):
+@pytest.mark.parametrize("listens", [False, True], ids=["refuses", "says nothing"])
+def test_the_next_host_is_asked_before_anybody_is_told(asking, server, listens):  # noqa: F811
+    """Also one that takes connections and says nothing, as behind a firewall."""
+    with socket.socket() as first:
+        first.bind(("127.0.0.2", server.port))
+        if listens:
+            first.listen(64)
         b = asking(databases={"e2e": f"host={server.sockets} port={server.port} dbname=e2e",
                               "lookup": f"host=127.0.0.2,127.0.0.1 port={server.port} dbname=e2e"},
-                   auth_dbname="lookup", server_connect_timeout=1, server_login_retry=1)
-        cannot_be_looked_up(b)
-        assert 'database "lookup" as user "looker": no answer in time' in b.log
+                   auth_dbname="lookup", server_connect_timeout=1)
+        assert login(b) == "ann"
+        why = "no answer in time" if listens else "connect to 127.0.0.2"
+        assert f'database "lookup" as user "looker": {why}' in b.log
 
-        def found():
-            try:
-                return login(b)
-            except Refused:  # there is a pause between two attempts
-                return None
-        assert eventually(found, "the other host is asked") == "ann"
+
+def test_a_connection_that_died_silently_is_made_again(asking, server):  # noqa: F811
+    """As behind a firewall that has forgotten it: the login waits a little, and gets in."""
+    b = asking()
+    assert login(b) == "ann"
+    rested = "select max(pid) from pg_stat_activity where application_name = 'pgberth auth_query' and state_change < now() - interval '2s'"
+    backend = eventually(lambda: server.value(rested), "it has rested")
+    os.kill(int(backend), signal.SIGSTOP)
+    try:
+        assert login(b) == "ann"
+    finally:
+        os.kill(int(backend), signal.SIGCONT)
+    assert "is reached again" not in b.log, "that is no outage"
+
+
+def test_an_idle_connection_that_ends_is_no_outage(asking, server):  # noqa: F811
+    b = asking()
+    assert login(b) == "ann"
+    server.sql("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgberth auth_query'")
+    eventually(lambda: lookers(b)["e2e"]["connections"] == 0, "it has gone")
+    assert login(b) == "ann"
+    assert "auth_query: database" not in b.log
+
+
+def test_a_wrong_dbname_of_an_entry_is_a_mistake(asking, server):  # noqa: F811
+    """Only behind the entry * may a client have made the name up."""
+    b = asking(databases={"e2e": f"host={server.sockets} port={server.port} dbname=no_such_database"})
+    cannot_be_looked_up(b)
+    assert 'database "no_such_database" does not exist' in b.log

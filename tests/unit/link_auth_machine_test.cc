@@ -167,6 +167,146 @@ TEST(AuthMachine, AFailedConnectTellsWhoWaitsAndRests) {
   EXPECT_EQ(desk.next(), "query 0 bob");
 }
 
+AuthSettings two_hosts() {
+  AuthSettings settings = usual();
+  settings.hosts = 2;
+  return settings;
+}
+
+TEST(AuthMachine, TheNextHostIsTriedAtOnceAndNobodyIsToldBefore) {
+  Desk desk(two_hosts());
+  desk.ask(1, "bob");
+  EXPECT_EQ(desk.next(), "connect 0");
+  desk.on([](AuthMachine& m) { EXPECT_TRUE(m.on_lost(kFirst, "refused", false, kStart)); });
+  EXPECT_EQ(desk.secret(1), "nothing");
+  EXPECT_EQ(desk.next(), "close 0");
+  desk.up(false);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.found("a");
+  EXPECT_EQ(desk.secret(1), "a");
+}
+
+TEST(AuthMachine, WhoWaitsIsToldWhenAllHostsAndAddressesHaveFailed) {
+  Desk desk(two_hosts());
+  desk.ask(1, "bob");
+  Micros now = kStart;
+  for (int attempt = 0; attempt < 4; ++attempt) {
+    EXPECT_EQ(desk.secret(1), "nothing");
+    EXPECT_EQ(desk.next(), "connect 0");
+    now += 15 * kSecond;
+    desk.on([&](AuthMachine& m) {
+      m.on_found(2);
+      EXPECT_TRUE(attempt % 2 ? m.on_time(now) : m.on_lost(kFirst, "refused", false, now));
+    });
+    EXPECT_EQ(desk.next(), "close 0");
+  }
+  EXPECT_EQ(desk.secret(1), "failed: connect timed out");
+  EXPECT_EQ(desk.next(), "");
+  desk.ask(2, "bob", now + 1);
+  EXPECT_EQ(desk.next(), "") << "after all of them comes a pause";
+}
+
+// A host whose first check ends the connection is none that works.
+TEST(AuthMachine, ARoundEndsAlsoWhereLoginsSucceed) {
+  Desk desk(two_hosts());
+  desk.ask(1, "bob");
+  for (int attempt = 0; attempt < 2; ++attempt) {
+    EXPECT_EQ(desk.next(), "connect 0");
+    desk.on([](AuthMachine& m) { m.on_connected(kFirst, kStart); });
+    EXPECT_EQ(desk.next(), "probe 0");
+    desk.on([](AuthMachine& m) { m.on_probed(kFirst, true, {auth::SecretKind::kScram, 4096}, kStart); });
+    EXPECT_EQ(desk.next(), "check 0");
+    desk.on([](AuthMachine& m) { m.on_lost(kFirst, "gone", false, kStart); });
+    EXPECT_EQ(desk.next(), "close 0");
+  }
+  EXPECT_EQ(desk.secret(1), "failed: gone");
+  EXPECT_EQ(desk.next(), "");
+}
+
+// A firewall that has forgotten it, a server whose power is off: nobody says so.
+TEST(AuthMachine, AConnectionThatDiedWhileItRestedIsMadeAgain) {
+  Desk desk;
+  desk.ask(1, "bob");
+  desk.ask(2, "ann");
+  desk.ask(9, "eve");
+  desk.up(false);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.up(false, kOther);
+  EXPECT_EQ(desk.next(), "query 1 ann");
+  desk.found("a");
+  EXPECT_EQ(desk.next(), "query 0 eve");
+  desk.found("c");
+  desk.found("b", kOther);
+  const Micros later = kStart + kAuthRestsAfter;
+  desk.ask(3, "bob", later);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.on([&](AuthMachine& m) { EXPECT_FALSE(m.on_time(later + kAuthRestedWithin - 1)); });
+  EXPECT_EQ(desk.next(), "");
+  desk.on([&](AuthMachine& m) { EXPECT_FALSE(m.on_time(later + kAuthRestedWithin)) << "its host may be well"; });
+  EXPECT_EQ(desk.secret(3), "nothing");
+  EXPECT_EQ(desk.next(), "close 0");
+  EXPECT_EQ(desk.next(), "close 1") << "that rested, too";
+  desk.up(false, kFirst, later + kAuthRestedWithin);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.on([&](AuthMachine& m) { EXPECT_TRUE(m.on_time(later + kAuthRestedWithin + kAuthAnswerWithin)); });
+  EXPECT_EQ(desk.secret(3), "failed: no answer in time");
+}
+
+// Silence means less where answers are known to take long.
+TEST(AuthMachine, ASlowQueryIsGivenItsTime) {
+  Desk desk;
+  desk.ask(1, "bob");
+  desk.up(false);
+  desk.next();
+  const Micros slow = kStart + kAuthRestedWithin + 1;
+  desk.found("a", kFirst, slow);
+  desk.ask(2, "bob", slow + kAuthRestsAfter);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  EXPECT_EQ(desk.machine.wake_at(), slow + kAuthRestsAfter + kAuthAnswerWithin);
+}
+
+TEST(AuthMachine, TheLossOfAnIdleConnectionIsNoOutage) {
+  Desk desk;
+  desk.ask(1, "bob");
+  desk.up(false);
+  desk.next();
+  desk.found("a");
+  desk.on([](AuthMachine& m) { EXPECT_FALSE(m.on_lost(kFirst, "terminated", false, kStart)); });
+  EXPECT_EQ(desk.machine.failures(), 0u);
+  desk.next();
+  desk.ask(2, "bob");
+  EXPECT_EQ(desk.next(), "connect 0");
+}
+
+TEST(AuthMachine, AReloadConnectsAnew) {
+  Desk desk;
+  desk.ask(1, "bob");
+  EXPECT_EQ(desk.next(), "connect 0");
+  desk.on([](AuthMachine& m) { m.reset(usual(), kStart); });
+  EXPECT_EQ(desk.next(), "close 0");
+  desk.up(false);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+}
+
+// Also who was with a connection when others gave up.
+TEST(AuthMachine, WhoIsPutBackGivesUpInTime) {
+  AuthSettings settings = usual();
+  settings.wait_within = 2 * kSecond;
+  settings.connect_within = 0;
+  Desk desk(settings);
+  desk.ask(1, "bob");
+  desk.up(false);
+  EXPECT_EQ(desk.next(), "query 0 bob");
+  desk.ask(2, "ann");
+  desk.on([](AuthMachine& m) { m.on_time(kStart + 2 * kSecond); });
+  EXPECT_EQ(desk.secret(2), "failed: no connection in time");
+  desk.on([](AuthMachine& m) { m.on_lost(kFirst, "terminated", false, kStart + 2 * kSecond); });
+  EXPECT_EQ(desk.secret(1), "nothing");
+  EXPECT_EQ(desk.machine.wake_at(), kStart + 2 * kSecond);
+  desk.on([](AuthMachine& m) { m.on_time(kStart + 2 * kSecond); });
+  EXPECT_EQ(desk.secret(1), "failed: no connection in time");
+}
+
 TEST(AuthMachine, ADatabaseThatIsNotThereHasNoUsers) {
   Desk desk;
   desk.ask(1, "bob");
