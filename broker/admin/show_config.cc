@@ -39,7 +39,8 @@ constexpr Column kAuthQuery[] = {{"database"},
                                  {"unknown", ColumnType::kInt8},
                                  {"failures", ColumnType::kInt8},
                                  {"refused", ColumnType::kInt8},
-                                 {"error"}};
+                                 {"error"},
+                                 {"query"}};
 
 constexpr Column kHelpers[] = {{"name"},
                                {"threads", ColumnType::kInt4},
@@ -101,7 +102,7 @@ class ShowConfig final : public Show {
                                    row.queries, row.checks, row.hits, row.unknown, row.failures, row.refused}) {
         table.number(static_cast<int64_t>(count));
       }
-      table.text(row.error).end_row();
+      table.text(row.error).text(row.query).end_row();
     }
   }
 

@@ -183,7 +183,8 @@ void AuthAnswer::on_error(std::string_view sqlstate, std::string text) {
   if (is_of_user(question_) && not_text) {
     happened_ = {.kind = Kind::kRow};
   } else if (question_ == AuthQuestion::kProbe) {
-    happened_ = {.kind = Kind::kLost, .error = std::move(text)};
+    happened_ = {.kind = Kind::kProbed};  // what it finds is of use, and not needed
+    happened_.usual = {auth::SecretKind::kScram, auth::kScramIterationsDefault};
   } else {
     happened_ = {.kind = Kind::kRefused, .error = std::move(text)};
   }

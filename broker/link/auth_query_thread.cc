@@ -158,6 +158,7 @@ bool AuthQueryThread::take_inbox() {
 // Nothing is remembered over a reload, and what is open is made anew: settings of TLS or a password may be others.
 void AuthQueryThread::take_config(std::shared_ptr<const config::Config> config) {
   config_ = std::move(config);
+  missing_.clear();
   for (Managed& managed : managed_) {
     managed.machine.reset(settings_of(managed.source), now_);
     managed.told_down = false;
@@ -222,6 +223,7 @@ void AuthQueryThread::on_asked(Asked asked) {
   Result<AuthSource> source = auth_source(*asked.question.config, asked.question.database, asked.question.console);
   if (!source) {
     answer.error = source.error().text;
+    on_missing(asked.question, answer.error);
     return asked.done(answer);
   }
   Managed* managed = managed_of(source.value());
@@ -237,6 +239,20 @@ void AuthQueryThread::on_asked(Asked asked) {
   }
   answer.kind = session::SecretAnswer::Kind::kCrowded;
   asked.done(answer);
+}
+
+// Names that clients make up are not among them.
+void AuthQueryThread::on_missing(const session::SecretQuestion& question, const std::string& why) {
+  const config::Config& config = *question.config;
+  const std::string& name = config.auth_dbname(question.console ? nullptr : config.find_database(question.database));
+  if (name.empty() || (!missing_.contains(name) && missing_.size() >= kAuthMissingMax)) return;
+  session::SecretRow& row = missing_[name];
+  row.database = name;
+  row.state = "missing";
+  row.cache = "none";
+  row.failures++;
+  row.error = why;
+  changed_ = true;
 }
 
 void AuthQueryThread::ask(Managed& managed, Asked asked) {
@@ -438,7 +454,9 @@ void AuthQueryThread::publish() {
     row.failures = machine.failures();
     row.refused = machine.refused();
     row.error = machine.error();
+    row.query = managed.source.standard ? "default" : managed.source.query;
   }
+  for (const auto& [name, row] : missing_) rows.push_back(row);
   globals_.secrets.publish(std::move(rows));
   publish_at_ = now_ + kAuthPublishEvery;
   changed_ = false;

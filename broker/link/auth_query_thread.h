@@ -4,6 +4,7 @@
 
 #include <deque>
 #include <list>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -27,6 +28,7 @@ namespace berth::link {
 
 inline constexpr size_t kAuthInboxMax = 16384;      // questions that the thread has not seen yet
 inline constexpr size_t kAuthCrowdMax = 4096;       // logins that wait for a place for their database
+inline constexpr size_t kAuthMissingMax = 64;       // names of auth_dbname that are not configured, for SHOW
 inline constexpr Micros kAuthKept = 600 * kSecond;  // SHOW AUTH_QUERY tells of what nobody has asked for so long
 inline constexpr Micros kAuthPublishEvery = 20 * kMillisecond;  // what SHOW AUTH_QUERY says is that old at most
 
@@ -81,6 +83,7 @@ class AuthQueryThread final : public session::SecretFinder {
   bool take_inbox();
   void take_config(std::shared_ptr<const config::Config> config);
   void on_asked(Asked asked);
+  void on_missing(const session::SecretQuestion& question, const std::string& why);
   void ask(Managed& managed, Asked asked);
   bool seat_crowd();
   Managed* managed_of(const AuthSource& source);
@@ -113,9 +116,10 @@ class AuthQueryThread final : public session::SecretFinder {
   // The thread's own.
   std::unique_ptr<net::EpollEngine> engine_;  // while it runs
   std::shared_ptr<const config::Config> config_;
-  std::list<Managed> managed_;                  // stable addresses
-  std::unordered_map<uint64_t, Done> waiting_;  // by ticket
-  std::deque<Crowded> crowd_;                   // in the order in which they came
+  std::map<std::string, session::SecretRow> missing_;  // by auth_dbname that is not configured
+  std::list<Managed> managed_;                         // stable addresses
+  std::unordered_map<uint64_t, Done> waiting_;         // by ticket
+  std::deque<Crowded> crowd_;                          // in the order in which they came
   Sweep crowd_sweep_;
   LogBudget lines_;  // of the log about what cannot be reached
   Micros now_ = 0;

@@ -66,6 +66,7 @@ struct SecretRow {
   size_t connections = 0, waiting = 0, cached = 0;
   uint64_t queries = 0, checks = 0, hits = 0, unknown = 0, failures = 0, refused = 0;
   std::string error;
+  std::string query;  // "default", or its text
 };
 
 // The rows, written by the finder's thread and read by the console's.

@@ -323,6 +323,24 @@ def test_console(asking, server):
     wrong_password(b, database="pgbouncer")
 
 
+def test_the_console_says_which_query_and_which_database_is_missing(asking, server):
+    b = asking(databases={"e2e": f"host={server.sockets} port={server.port}",
+                          "own": f"host={server.sockets} port={server.port} dbname=e2e auth_query='{LOOKUP}' auth_dbname=nowhere",
+                          "e2e2": f"host={server.sockets} port={server.port} auth_query='{LOOKUP}' auth_dbname=e2e"})
+    assert login(b) == "ann"
+    told(b, "e2e", query="default")
+    cannot_be_looked_up(b, database="own")
+    wrong_password(b, database="made_up")
+    why = 'auth_dbname: database "nowhere" is not configured'
+    told(b, "nowhere", state="missing", failures=1, error=why)
+    assert lookers(b).keys() == {"e2e", "nowhere"}
+    assert login(b, database="e2e2") == "ann"
+    rows = lambda: {(row["database"], row["query"]) for row in b.console("SHOW AUTH_QUERY")}
+    eventually(lambda: rows() == {("e2e", "default"), ("e2e", LOOKUP), ("nowhere", "")}, "each query has its row")
+    b.reload()
+    eventually(lambda: "nowhere" not in lookers(b), "a reload may have configured it")
+
+
 def test_disabled(asking):
     """DISABLE of auth_dbname, as in PgBouncer: nobody is looked up there, also if she is remembered."""
     b = asking(auth_dbname="e2e2", auth_query_cache_ttl=3600)

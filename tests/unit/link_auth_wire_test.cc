@@ -293,7 +293,13 @@ TEST(AuthWire, ANameThatIsNoTextIsNobodys) {
     EXPECT_TRUE(happened.kind == Kind::kRow && !happened.row.found) << sqlstate;
   }
   EXPECT_EQ(answered(AuthQuestion::kCheck, error("22021", "no") + ready()).kind, Kind::kRefused);
-  EXPECT_EQ(answered(AuthQuestion::kProbe, error("42501", "no") + ready()).kind, Kind::kLost);
+}
+
+// Without what it says users can be looked up, too.
+TEST(AuthWire, AProbeThatIsRefusedIsNoLoss) {
+  const AuthHappened happened = answered(AuthQuestion::kProbe, error("42501", "no") + ready());
+  EXPECT_TRUE(happened.kind == Kind::kProbed && !happened.generations);
+  EXPECT_EQ(happened.usual.kind, auth::SecretKind::kScram);
 }
 
 TEST(AuthWire, AServerThatEndsSaysWhy) {
