@@ -99,7 +99,8 @@ server.
   such user.
 - It runs on connections of its own, at most two for each database, beside all pools: `search_path` is
   `pg_catalog,public,pg_temp` whatever any role or client has set. Write the schema of every function and table in a
-  query of your own.
+  query of your own. The path travels as the startup parameter `options`: a pooler in between has to let that pass.
+  (One that ignores it, as PgBouncer with `ignore_startup_parameters`, leaves the path that the role has there.)
 - The default query reads `pg_authid`, as few roles may. For another role, a function in the database:
 
       CREATE FUNCTION public.user_lookup(INOUT name text, OUT secret text) RETURNS record
