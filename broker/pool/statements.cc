@@ -45,9 +45,11 @@ static StatementData make(std::string_view sql, std::string_view types) {
   return data;
 }
 
-Statement StatementWindow::intern_alone(std::string_view sql, std::string_view types) {
-  StatementData data = make(sql, types);
-  data.hash = hash_of(sql, types, {});
+Statement StatementWindow::intern_alone(const StatementData& equal) {
+  StatementData data = make(equal.sql, equal.types);
+  data.command = equal.command;
+  data.operand = equal.operand;
+  data.hash = equal.hash ^ data.id * 0x9e3779b97f4a7c15u;  // nobody looks for it
   data.alone.set();
   return Statement(table().intern(std::move(data)));
 }
@@ -155,6 +157,9 @@ void ServerStatements::remove(const StatementData& statement) {
 }
 
 Statement ServerStatements::oldest() const {
+  for (uint32_t at = oldest_; at != kNone; at = slots_[at].newer) {
+    if (!slots_[at].statement->is_open()) return slots_[at].statement;
+  }
   return oldest_ == kNone ? Statement() : slots_[oldest_].statement;
 }
 
@@ -182,6 +187,12 @@ std::string ClientStatements::name_of(const Statement& statement, uint32_t place
     if (entry.statement == statement) return entry.name;
   }
   return {};
+}
+
+void ClientStatements::settle(const Params& plan) {
+  for (Named& entry : named_) {
+    if (entry.statement && entry.statement->is_open()) entry.statement->plan = plan;
+  }
 }
 
 void ClientStatements::set(std::string_view name, Statement statement) {

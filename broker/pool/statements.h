@@ -30,7 +30,8 @@ class Mark {
 struct StatementData {
   std::string sql;
   std::string types;  // count and OIDs, in wire form
-  Params plan;        // plan_params of the client at its Parse; null: not known yet
+  // plan_params of the client at its Parse. Null: not known yet; then it is `alone`, and its client's worker sets it.
+  mutable Params plan;
   uint64_t hash = 0;
   // What executing it does to prepared statements or settings. `operand` is the client's name of the statement of
   // kDeallocate, whose `sql` is then kDeallocateSpare, or the parameter of kReset. kSet is any
@@ -44,6 +45,7 @@ struct StatementData {
   Mark alone;
   uint64_t id = 0;   // unique in this process
   std::string name;  // on servers: kStatementPrefix and the id
+  bool is_open() const { return alone && !plan; }
   bool same(const StatementData& other) const {
     return !alone && !other.alone && sql == other.sql && types == other.types && plan == other.plan &&
            command == other.command && operand == other.operand;
@@ -71,8 +73,8 @@ class StatementWindow {
   // A statement that acts on statements or settings; see StatementData.
   Statement intern_command(StatementData::Command command, std::string_view operand, std::string_view sql,
                            std::string_view types, const Params& plan);
-  // One that nobody else gets, under settings that are not known yet.
-  static Statement intern_alone(std::string_view sql, std::string_view types);
+  // An equal one that nobody else gets, under settings that are not known yet.
+  static Statement intern_alone(const StatementData& equal);
   void clear() { sets_ = {}; }
 
  private:
@@ -88,7 +90,7 @@ class StatementWindow {
 };
 
 // Which statements a server has, least recently used first: open addressing over ids, no allocation after the first
-// use at a given limit. At most kServerStatementsMax.
+// use at a given limit. The limit is its owner's.
 class ServerStatements {
  public:
   // Marks it used. False: the server does not have it.
@@ -96,7 +98,7 @@ class ServerStatements {
   bool has(const StatementData& statement) const { return find(statement.id) != kNone; }
   void add(const Statement& statement);
   void remove(const StatementData& statement);
-  // The least recently used one.
+  // The least recently used one whose settings are known, since it can be made again, else of all.
   Statement oldest() const;
   size_t size() const { return size_; }
   void clear();
@@ -136,14 +138,8 @@ class ClientStatements {
   // The client's name of a statement, for error texts; empty if it has none. Of several the one that was found at
   // `place`, unless names before it have come or gone since. Looks through all.
   std::string name_of(const Statement& statement, uint32_t place) const;
-  // Each whose settings were not known is now what `settled` makes of it.
-  template <typename F>
-  void settle(F&& settled) {
-    for (Named& entry : named_) {
-      if (entry.statement && entry.statement->alone && !entry.statement->plan)
-        entry.statement = settled(*entry.statement);
-    }
-  }
+  // The settings of those that had none yet.
+  void settle(const Params& plan);
   void clear() { std::vector<Named>().swap(named_); }
   size_t size() const { return named_.size(); }
 

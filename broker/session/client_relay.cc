@@ -69,13 +69,10 @@ bool ClientRelay::step() {
   if (client_.skipping && head_.tag != wire::kSync) return drop();
   if (!server_ && !link()) return !client_.closing() && at_ < bytes_.size() && client_.dropping;
   if (server_->requests.size() >= kRequestsMax) {
+    answer_synthetic();
+    if (server_->requests.size() < kRequestsMax) return message();
     // PostgreSQL may keep its answer until it is asked for it, and those of the broker's own wait behind that.
-    if (server_->unsynced) {
-      emit();
-      std::string flush;
-      wire::put_empty(flush, wire::kFlush);
-      out_.copy(flush);
-    }
+    if (server_->unsynced) ask_for_answers();
     context_.engine.pause(client_.conn, net::kPausePipeline);
     return false;
   }
@@ -176,9 +173,17 @@ void ClientRelay::end_batch() {
   if (server_->names_changed) server_->names_end = end;
   if (server_->unnamed_changed) server_->unnamed_end = end;
   if (server_->in_doubt) server_->doubt_end = end;
-  if (server_->plans_open) server_->plans_end = end;
-  server_->names_changed = server_->unnamed_changed = server_->in_doubt = server_->plans_open = false;
-  server_->executed = server_->bound = false;
+  if (server_->plans_open) server_->requests.back().settles = true;
+  if (server_->unnamed_open) server_->requests.back().settles_unnamed = true;
+  server_->forget_batch();
+}
+
+// PostgreSQL keeps its answers until a Sync, a Query or this.
+void ClientRelay::ask_for_answers() {
+  emit();
+  std::string flush;
+  wire::put_empty(flush, wire::kFlush);
+  out_.copy(flush);
 }
 
 Request& ClientRelay::push(Request::Kind kind) {
@@ -273,6 +278,7 @@ bool ClientRelay::query() {
 // A simple Query drops the unnamed statement, and ends a batch without a Sync.
 void ClientRelay::drop_unnamed(Request& request) {
   request.unnamed = true;
+  server_->unnamed_changed |= client_.in_batch;  // should the batch have failed, it is skipped
   if (client_.unnamed) request.previous = std::move(client_.unnamed);
   if (server_->unnamed && !FAULT(unnamed_not_forgotten)) server_->unnamed.reset();
   client_.in_batch = server_->unsynced = false;
@@ -281,7 +287,7 @@ void ClientRelay::drop_unnamed(Request& request) {
 
 bool ClientRelay::execute() {
   client_.in_batch = server_->unsynced = server_->executed = true;
-  if (!server_->bound) server_->in_doubt = true;  // a portal of an earlier batch: of what statement?
+  if (server_->portal_in_doubt) server_->in_doubt = true;
   if (client_.bound) {
     bool stop;
     if (!whole(kTargetMax, stop)) return false;

@@ -38,6 +38,7 @@ class ClientRelay {
   bool whole(uint64_t most, bool& stop);
   void emit();
   void answer_synthetic();
+  void ask_for_answers();
   void end_batch();
   Request& push(Request::Kind kind);
   // client_statements.cc
@@ -56,7 +57,7 @@ class ClientRelay {
   bool must_wait_for_all() const;
   bool must_be_sent() const;
   bool wait();
-  bool resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name);
+  bool resolve(std::string_view name, bool binds, int values, pool::Statement& statement, std::string& server_name);
   // client_commands.cc
   bool query_command(std::string_view sql, bool& done);
   void query_then_settings(const pool::StatementData& command, std::string_view settings);

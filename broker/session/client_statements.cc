@@ -50,8 +50,8 @@ bool ClientRelay::parse() {
     return parse_again(pool::Statement(*there), message);
   }
   pool::Statement statement = intern(message);
-  if (must_be_sent() && statement->command == Command::kNone) {
-    statement = context_.statements.intern_alone(message.sql, message.types);
+  if (must_be_sent()) {
+    statement = pool::StatementWindow::intern_alone(*statement);
     server_->plans_open = true;
   }
   const bool known = server_->statements.touch(*statement);
@@ -84,7 +84,7 @@ bool ClientRelay::parse_unnamed(pool::Statement statement) {
   client_.unnamed = statement;
   server_->unnamed = statement;
   server_->unnamed_changed = true;
-  if (must_be_sent() || parse_unsettled()) server_->plans_open = server_->unnamed_open = true;
+  if (must_be_sent() || parse_unsettled()) server_->unnamed_open = true;
   if (statement->command != Command::kDeallocate) return pass();
   wire::ParseMessage sent;
   sent.sql = statement->sql;
@@ -154,15 +154,17 @@ bool ClientRelay::must_wait_for_all() const {
 
 // The message stays with the engine until the server has said more (Server::after_bytes).
 bool ClientRelay::wait() {
+  if (server_->sync_swallowed) ask_for_answers();
   context_.engine.pause(client_.conn, net::kPausePipeline);
   return false;
 }
 
 // Looks a name up; sends what the server lacks. `server_name` is what goes to the server in its place. False: the
-// unnamed statement, which goes as it is. `values` is how many a Bind gives; -1: not known, or no Bind.
-bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& statement, std::string& server_name) {
+// unnamed statement, which goes as it is. `values` is how many a Bind gives; -1: not known.
+bool ClientRelay::resolve(std::string_view name, bool binds, int values, pool::Statement& statement,
+                          std::string& server_name) {
   if (name.empty()) {
-    if (client_.unnamed) statement = as_bound(client_.unnamed);
+    if (client_.unnamed) statement = binds ? as_bound(client_.unnamed) : client_.unnamed;
     if (statement && server_->unnamed == statement) return false;
     emit();
     server_->unnamed_changed = true;  // until it is answered, later batches cannot count on it
@@ -177,8 +179,8 @@ bool ClientRelay::resolve(std::string_view name, int values, pool::Statement& st
     return false;
   }
   if (const pool::Statement* there = client_.statements.find(name, place_)) {
-    statement = as_bound(*there);
-    if (values >= 0 && server_->refuses_all() && !server_->statements.has(*statement) &&
+    statement = binds ? as_bound(*there) : *there;
+    if (binds && values >= 0 && server_->refuses_all() && !server_->statements.has(*statement) &&
         !wire::runs_in_failed_transaction(statement->sql)) {
       // It would be refused there (25P02), and so would its Parse: the spare is refused in its place, by the same
       // message. Unless what this batch has executed ends the failed transaction: then it runs.
@@ -219,10 +221,11 @@ bool ClientRelay::bind() {
   client_.slice->counters.bind_count++;
   pool::Statement statement;
   std::string missing;
-  const bool rename = resolve(names.statement, values_of_bind(body_at_hand().substr(names.size)), statement, missing);
+  const bool rename =
+      resolve(names.statement, true, values_of_bind(body_at_hand().substr(names.size)), statement, missing);
   if (client_.bound || (statement && statement->command != Command::kNone)) bind_command(names.portal, statement);
-  server_->bound = true;
-  if (statement && (statement->traits.changes_settings || statement->traits.copies)) server_->in_doubt = true;
+  if (statement && (statement->traits.changes_settings || statement->traits.copies))
+    server_->in_doubt = server_->portal_in_doubt = true;
   Request& request = push(Request::Kind::kBind);
   request.statement = statement;
   request.place = place_;
@@ -262,7 +265,7 @@ bool ClientRelay::describe() {
   }
   pool::Statement statement;
   std::string missing;
-  const bool rename = resolve(target.name, -1, statement, missing);
+  const bool rename = resolve(target.name, false, -1, statement, missing);
   Request& request = push(Request::Kind::kDescribe);
   request.statement = statement;
   request.place = place_;
@@ -303,10 +306,18 @@ bool ClientRelay::close() {
   // Others may use the statement: only the name goes. The server drops it when it is the least recently used. What a
   // COPY may read is sent, of a name that nobody has.
   emit();
-  const bool sent = must_be_sent();
-  Request& request = sent ? server_->inject_close('S', pool::kMissingPrefix) : push(Request::Kind::kClosedAlready);
+  const pool::Statement* there = client_.statements.find(target.name);
+  const bool drops = there && (*there)->alone && server_->statements.has(**there);
+  Request& request = drops            ? server_->inject_close('S', (*there)->name)
+                     : must_be_sent() ? server_->inject_close('S', pool::kMissingPrefix)
+                                      : push(Request::Kind::kClosedAlready);
   request.owner = &client_;
-  if (const pool::Statement* there = client_.statements.find(target.name)) {
+  if (drops) {  // nobody else has it
+    request.on_server = true;
+    request.statement = *there;
+    server_->statements.remove(**there);
+  }
+  if (there) {
     request.change_name(target.name, there);
     server_->names_changed = true;
     client_.statements.erase(target.name);

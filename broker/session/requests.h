@@ -46,6 +46,10 @@ struct Request {
   bool unnamed : 1 = false;          // kParse, kClose: of the unnamed statement; kQuery, which drops it
   bool named : 1 = false;            // kParse, kClose and those answered already: of `name`, the client's
   bool sets_untracked : 1 = false;   // a SET of what PostgreSQL does not report
+  // kQuery, kFunction, kSync: its ReadyForQuery tells the settings of named statements of its batch, of the unnamed
+  // one.
+  bool settles : 1 = false;
+  bool settles_unnamed : 1 = false;
   uint32_t place = 0;         // kBind, kDescribe of a name: where the client had it (ClientStatements::name_of)
   Client* owner = nullptr;    // null: the broker's own; the answer goes to nobody
   pool::Statement statement;  // the statement meant, if known
@@ -102,6 +106,7 @@ class RequestQueue {
       if (entry.name.capacity() > kNameKept) std::string().swap(entry.name);
     }
     entry.on_server = entry.own = entry.settings_follow = entry.unnamed = entry.named = entry.sets_untracked = false;
+    entry.settles = entry.settles_unnamed = false;
     entry.owner = nullptr;
   }
   size_t mask() const { return ring_.size() - 1; }

@@ -51,6 +51,10 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool may_release(const Client& client) const;
   // In a failed transaction, which nothing of this batch can have ended: all is refused but its end.
   bool refuses_all() const { return status == 'E' && !executed; }
+  // What is remembered of the batch that has not been ended: nothing any more.
+  void forget_batch() {
+    names_changed = unnamed_changed = in_doubt = plans_open = unnamed_open = executed = sync_swallowed = false;
+  }
   // Its client has got a part of a message: nothing else may follow but the rest.
   bool mid_message() const { return pass_left > 0 && !pass_dropped; }
   // Gives it back in a clean state; the client is unlinked.
@@ -91,6 +95,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   pool::Params identity_of;    // the settings that identity_is_other was found for
   pool::ServerStatements statements;
   pool::Statement unnamed;
+  uint64_t unnamed_of = 0;  // serial of the client it was last parsed for: nobody else counts on it
   net::Address address;
   size_t host_index = 0, address_index = 0;  // as in the slice, of this one
   std::unique_ptr<auth::ServerLogin> login;
@@ -108,8 +113,6 @@ class Server final : public net::Handler, public pool::ServerNode {
   // client's names mean, the unnamed statement apart. While they may yet fail, what counts on them must wait.
   uint64_t batch_end = 0, names_end = 0, unnamed_end = 0;
   uint64_t doubt_end = 0;  // likewise of the last that was `in_doubt`
-  // Of the last with statements whose settings ReadyForQuery will tell; 0: none.
-  uint64_t plans_end = 0;
   uint32_t pid = 0;
   int travel_to = -1;
   // RESET or DISCARD ALL has run; its effects are taken in at ReadyForQuery. kDiscarded: the client's settings
@@ -139,11 +142,12 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool names_changed : 1 = false;  // in the batch that has not been ended
   bool unnamed_changed : 1 = false;
   // It has something behind which a Parse means another thing, since settings may have changed, or may be read by a
-  // COPY. Then a statement is nobody else's until ReadyForQuery.
+  // COPY. Then a statement is nobody else's.
   bool in_doubt : 1 = false;
-  bool plans_open : 1 = false;        // a statement was parsed behind that
-  bool unnamed_open : 1 = false;      // the unnamed one, since plans_end was passed
-  bool bound : 1 = false;             // a Bind was sent since the last batch was ended
+  bool plans_open : 1 = false;  // a statement was parsed behind that; the unnamed one:
+  bool unnamed_open : 1 = false;
+  bool portal_in_doubt : 1 = false;   // a portal of this or an earlier batch does what in_doubt says
+  bool sync_swallowed : 1 = false;    // a COPY has swallowed its Sync: PostgreSQL answers only when it is asked to
   bool executed : 1 = false;          // an Execute was sent since the last batch was ended
   bool ran : 1 = false;               // an Execute was answered since the last ReadyForQuery
   bool parsed_after_run : 1 = false;  // and a Parse behind it: under which settings, only ReadyForQuery tells

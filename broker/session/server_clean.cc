@@ -18,11 +18,26 @@ namespace berth::session {
 void Server::fail_batch() {
   size_t end = 0;
   while (end < requests.size() && requests.at(end).kind != Request::Kind::kSync) ++end;
+  bool unnamed_undone = false;
   if (end == requests.size()) {  // a Query behind the failed message has not ended the batch, as it had seemed to
     unsynced = true;
     if (client) client->skipping = client->in_batch = true;
   }
-  for (size_t i = end; i-- > 0;) undo(requests.at(i), i == 0, end);
+  for (size_t i = end; i-- > 0;) {
+    // What a Query was to settle, it has ended no batch, is left to the Sync.
+    const Request& request = requests.at(i);
+    if (end < requests.size()) {
+      requests.at(end).settles |= request.settles;
+    } else {
+      plans_open |= request.settles;
+    }
+    if (request.unnamed) unnamed_undone = true;
+    undo(requests.at(i), i == 0, end);
+  }
+  if (unnamed_undone) {  // what is there now was parsed before
+    unnamed_open = false;
+    if (end < requests.size()) requests.at(end).settles_unnamed = false;
+  }
   for (size_t i = 0; i < end; ++i) requests.pop();
 }
 
@@ -219,6 +234,7 @@ void Server::abandon() {
   owners.release(context->now());
   of->server = nullptr;
   for (size_t i = 0; i < requests.size(); ++i) requests.at(i).owner = nullptr;
+  forget_batch();
   if (syncing_settings) {
     // They are being set, and what PostgreSQL does not report of them must not stay for the next client.
     for (const pool::Params& either : {of->params, params}) {

@@ -247,9 +247,9 @@ bool ServerRelay::on_ready() {
   if (server_.left_behind && server_.status == 'I') tell_left_behind();
   transaction_refused_ = mine && server_.status != 'I' && client_->mode == config::PoolMode::kStatement;
   transaction_refused_ ? drop() : pass();
+  if (queue().front().settles || queue().front().settles_unnamed) settle_plans();
   queue().pop();
   skip_silent();
-  if (server_.plans_end != 0 && !queue().pending(server_.plans_end)) settle_plans();
   if (transaction_refused_) return false;
   if (!mine) return true;
   count_query(context_.now());
@@ -363,6 +363,7 @@ bool ServerRelay::on_parameter() {
         server_.close_after = true;
       if (request.named && request.owner == client_)
         parse_again_under(pool::plan_params(client_->params), request.name);
+      if (request.unnamed && request.owner == client_) settle_unnamed(pool::plan_params(client_->params));
     }
   }
   // Not what a rollback has put back before the client heard that it was gone.
@@ -378,19 +379,17 @@ void ServerRelay::parse_again_under(const pool::Params& plan, std::string_view n
 
 // ReadyForQuery has told under which settings the statements of its batch were parsed: those that hold from now on.
 void ServerRelay::settle_plans() {
-  server_.plans_end = 0;
-  const bool unnamed = server_.unnamed_open;
-  server_.unnamed_open = false;
   if (!client_) return;
   const pool::Params& plan = pool::plan_params(client_->params);
-  const auto settled = [&](const pool::StatementData& open) {
-    return context_.statements.intern(open.sql, open.types, plan);
-  };
-  client_->statements.settle(settled);
-  if (!unnamed || !client_->unnamed || client_->unnamed->command != pool::StatementData::Command::kNone) return;
-  const bool there = server_.unnamed == client_->unnamed;
-  client_->unnamed = settled(*client_->unnamed);
-  if (there) server_.unnamed = client_->unnamed;
+  if (queue().front().settles) client_->statements.settle(plan);
+  if (queue().front().settles_unnamed) settle_unnamed(plan);
+}
+
+void ServerRelay::settle_unnamed(const pool::Params& plan) {
+  const pool::Statement was = client_->unnamed;
+  if (!was || was->command != pool::StatementData::Command::kNone) return;
+  client_->unnamed = context_.statements.intern(was->sql, was->types, plan);
+  if (server_.unnamed == was) server_.unnamed = client_->unnamed;
 }
 
 bool ServerRelay::on_copy_in() {
@@ -402,6 +401,8 @@ bool ServerRelay::on_copy_in() {
   while (at < queue().size() && queue().at(at).read_by_copy()) ++at;
   const size_t first = at;
   for (; at < queue().size() && queue().at(at).kind == Request::Kind::kSync; ++at) {
+    server_.plans_open |= queue().at(at).settles;
+    server_.unnamed_open |= queue().at(at).settles_unnamed;
     if (!FAULT(swallowed_sync_counted)) queue().at(at).kind = Request::Kind::kSwallowed;
   }
   server_.copy_in = at == queue().size();
@@ -410,7 +411,7 @@ bool ServerRelay::on_copy_in() {
   if (at > first && queue().front().extended()) {
     bool synced = false;
     for (size_t i = 1; i < queue().size(); ++i) synced |= queue().at(i).kind == Request::Kind::kSync;
-    if (!synced) server_.unsynced = true;
+    if (!synced) server_.unsynced = server_.sync_swallowed = server_.executed = server_.in_doubt = true;
     if (!synced && client_) client_->in_batch = true;
   }
   if (!client_ && server_.copy_in) server_.fail_copy();  // whoever wanted it has gone

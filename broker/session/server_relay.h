@@ -52,6 +52,7 @@ class ServerRelay {
   void put_renamed(std::string_view text, const wire::ErrorFields& error, const pool::Statement& statement,
                    const std::string& name, uint32_t place);
   void settle_plans();
+  void settle_unnamed(const pool::Params& plan);
   void parse_again_under(const pool::Params& plan, std::string_view name);
 
   RequestQueue& queue() const { return server_.requests; }

@@ -44,6 +44,10 @@ void Server::prepare_for(Client* next) {
   next->server = this;
   slice->counters.server_assignment_count++;
   owners.link(next->serial, next->peer, next->params, state_since);
+  forget_batch();
+  portal_in_doubt = false;
+  if (unnamed_of != next->serial) unnamed.reset();
+  unnamed_of = next->serial;
   if (next->session_mode && slice->replication.empty()) {  // a replication connection knows no extended protocol
     // Its Binds go as they are: an unnamed statement that another client has left must not be there.
     std::string out;
@@ -125,6 +129,8 @@ Request& Server::inject_close(char what, std::string_view name) {
 void Server::remember(const pool::Statement& statement, int64_t most) {
   while (statements.size() > 0 && static_cast<int64_t>(statements.size()) >= most) {
     const pool::Statement oldest = statements.oldest();
+    // It could not be made again as it is. Its batch will be over.
+    if (oldest->is_open() && static_cast<int64_t>(statements.size()) < most + kOpenStatementsMax) break;
     statements.remove(*oldest);
     if (FAULT(evicted_without_close)) continue;
     Request& request = inject_close('S', oldest->name);

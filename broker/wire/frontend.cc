@@ -185,7 +185,9 @@ class CommandParser {
 
   bool take_name(std::string& name) {
     if (!quoted_ && (word_.empty() || word_ == "?" || word_ == ";" || word_ == "=")) return false;
-    name = word_.substr(0, 63);  // NAMEDATALEN: PostgreSQL truncates identifiers
+    size_t size = std::min<size_t>(word_.size(), 63);  // NAMEDATALEN: PostgreSQL truncates identifiers, in UTF-8
+    while (size < word_.size() && size > 0 && (word_[size] & 0xc0) == 0x80) --size;
+    name = word_.substr(0, size);
     next();
     return true;
   }
@@ -226,15 +228,25 @@ bool runs_in_failed_transaction(std::string_view sql) {
   return (word == "commit" || word == "rollback") && (tokens.next(&quoted) != "prepared" || quoted);
 }
 
+static bool is_word(std::string_view word, std::string_view lower) {
+  return word.size() == lower.size() && std::equal(word.begin(), word.end(), lower.begin(), [](char a, char b) {
+           return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b;
+         });
+}
+
 template <size_t N>
 static bool one_of(std::string_view word, const std::array<std::string_view, N>& words) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
+// By its underscore, since texts may be long.
 static bool calls_set_config(std::string_view sql) {
   static constexpr std::string_view kName = "set_config";
-  const auto same = [](char a, char b) { return (a | 0x20) == b || a == b; };
-  return std::search(sql.begin(), sql.end(), kName.begin(), kName.end(), same) != sql.end();
+  static constexpr size_t kBefore = kName.find('_');
+  for (size_t at = sql.find('_'); at != std::string_view::npos; at = sql.find('_', at + 1)) {
+    if (at >= kBefore && is_word(sql.substr(at - kBefore, kName.size()), kName)) return true;
+  }
+  return false;
 }
 
 StatementTraits statement_traits(std::string_view sql) {
@@ -262,7 +274,8 @@ StatementTraits statement_traits(std::string_view sql) {
     if (word == "create") out.reads_settings = one_of(tokens.next(&quoted), kCreatedByQuery);
   }
   out.changes_settings |= calls_set_config(sql);
-  out.reads_settings |= std::any_of(sql.begin(), sql.end(), [](char c) { return c == '\\' || (c & 0x80) != 0; });
+  const auto depends = [](char c) { return c == '\\' || (c & 0x80) != 0; };
+  if (!out.reads_settings) out.reads_settings = std::any_of(sql.begin(), sql.end(), depends);
   return out;
 }
 
@@ -275,12 +288,6 @@ static std::string_view take_word(std::string_view& sql) {
   sql.remove_prefix(word.size());
   if (word.size() > 2 && word.front() == '"' && word.back() == '"') word = word.substr(1, word.size() - 2);
   return word;
-}
-
-static bool is_word(std::string_view word, std::string_view lower) {
-  return word.size() == lower.size() && std::equal(word.begin(), word.end(), lower.begin(), [](char a, char b) {
-           return (a >= 'A' && a <= 'Z' ? a + 32 : a) == b;
-         });
 }
 
 std::string_view set_parameter(std::string_view sql) {

@@ -28,8 +28,8 @@ def pytest_configure():
 # `-m short` selects these files, without what is slow in them, and single tests of others that are marked: for the builds
 # with sanitizers. (Not PAM: the wrapper of its tests cannot be loaded there.)
 SHORT = {"test_basic", "test_transaction_mode", "test_copy", "test_leaving", "test_prepared", "test_prepared_failed",
-         "test_prepared_settings", "test_prepared_corners", "test_params", "test_startup", "test_cancel", "test_differential",
-         "test_crossing", "test_hostile", "test_workers", "test_link"}
+         "test_prepared_settings", "test_prepared_corners", "test_prepared_doubt", "test_params", "test_startup", "test_cancel",
+         "test_differential", "test_crossing", "test_hostile", "test_workers", "test_link"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,7 +4,7 @@ which are lent to a server that lacks it and never stay there."""
 import pytest
 
 from harness import wire
-from harness.compare import batches, same
+from harness.compare import at_once, batches, same
 from test_prepared import SYNC, holds, one, prepare, without_place  # noqa: F401: `one` is a fixture
 
 DAY = "select extract(day from '01/02/2024'::date)::text"
@@ -130,13 +130,8 @@ def test_named_parse_behind_a_change_of_an_earlier_batch(broker, postgres, chang
         if known:
             for client in (a, c):
                 prepare(client, "known", DAY)
-        at_once = b"".join(CHANGES[change]) + wire.parse("s", DAY) + SYNC + wire.rerun("s") + SYNC
-        count = len(CHANGES[change]) + 2
-
-        def script(client):
-            client.send(at_once)
-            return [m for _ in range(count) for m in client.until("Z")]
-        same(direct, a, script)
+        all_of_it = b"".join(CHANGES[change]) + wire.parse("s", DAY) + SYNC + wire.rerun("s") + SYNC
+        same(direct, a, at_once(all_of_it, len(CHANGES[change]) + 2))
         for _ in range(2):
             with b.connect() as blocker:
                 blocker.query("begin")

@@ -270,18 +270,29 @@ TEST(Statements, OneThatIsAloneIsNobodyElses) {
   const Statement second = one.intern("select 1", "", {});
   EXPECT_FALSE(second == first);
   EXPECT_EQ(other.intern("select 1", "", {}), second);
-  const Statement apart = StatementWindow::intern_alone("select 1", "");
-  EXPECT_FALSE(apart == second || apart == StatementWindow::intern_alone("select 1", ""));
+  const Statement apart = StatementWindow::intern_alone(*second);
+  EXPECT_FALSE(apart == second || apart == StatementWindow::intern_alone(*second));
   EXPECT_EQ(one.intern("select 1", "", {}), second);
 
   ClientStatements set;
   set.set("a", apart);
-  set.set("b", first);
-  set.settle([&](const StatementData& open) {
-    return one.intern(open.sql, open.types, make_params({{"TimeZone", "UTC"}}));
-  });
-  EXPECT_FALSE((*set.find("a"))->alone);
-  EXPECT_EQ((*set.find("a"))->plan, make_params({{"TimeZone", "UTC"}}));
+  set.set("b", second);
+  const Params plan = make_params({{"TimeZone", "UTC"}});
+  set.settle(plan);
+  EXPECT_EQ(apart->plan, plan);
+  EXPECT_FALSE(second->plan);
+}
+
+TEST(ServerStatements, WhoseSettingsAreNotKnownStaysBehindTheOthers) {
+  StatementWindow window;
+  const Statement known = window.intern("select 1", "", {}), open = StatementWindow::intern_alone(*known);
+  ServerStatements of_server;
+  of_server.add(open);
+  EXPECT_EQ(of_server.oldest(), open);
+  of_server.add(known);
+  EXPECT_EQ(of_server.oldest(), known);
+  open->plan = make_params({{"TimeZone", "UTC"}});
+  EXPECT_EQ(of_server.oldest(), open);
 }
 
 }  // namespace

@@ -48,3 +48,11 @@ def batches(*parts: bytes) -> Callable:
             out += connection.ask(part)
         return out
     return script
+
+
+def at_once(data: bytes, count: int) -> Callable:
+    """A script: all is sent at once, then everything up to the last of `count` ReadyForQuery is read."""
+    def script(connection):
+        connection.send(data)
+        return [message for _ in range(count) for message in connection.until("Z")]
+    return script
