@@ -190,9 +190,8 @@ std::string Process::reload() {
   Result<std::shared_ptr<const config::Config>> loaded =
       config::load_config(config_->options.conffile, nullptr, start_);
   wipe_deep_stack();
-  std::string error;
-  if (!loaded) {
-    error = loaded.error().text;
+  std::string error = loaded ? config::cut_off(*config_, *loaded.value()) : loaded.error().text;
+  if (!error.empty()) {
     LOG_ERROR("reload failed, the running configuration stays:\n{}", error);
   } else {
     error = take(*loaded.value());

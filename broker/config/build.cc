@@ -36,7 +36,7 @@ class Builder {
       }
     }
     // What an editor or a copy that was cut off leaves behind: on a reload it would take everything away. A section
-    // in which all settings have their defaults is PgBouncer's own minimal file.
+    // in which all settings have their defaults is PgBouncer's own minimal file; a reload is more careful (diff.h).
     if (!ini_.has_broker_section && out_.mistakes.empty()) {
       out_.mistakes.push_back({out_.config.path, 0, {}, "no section [pgbouncer]: is the file complete?"});
     }

@@ -102,6 +102,14 @@ Diff diff_configs(const Config& running, const Config& loaded) {
   return diff;
 }
 
+std::string cut_off(const Config& running, const Config& loaded) {
+  if (running.explicit_options.empty() || !loaded.explicit_options.empty()) return {};
+  return fmt::format(
+      "{}: no setting in section [pgbouncer], and the running configuration has some: is the file complete? (If "
+      "defaults are meant, write one of them, or start the broker anew.)",
+      loaded.path);
+}
+
 std::shared_ptr<const Config> merge_reload(const Config& running, const Config& loaded) {
   auto merged = std::make_shared<Config>(loaded);
   for (const OptionInfo& info : all_options()) {

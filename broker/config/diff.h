@@ -25,6 +25,10 @@ struct Diff {
 
 Diff diff_configs(const Config& running, const Config& loaded);
 
+// Why a reload may not take `loaded`, or "". A section without a setting is as good as any at a start; but where one
+// with settings runs it is what an editor or a copy that was cut off has left, and would take everything away.
+std::string cut_off(const Config& running, const Config& loaded);
+
 // What is to run after a reload: `loaded`, but with the running values of the options that need a restart.
 std::shared_ptr<const Config> merge_reload(const Config& running, const Config& loaded);
 

@@ -201,6 +201,19 @@ def test_reload_of_a_broken_file(broker, content):
     assert b.connect().value("select 1") == "1"
 
 
+@pytest.mark.ours
+def test_reload_of_a_file_cut_off_behind_its_section(broker):
+    """class 66: it looks like a file of defaults, and would take databases and users away."""
+    b = broker()
+    write(b.ini, "[databases]\n[pgbouncer]\n")
+    b.signal(signal.SIGHUP)
+    eventually(lambda: "is the file complete?" in b.log)
+    assert wire.sqlstates(b.console.connection.query("reload")) == ["F0000"]
+    assert b.connect().value("select 1") == "1"
+    status, text = run(b, "--check", b.ini)
+    assert status == 0, text
+
+
 def test_database_removed_by_a_reload(broker):
     """class 66: clients of a line that is gone are told, nobody else is."""
     b = broker()

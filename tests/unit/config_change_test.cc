@@ -27,6 +27,14 @@ TEST(Diff, NothingChanged) {
   EXPECT_TRUE(diff_configs(config, config).empty());
 }
 
+// Failure class 66: what is cut off behind the head of the section looks like a file of defaults.
+TEST(Diff, AReloadThatLosesAllSettingsIsRefused) {
+  const Config full = config_of(kTrust + "[databases]\na = host=b\n");
+  const Config bare = config_of("[databases]\n[pgbouncer]\n");
+  EXPECT_EQ(cut_off(full, bare).find("a.ini: no setting in section [pgbouncer], and the running configuration"), 0u);
+  EXPECT_EQ(cut_off(full, full) + cut_off(bare, bare) + cut_off(bare, full), "");
+}
+
 TEST(Diff, Options) {
   const Config before = config_of(kTrust + "query_wait_timeout = 120\nworkers = 1\n");
   const Config after = config_of(kTrust + "query_wait_timeout = 0.5\nworkers = 2\nstats_users = mon\n");
