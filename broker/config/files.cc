@@ -81,16 +81,26 @@ FileFinder::Found FileFinder::find(const std::string& name) const {
                               "configuration file",
                               there, here)};
   }
-  for (const std::string& path : {directory_, there}) {
-    const std::string who = trusted_.who_else_may_write(path);
-    if (who.empty()) continue;
-    return {here,
-            fmt::format("\"{}\" is not taken, because {} may write \"{}\": write the whole path", there, who, path)};
+  if (const std::string why = why_not_taken(name); !why.empty()) {
+    return {here, fmt::format("\"{}\" is not taken, because {}: write the whole path", there, why)};
   }
   return {there,
           fmt::format("\"{}\" is taken, because the broker was started there: write the whole path, so that it "
                       "is found from everywhere",
                       there)};
+}
+
+// Folders on the way, and where a link leads, may be anybody's: so neither is followed, and one folder is looked at.
+std::string FileFinder::why_not_taken(const std::string& name) const {
+  if (name.find('/') != std::string::npos) return "the name of a file there may have no folder";
+  const std::string there = directory_ + name;
+  struct stat found {};
+  if (lstat(there.c_str(), &found) != 0 || S_ISLNK(found.st_mode)) return "it is a symbolic link";
+  for (const std::string& path : {directory_, there}) {
+    const std::string who = trusted_.who_else_may_write(path);
+    if (!who.empty()) return fmt::format("{} may write \"{}\"", who, path);
+  }
+  return {};
 }
 
 FileFinder::Found FileFinder::find_setting(std::string_view setting, const std::string& value) const {

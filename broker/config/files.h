@@ -30,8 +30,8 @@ class Trusted {
 };
 
 // A relative name starts at the folder of the main file. What is not there may stand where the broker was started, as
-// with PgBouncer, if nobody but root and the broker's user can have put it there; that is worth a warning, for
-// started elsewhere it would be missing.
+// with PgBouncer, if its name has no folder, it is no symbolic link, and nobody but root and the broker's user can
+// have put it there; that is worth a warning, for started elsewhere it would be missing.
 class FileFinder {
  public:
   // Both absolute; `directory` is where the broker was started, empty if nobody knows.
@@ -46,6 +46,9 @@ class FileFinder {
   Found find_setting(std::string_view setting, const std::string& value) const;
 
  private:
+  // Of what exists where the broker was started: "", or the reason.
+  std::string why_not_taken(const std::string& name) const;
+
   std::string beside_;  // with the slash at its end
   std::string directory_;
   Trusted trusted_;

@@ -122,6 +122,34 @@ TEST_F(LoadTest, WhatIsNotThereMayStandWhereTheBrokerWasStarted) {
   refused(users);
 }
 
+// Behind a folder or a link may be what anybody has put there.
+TEST_F(LoadTest, OnlyPlainNamesAreTakenFromWhereTheBrokerWasStarted) {
+  const Place other, strangers;
+  const std::string users = strangers.write("userlist.txt", "\"mallory\" \"x\"\n");
+  chmod(strangers.path().c_str(), 01777);
+  std::filesystem::create_directory(other.path() + "/sub");
+  other.write("sub/userlist.txt", "\"mallory\" \"x\"\n");
+  std::filesystem::create_symlink(users, other.path() + "/link");
+  std::filesystem::create_directory_symlink(strangers.path(), other.path() + "/folder");
+  const std::string up = "../" + strangers.path().substr(strangers.path().rfind('/') + 1) + "/userlist.txt";
+  const std::string folders = "the name of a file there may have no folder: write the whole path";
+  for (const auto& [name, why] :
+       {std::pair<std::string, std::string>{"link", "it is a symbolic link: write the whole path"},
+        {"sub/userlist.txt", folders},
+        {"folder/userlist.txt", folders}}) {
+    const std::string path = write("berth.ini", "[pgbouncer]\nauth_file = " + name + "\n");
+    std::vector<Remark> warnings;
+    EXPECT_FALSE(load_config(path, &warnings, {other.path(), {}}).ok()) << name;
+    ASSERT_EQ(warnings.size(), 1u) << name;
+    EXPECT_EQ(warnings[0].text, "\"" + other.path() + "/" + name + "\" is not taken, because " + why);
+  }
+  // The configuration is deeper, so that `..` means something else there.
+  std::filesystem::create_directory(directory_ + "/deep");
+  const std::string path = write("deep/berth.ini", "[pgbouncer]\nauth_file = " + up + "\n");
+  EXPECT_FALSE(load_config(path, nullptr, {other.path(), {}}).ok());
+  std::filesystem::remove_all(directory_ + "/deep");
+}
+
 TEST_F(LoadTest, RelativeNamesOfAllKinds) {
   const std::string path =
       write("berth.ini",
