@@ -264,7 +264,12 @@ void AuthMachine::rest(size_t index, Micros now) {
   connection.job = {};
   connection.until = later(now, settings_.idle_within);
   connection.rested_at = now;
-  tried_ = 0;
+  if (!connection.made) {  // an answer over one says nothing about another one that cannot be made
+    connection.made = true;
+    tried_ = 0;
+    backoff_ = kAuthBackoffFirst;
+    retry_at_ = 0;
+  }
   if (connection.outdated) close(index);
 }
 
@@ -348,8 +353,6 @@ void AuthMachine::on_connected(size_t index, Micros now) {
 void AuthMachine::on_probed(size_t index, bool generations, auth::MockProfile usual, Micros now) {
   Connection& connection = connections_[index];
   ASSERT(connection.state == State::kProbing);
-  backoff_ = kAuthBackoffFirst;
-  retry_at_ = 0;
   usual_ = usual;
   if (generations && settings_.standard) {  // the first check says where the number stands
     connection.state = State::kChecking;
@@ -445,6 +448,7 @@ bool AuthMachine::on_lost(size_t index, std::string_view why, bool no_database, 
   }
   if (rested) close_rested(now);
   pump(now);
+  if (tried_ > 0 && !is_connecting()) end_round(now);  // who wanted it has gone, or has been served
   return outage;
 }
 
@@ -452,13 +456,23 @@ bool AuthMachine::on_lost(size_t index, std::string_view why, bool no_database, 
 void AuthMachine::attempt_failed(std::string_view why, bool no_database, Micros now) {
   const Answer answer = failed(why);
   if (++tried_ < std::min(settings_.hosts * addresses_, kAuthRoundMax) && !no_database) return;
-  tried_ = 0;
-  retry_at_ = now + backoff_ + static_cast<Micros>(random_.below(static_cast<uint64_t>(backoff_ / 4)));
-  backoff_ = std::min(2 * backoff_, std::max(kAuthBackoffFirst, settings_.backoff_max));
+  end_round(now);
   if (connections() > 0) return;
   Answer none;
   none.kind = Answer::Kind::kUnknown;
   fail_all(no_database ? none : answer);
+}
+
+// The next one begins after a pause.
+void AuthMachine::end_round(Micros now) {
+  tried_ = 0;
+  retry_at_ = now + backoff_ + static_cast<Micros>(random_.below(static_cast<uint64_t>(backoff_ / 4)));
+  backoff_ = std::min(2 * backoff_, std::max(kAuthBackoffFirst, settings_.backoff_max));
+}
+
+bool AuthMachine::is_connecting() const {
+  return std::any_of(connections_.begin(), connections_.end(),
+                     [](const Connection& connection) { return connection.state == State::kConnecting; });
 }
 
 // ---- time

@@ -147,6 +147,7 @@ class AuthMachine {
   enum class State : uint8_t { kClosed, kConnecting, kProbing, kIdle, kChecking, kQuerying };
   struct Connection {
     State state = State::kClosed;
+    bool made = false;         // it has rested once
     bool generations = false;  // it can check
     bool outdated = false;     // a reload came: closed when it is idle
     int64_t generation = 0;    // as it said last
@@ -187,6 +188,8 @@ class AuthMachine {
   bool is_wanted(Job& job);
   void put_back(Job job);
   void attempt_failed(std::string_view why, bool no_database, Micros now);
+  void end_round(Micros now);
+  bool is_connecting() const;
   void close_rested(Micros now);
   void answer(const Waiter& waiter, const session::SecretAnswer& answer);
   void answer_all(const Job& job, const session::SecretAnswer& answer);
@@ -218,7 +221,7 @@ class AuthMachine {
   Micros retry_at_ = 0;
   Micros backoff_ = kAuthBackoffFirst;
   size_t addresses_ = 1;  // the most that a host has had
-  size_t tried_ = 0;      // attempts that failed, one after the other, since the last pause
+  size_t tried_ = 0;      // attempts that failed, one after the other, since the last pause; 0: no round
   bool slow_ = false;     // it has taken longer than kAuthRestedWithin for an answer: silence means less
   std::vector<AuthStep> steps_;
   std::map<std::pair<auth::SecretKind, uint32_t>, uint64_t> kinds_;  // of secrets that were found

@@ -224,6 +224,68 @@ TEST(AuthMachine, ARoundEndsAlsoWhereLoginsSucceed) {
 }
 
 // A firewall that has forgotten it, a server whose power is off: nobody says so.
+// What the one connection answers says nothing about the other one.
+TEST(AuthMachine, OneThatCannotBeMadeIsPausedForWhileAnotherOneWorks) {
+  Desk desk(two_hosts());
+  uint64_t asked = 0;
+  const auto ask = [&](Micros now) {
+    asked++;
+    desk.ask(asked, "u" + std::to_string(asked), now);
+  };
+  ask(kStart);
+  desk.up(false);
+  for (int i = 0; i < 10; ++i) ask(kStart);
+  size_t connects = 0;
+  for (Micros now = kStart; now < kStart + kSecond; now += kMillisecond) {
+    for (const AuthStep& step : std::exchange(desk.todo, {})) {
+      if (step.kind == Kind::kConnect) {
+        connects++;
+        desk.on([&](AuthMachine& m) { m.on_lost(step.connection, "too many connections for role", false, now); });
+      } else if (step.kind == Kind::kQuery) {
+        desk.found("a", step.connection, now);
+        ask(now);
+      }
+    }
+  }
+  EXPECT_EQ(connects, 2u);
+}
+
+TEST(AuthMachine, APauseGrowsWhereTheFirstCheckEndsTheConnection) {
+  Desk desk;
+  Micros now = kStart, waited = 0;
+  for (uint64_t login = 1; login <= 3; ++login) {
+    desk.ask(login, "bob", now);
+    EXPECT_EQ(desk.next(), "connect 0");
+    desk.on([&](AuthMachine& m) { m.on_connected(kFirst, now); });
+    desk.on([&](AuthMachine& m) { m.on_probed(kFirst, true, {auth::SecretKind::kScram, 4096}, now); });
+    desk.on([&](AuthMachine& m) { m.on_lost(kFirst, "gone", false, now); });
+    desk.todo.clear();
+    EXPECT_EQ(desk.secret(login), "failed: gone");
+    desk.ask(login + 100, "bob", now);
+    EXPECT_GT(desk.machine.wake_at() - now, waited + waited / 2);
+    waited = desk.machine.wake_at() - now;
+    now += waited;
+  }
+}
+
+TEST(AuthMachine, ARoundEndsWhenNobodyWantsIt) {
+  Desk desk(two_hosts());
+  const auto gone = std::make_shared<std::atomic<bool>>(false);
+  desk.ask(1, "bob", kStart, gone);
+  EXPECT_EQ(desk.next(), "connect 0");
+  *gone = true;
+  desk.on([](AuthMachine& m) { m.on_lost(kFirst, "refused", false, kStart); });
+  EXPECT_EQ(desk.next(), "close 0");
+  EXPECT_EQ(desk.next(), "");
+  const Micros later = kStart + 3600 * kSecond;
+  desk.ask(2, "bob", later);
+  EXPECT_EQ(desk.next(), "connect 0");
+  desk.on([&](AuthMachine& m) { m.on_lost(kFirst, "refused", false, later); });
+  EXPECT_EQ(desk.secret(2), "nothing") << "there is another host";
+  EXPECT_EQ(desk.next(), "close 0");
+  EXPECT_EQ(desk.next(), "connect 0");
+}
+
 TEST(AuthMachine, AConnectionThatDiedWhileItRestedIsMadeAgain) {
   Desk desk;
   desk.ask(1, "bob");
