@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <map>
 
 #include "base/time.h"
 #include "net/openssl_memory.h"
@@ -322,18 +323,27 @@ class TlsContextBuilder {
     if (info.crl) {
       X509_STORE_add_crl(store, info.crl);
       X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK | X509_V_FLAG_CRL_CHECK_ALL);
-      const ListFacts facts = facts_of(info.crl);
-      if (facts.next_update > 0) {
-        made_->terms_.push_back(
-            {fmt::format("the list of revoked certificates of \"{}\" in \"{}\"", facts.issuer, settings_.ca_file),
-             facts.next_update, true});
-      }
+      note_list(facts_of(info.crl));
     }
     if (!info.x509) return 0;
     note_other(info.x509, settings_.ca_file);
     X509_STORE_add_cert(store, info.x509);
     if (for_clients_) SSL_CTX_add_client_CA(ctx_, info.x509);  // tells clients whose certificates are wanted
     return 1;
+  }
+
+  // Of one authority's lists the one that lasts longest counts: the older may stay in the file.
+  void note_list(const ListFacts& facts) {
+    if (facts.next_update <= 0) return;
+    const auto [at, is_new] = list_at_.try_emplace(facts.issuer, made_->terms_.size());
+    if (is_new) {
+      made_->terms_.push_back(
+          {fmt::format("the list of revoked certificates of \"{}\" in \"{}\"", facts.issuer, settings_.ca_file),
+           facts.next_update, true});
+    } else {
+      int64_t& until = made_->terms_[at->second].until;
+      until = std::max(until, facts.next_update);
+    }
   }
 
   // A client's certificate is asked for when there is something to check it by, and must be there from verify-ca on.
@@ -368,6 +378,7 @@ class TlsContextBuilder {
   std::unique_ptr<TlsContext> made_;
   SSL_CTX* ctx_ = nullptr;
   std::string certificate_digest_;
+  std::map<std::string, size_t> list_at_;  // by the authority's name: where its term stands
   std::string why_;
 };
 
