@@ -161,17 +161,29 @@ Result<bool> drop_privileges(const std::string& name) {
   return true;
 }
 
-std::vector<config::Remark> unreadable_files(const config::Config& config) {
+namespace {
+
+std::vector<config::Remark> unreadable(const std::vector<std::string>& files, const char* what_follows) {
   std::vector<config::Remark> out;
-  for (const std::string& file : config.files) {
+  for (const std::string& file : files) {
     if (access(file.c_str(), R_OK) == 0) continue;
-    out.push_back({file,
-                   0,
-                   {},
-                   fmt::format("user number {} cannot read it ({}): every reload would be refused", geteuid(),
-                               std::strerror(errno))});
+    out.push_back(
+        {file,
+         0,
+         {},
+         fmt::format("user number {} cannot read it ({}): {}", geteuid(), std::strerror(errno), what_follows)});
   }
   return out;
+}
+
+}  // namespace
+
+std::vector<config::Remark> unreadable_files(const config::Config& config) {
+  return unreadable(config.files, "every reload would be refused");
+}
+
+std::vector<config::Remark> unreadable_optional_files(const config::Config& config) {
+  return unreadable(config.optional_files, "a reload would lose its secrets");
 }
 
 void drop_capabilities() {

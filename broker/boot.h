@@ -41,6 +41,8 @@ Result<bool> drop_privileges(const std::string& user);
 // Which of the files that made this configuration this process may not read: after drop_privileges, what a reload
 // will not find.
 std::vector<config::Remark> unreadable_files(const config::Config& config);
+// Of those that a reload does without.
+std::vector<config::Remark> unreadable_optional_files(const config::Config& config);
 
 // Gives up what the process needs no more once its sockets are open: capabilities (a port below 1024 may have needed
 // one), and for ever the way to get any by running a program (no_new_privs). Before any thread starts.

@@ -41,6 +41,7 @@ void become_its_user(const CommandLine& command, const config::Config& config, F
                          "read was not looked at");
   }
   if (Result<bool> dropped = drop_privileges(user); !dropped) return findings.mistake(dropped.error().text);
+  findings.warn(unreadable_optional_files(config));
   for (const config::Remark& remark : unreadable_files(config)) findings.mistake(remark.format());
 }
 

@@ -108,6 +108,7 @@ Result<bool> Process::start() {
   if (const std::string error = log_configure(log_target(*config_)); !error.empty()) return Error{error, {}};
   log_warnings(*config_);
   for (const config::Remark& remark : unreadable_files(*config_)) LOG_WARNING("{}", remark.format());
+  for (const config::Remark& remark : unreadable_optional_files(*config_)) LOG_WARNING("{}", remark.format());
   if (!unwatched.empty()) LOG_WARNING("{}", unwatched);
   if (!files.empty()) LOG_WARNING("{}", files);
   if (Result<bool> held = pidfile_.create(config_->options.pidfile); !held) return held;

@@ -120,6 +120,7 @@ struct Config {
   std::string path;                         // the file that was read
   std::string started_in;                   // the broker's working directory, where a relative name may lead
   std::vector<std::string> files;           // all that were read, as whole paths
+  std::vector<std::string> optional_files;  // as well, but a reload that cannot read them goes on without
   std::vector<Remark> warnings;
   std::vector<std::string> explicit_options;  // names of the options that the file set, in order
   StringMap<Remark> option_places;            // where: file, line and key

@@ -41,8 +41,9 @@ looks at files as the setting `user` (or `-u`) will find them.
 - `[pgberth]` is another name for `[pgbouncer]`. The lines of an included file stand in the section that is open.
 - A relative name of a file starts at the folder of the main file (a name that `auth_hba_file` gives with `@`: at the
   folder of the file that names it). What is not there may stand in the directory in which the broker was started, as
-  with PgBouncer, if its name has no folder (no `/`), it is no symbolic link, and nobody but root and the broker's user
-  may write it or the directory; that gives a warning. SHOW CONFIG shows whole paths. (`logfile`, `pidfile` and `unix_socket_dir` start where the broker was started.)
+  with PgBouncer, if its name has no folder (no `/`), it is no symbolic link, and only root and the broker's user may
+  write it or the directory; that gives a warning. SHOW CONFIG shows whole paths. (`logfile`, `pidfile` and
+  `unix_socket_dir` start where the broker was started.)
 - A name with other characters than letters, digits and `_` may stand in double quotes; `""` is one double quote.
 - The values of `[databases]` and `[users]` are `key=value` pairs; a value with spaces stands in single quotes, and
   `''` in it is one quote.

@@ -135,7 +135,7 @@ void load_secrets(Built& built, const Trusted& trusted) {
     problems.push_back({built.config.path, 0, "auth_file", text.error().text});
     return;
   }
-  built.config.files.push_back(path);
+  (looks_at_users(built.config.options.auth_type) ? built.config.files : built.config.optional_files).push_back(path);
   Userlist list = parse_userlist(text.value(), path);
   problems.insert(problems.end(), list.mistakes.begin(), list.mistakes.end());
   built.config.warnings.insert(built.config.warnings.end(), list.warnings.begin(), list.warnings.end());
