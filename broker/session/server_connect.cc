@@ -11,6 +11,18 @@
 
 namespace berth::session {
 
+namespace {
+
+constexpr size_t kNoHost = ~size_t{0};
+
+// A server ended before it was ready, for whatever reason: where hosts are not used in turn, the next attempt goes to
+// the next host. Of several servers that fail there at once, one moves it on.
+void leave_host(Slice& slice, size_t host_index) {
+  if (slice.next_host == host_index) slice.next_host++;
+}
+
+}  // namespace
+
 Server::Server(Context& context_, Slice& slice_)
     : context(&context_),
       slice(&slice_),
@@ -54,19 +66,16 @@ void Server::open() {
 void Server::resolved(const Result<std::vector<net::Address>>& found) {
   ASSERT(state == pool::ServerState::kConnecting);
   if (!found || found.value().empty()) {
-    leave_address();
     return connect_failed("08001", found ? "host has no address" : found.error().text, false);
   }
   address_index = slice->next_addresses[host_index % slice->next_addresses.size()];
   connect_to(found.value()[address_index % found.value().size()]);
 }
 
-// It refuses, or says nothing: the next attempt goes to the next address of this host, and where hosts are not used
-// in turn, to the next host. Of several servers that fail there at once, one moves it on.
+// Nobody is there, or says nothing: the next attempt goes to the next address of this host.
 void Server::leave_address() {
   size_t& next = slice->next_addresses[host_index % slice->next_addresses.size()];
   if (next == address_index) next++;
-  if (slice->next_host == host_index) slice->next_host++;
 }
 
 Server* take_asking(Context& context, uint64_t serial) {
@@ -288,6 +297,7 @@ void Server::login_on_error(std::string_view body) {
     slice->last_error_sqlstate = "53300";
     slice->last_error_permanent = false;
     LOG_WARNING("{} server is full: {}", label(), text);
+    leave_host(*slice, host_index);
     return close(ServerEnd::kFull);
   }
   // allow: a server that says so only when it is asked in clear words gets TLS from now on.
@@ -295,6 +305,7 @@ void Server::login_on_error(std::string_view body) {
   if (!tls_wish && !address.is_unix() && asks_for_tls(error.sqlstate, newest.get()) &&
       !slice->server_insists_on_tls) {
     slice->server_insists_on_tls = true;
+    host_index = kNoHost;  // this one is to be asked again
     return connect_failed("28000", text, false);
   }
   // A wrong password, an unknown role or database: no retry heals it.
@@ -308,6 +319,7 @@ void Server::connect_failed(std::string_view sqlstate, std::string_view text, bo
   slice->last_error_sqlstate = sqlstate;
   slice->last_error_permanent = permanent;
   LOG_WARNING("{} server login failed: {}", label(), text);
+  leave_host(*slice, host_index);
   slice->pool.open_failed(context->now());
   Slice& of = *slice;
   Context& home = *context;

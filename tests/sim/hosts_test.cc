@@ -90,6 +90,43 @@ TEST(Hosts, ASilentLoginIsLeft) {
   EXPECT_EQ(bench.pool().servers(pool::ServerState::kIdle).size(), 1u);
 }
 
+// load_balance_hosts = disable: one that lets nobody in, for whatever reason, is left.
+TEST(Hosts, ARefusedLoginIsLeft) {
+  for (const bool full : {true, false}) {
+    Bench bench;
+    bench.config.databases[0].load_balance_hosts = config::LoadBalance::kDisable;
+    bench.config.databases[0].hosts = {"/a", "/b"};
+    bench.config.options.server_login_retry = kSecond;
+    if (full) {
+      bench.postgres.connections_max = 0;  // 53300
+    } else {
+      bench.config.databases[0].dbname = "missing";  // 3D000
+    }
+    bench.apply();
+    bench.client();
+    while (bench.places.empty() || !bench.places[0].backend->gone) bench.turn();
+    bench.turns(100 * kMillisecond);
+    bench.client();
+    bench.turns(4 * kSecond);
+    ASSERT_GE(bench.dialled.size(), 2u);
+    EXPECT_EQ(bench.dialled[0], text("/a"));
+    EXPECT_EQ(bench.dialled[1], text("/b")) << (full ? "full" : "no such database");
+  }
+}
+
+TEST(Hosts, SoIsOneWhereConnectQueryFails) {
+  Bench bench;
+  bench.config.databases[0].load_balance_hosts = config::LoadBalance::kDisable;
+  bench.config.databases[0].hosts = {"/a", "/b"};
+  bench.config.databases[0].connect_query = "nonsense";
+  bench.config.options.server_login_retry = kSecond;
+  bench.apply();
+  bench.client();
+  bench.turns(4 * kSecond);
+  ASSERT_GE(bench.dialled.size(), 2u);
+  EXPECT_EQ(bench.dialled[1], text("/b"));
+}
+
 // load_balance_hosts = disable: one that works stays the one.
 TEST(Hosts, NoOtherOneWhileOneWorks) {
   Bench bench;
