@@ -51,6 +51,7 @@ Statement StatementWindow::intern_alone(const StatementData& equal) {
   data.operand = equal.operand;
   data.hash = equal.hash ^ data.id * 0x9e3779b97f4a7c15u;  // nobody looks for it
   data.alone.set();
+  data.of_one_client = true;
   return Statement(table().intern(std::move(data)));
 }
 
@@ -187,12 +188,6 @@ std::string ClientStatements::name_of(const Statement& statement, uint32_t place
     if (entry.statement == statement) return entry.name;
   }
   return {};
-}
-
-void ClientStatements::settle(const Params& plan) {
-  for (Named& entry : named_) {
-    if (entry.statement && entry.statement->is_open()) entry.statement->plan = plan;
-  }
 }
 
 void ClientStatements::set(std::string_view name, Statement statement) {

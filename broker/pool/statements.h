@@ -30,7 +30,7 @@ class Mark {
 struct StatementData {
   std::string sql;
   std::string types;  // count and OIDs, in wire form
-  // plan_params of the client at its Parse. Null: not known yet; then it is `alone`, and its client's worker sets it.
+  // plan_params of the client at its Parse. Null: not known yet (is_open); its client's worker sets it.
   mutable Params plan;
   uint64_t hash = 0;
   // What executing it does to prepared statements or settings. `operand` is the client's name of the statement of
@@ -43,9 +43,10 @@ struct StatementData {
   // Who asks for an equal one gets another: this one's settings are not known, or its tables have changed since.
   // Whoever reads the mark late shares it once more, and is refused as those before it were.
   Mark alone;
-  uint64_t id = 0;   // unique in this process
-  std::string name;  // on servers: kStatementPrefix and the id
-  bool is_open() const { return alone && !plan; }
+  bool of_one_client = false;  // from the start: nobody else will ever have it
+  uint64_t id = 0;             // unique in this process
+  std::string name;            // on servers: kStatementPrefix and the id
+  bool is_open() const { return of_one_client && !plan; }
   bool same(const StatementData& other) const {
     return !alone && !other.alone && sql == other.sql && types == other.types && plan == other.plan &&
            command == other.command && operand == other.operand;
@@ -98,7 +99,8 @@ class ServerStatements {
   bool has(const StatementData& statement) const { return find(statement.id) != kNone; }
   void add(const Statement& statement);
   void remove(const StatementData& statement);
-  // The least recently used one whose settings are known, since it can be made again, else of all.
+  // The least recently used one whose settings are known, since it can be made again, else of all. Looks through
+  // those whose are not.
   Statement oldest() const;
   size_t size() const { return size_; }
   void clear();
@@ -138,8 +140,6 @@ class ClientStatements {
   // The client's name of a statement, for error texts; empty if it has none. Of several the one that was found at
   // `place`, unless names before it have come or gone since. Looks through all.
   std::string name_of(const Statement& statement, uint32_t place) const;
-  // The settings of those that had none yet.
-  void settle(const Params& plan);
   void clear() { std::vector<Named>().swap(named_); }
   size_t size() const { return named_.size(); }
 

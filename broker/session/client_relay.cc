@@ -70,6 +70,10 @@ bool ClientRelay::step() {
   if (!server_ && !link()) return !client_.closing() && at_ < bytes_.size() && client_.dropping;
   if (server_->requests.size() >= kRequestsMax) {
     answer_synthetic();
+    if (context_.engine.unsent(client_.conn) > 0) {  // it does not read what it asks for
+      context_.engine.pause(client_.conn, net::kPauseBackpressure);
+      return false;
+    }
     if (server_->requests.size() < kRequestsMax) return message();
     // PostgreSQL may keep its answer until it is asked for it, and those of the broker's own wait behind that.
     if (server_->unsynced) ask_for_answers();
@@ -252,7 +256,8 @@ void ClientRelay::answer_synthetic() {
   while (server_->pass_left == 0 && !server_->requests.empty() && server_->requests.front().synthetic()) {
     const bool parsed = server_->requests.front().kind == Request::Kind::kParsedAlready;
     wire::put_empty(replies, parsed ? wire::kParseComplete : wire::kCloseComplete);
-    server_->requests.pop();
+    do server_->requests.pop();
+    while (!server_->requests.empty() && server_->requests.front().silent());
   }
   if (!replies.empty()) client_.send(replies);
 }

@@ -52,6 +52,7 @@ bool ClientRelay::parse() {
   pool::Statement statement = intern(message);
   if (must_be_sent()) {
     statement = pool::StatementWindow::intern_alone(*statement);
+    server_->open_statements.push_back(statement);
     server_->plans_open = true;
   }
   const bool known = server_->statements.touch(*statement);
@@ -307,7 +308,7 @@ bool ClientRelay::close() {
   // COPY may read is sent, of a name that nobody has.
   emit();
   const pool::Statement* there = client_.statements.find(target.name);
-  const bool drops = there && (*there)->alone && server_->statements.has(**there);
+  const bool drops = there && (*there)->of_one_client && server_->statements.has(**there);
   Request& request = drops            ? server_->inject_close('S', (*there)->name)
                      : must_be_sent() ? server_->inject_close('S', pool::kMissingPrefix)
                                       : push(Request::Kind::kClosedAlready);

@@ -35,7 +35,7 @@ inline constexpr size_t kGatherMax =
     4096;  // pieces of this total are copied together: send() is cheaper than sendmsg()
 inline constexpr size_t kClientStatementsMax = 65536;  // named statements of one client
 // That a server may have beyond max_prepared_statements, of a batch whose settings are not known yet.
-inline constexpr int64_t kOpenStatementsMax = 16384;
+inline constexpr int64_t kOpenStatementsMax = 1024;
 inline constexpr size_t kBoundMax = 16;  // portals at once of one client whose Execute acts on statements or settings
 inline constexpr size_t kIdleClientMax = 512;  // bytes of a client with its engine record
 

@@ -51,6 +51,11 @@ class Server final : public net::Handler, public pool::ServerNode {
   bool may_release(const Client& client) const;
   // In a failed transaction, which nothing of this batch can have ended: all is refused but its end.
   bool refuses_all() const { return status == 'E' && !executed; }
+  // The settings under which those of open_statements were parsed, as far as they are known.
+  void settle_open(const pool::Params& plan) {
+    for (const pool::Statement& open : open_statements) open->plan = plan;
+    open_statements.clear();
+  }
   // What is remembered of the batch that has not been ended: nothing any more.
   void forget_batch() {
     names_changed = unnamed_changed = in_doubt = plans_open = unnamed_open = executed = sync_swallowed = false;
@@ -95,6 +100,7 @@ class Server final : public net::Handler, public pool::ServerNode {
   pool::Params identity_of;    // the settings that identity_is_other was found for
   pool::ServerStatements statements;
   pool::Statement unnamed;
+  std::vector<pool::Statement> open_statements;  // of batches under way; the settings of each come with ReadyForQuery
   uint64_t unnamed_of = 0;  // serial of the client it was last parsed for: nobody else counts on it
   net::Address address;
   size_t host_index = 0, address_index = 0;  // as in the slice, of this one

@@ -56,6 +56,8 @@ void Server::undo(Request& request, bool failed, size_t after) {
   if (request.kind == Request::Kind::kClose && request.on_server && !FAULT(skipped_close_counted))
     statements.add(request.statement);
   if (request.unnamed) unnamed.reset();  // whatever the server has now, it is not known
+  const bool of_all = request.undo && request.undo->all_statements;
+  if (of_all) statements = std::move(request.undo->of_server);
   Client* owner = request.owner;
   if (!owner || owner != client) return;
   if (request.unnamed && !(failed && request.kind == Request::Kind::kQuery)) {
@@ -68,9 +70,8 @@ void Server::undo(Request& request, bool failed, size_t after) {
   }
   if (request.named) return restore_name(*owner, request.name, request.previous);
   if (!request.undo) return;
-  if (!request.undo->all_statements) return restore_name(*owner, request.undo->name, request.undo->previous);
+  if (!of_all) return restore_name(*owner, request.undo->name, request.undo->previous);
   owner->statements = std::move(request.undo->of_client);
-  statements = std::move(request.undo->of_server);
 }
 
 // An injected query has failed: remember it for whoever it was for.

@@ -160,6 +160,7 @@ void ServerRelay::answer_synthetic() {
     out_.lend(request.kind == Request::Kind::kParsedAlready ? kParsed : kClosed);
   }
   queue().pop();
+  skip_silent();
 }
 
 void ServerRelay::skip_silent() {
@@ -379,10 +380,9 @@ void ServerRelay::parse_again_under(const pool::Params& plan, std::string_view n
 
 // ReadyForQuery has told under which settings the statements of its batch were parsed: those that hold from now on.
 void ServerRelay::settle_plans() {
-  if (!client_) return;
-  const pool::Params& plan = pool::plan_params(client_->params);
-  if (queue().front().settles) client_->statements.settle(plan);
-  if (queue().front().settles_unnamed) settle_unnamed(plan);
+  const pool::Params& plan = pool::plan_params(client_ ? client_->params : server_.params);
+  server_.settle_open(plan);
+  if (client_ && queue().front().settles_unnamed) settle_unnamed(plan);
 }
 
 void ServerRelay::settle_unnamed(const pool::Params& plan) {
@@ -400,12 +400,22 @@ bool ServerRelay::on_copy_in() {
   size_t at = 1;
   while (at < queue().size() && queue().at(at).read_by_copy()) ++at;
   const size_t first = at;
+  bool settles = false, settles_unnamed = false;  // what a swallowed Sync would have told
   for (; at < queue().size() && queue().at(at).kind == Request::Kind::kSync; ++at) {
-    server_.plans_open |= queue().at(at).settles;
-    server_.unnamed_open |= queue().at(at).settles_unnamed;
+    settles |= queue().at(at).settles;
+    settles_unnamed |= queue().at(at).settles_unnamed;
     if (!FAULT(swallowed_sync_counted)) queue().at(at).kind = Request::Kind::kSwallowed;
   }
   server_.copy_in = at == queue().size();
+  size_t end = at;
+  while (end < queue().size() && !queue().at(end).ends_with_ready()) ++end;
+  if (end < queue().size()) {
+    queue().at(end).settles |= settles;
+    queue().at(end).settles_unnamed |= settles_unnamed;
+  } else {
+    server_.plans_open |= settles;
+    server_.unnamed_open |= settles_unnamed;
+  }
   if (!server_.copy_in && queue().at(at).kind == Request::Kind::kCopyEnd)
     queue().at(at).kind = Request::Kind::kCopyOver;
   if (at > first && queue().front().extended()) {
@@ -415,6 +425,7 @@ bool ServerRelay::on_copy_in() {
     if (!synced && client_) client_->in_batch = true;
   }
   if (!client_ && server_.copy_in) server_.fail_copy();  // whoever wanted it has gone
+  if (!client_ && server_.unsynced) server_.inject_sync();
   return pass();
 }
 

@@ -23,7 +23,9 @@ void Server::inject_sync() {
   std::string out;
   wire::put_empty(out, wire::kSync);
   net::write(context->engine, conn, out);
-  requests.push().kind = Request::Kind::kSync;
+  Request& request = requests.push();
+  request.kind = Request::Kind::kSync;
+  request.settles = !open_statements.empty();
   unsynced = false;
 }
 
@@ -45,6 +47,7 @@ void Server::prepare_for(Client* next) {
   slice->counters.server_assignment_count++;
   owners.link(next->serial, next->peer, next->params, state_since);
   forget_batch();
+  settle_open(pool::plan_params(params));
   portal_in_doubt = false;
   if (unnamed_of != next->serial) unnamed.reset();
   unnamed_of = next->serial;

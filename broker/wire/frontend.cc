@@ -185,7 +185,7 @@ class CommandParser {
 
   bool take_name(std::string& name) {
     if (!quoted_ && (word_.empty() || word_ == "?" || word_ == ";" || word_ == "=")) return false;
-    // NAMEDATALEN: PostgreSQL truncates identifiers, and never within a character (of UTF-8: three such bytes at most).
+    // NAMEDATALEN: PostgreSQL truncates identifiers, never within a character (of UTF-8: three such bytes at most).
     size_t size = std::min<size_t>(word_.size(), 63);
     const auto within = [this](size_t at) { return at < word_.size() && (word_[at] & 0xc0) == 0x80; };
     for (size_t back = 1; within(size) && back <= 3; ++back) {

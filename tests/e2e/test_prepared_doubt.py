@@ -184,6 +184,27 @@ def test_a_swallowed_sync_ends_no_doubt(one, postgres):
         same(direct, a, with_table(script))
 
 
+@pytest.mark.parametrize("name", ["", "s"])
+def test_settings_behind_a_swallowed_sync(broker, postgres, name):
+    """All is sent at once, so a later Sync tells them; and the statement is made again on another server."""
+    b = broker(default_pool_size=2)
+    copy = wire.bind("", "cp") + wire.execute() + SYNC + wire.copy_data(b"1\n") + wire.copy_done() + SYNC
+    postgres.sql("drop table if exists copied; create table copied (i int); grant all on copied to public", database="e2e")
+    with b.connect() as a, b.connect() as blocker, postgres.connect("app") as direct:
+        same(direct, a, batches(wire.parse("cp", "copy copied from stdin") + SYNC))
+        same(direct, a, at_once(wire.run("set " + EUROPEAN) + wire.parse(name, DAY) + copy, 1))
+        blocker.query("begin")
+        same(direct, a, batches(wire.rerun(name) + SYNC))
+    postgres.sql("drop table copied", database="e2e")
+
+
+@pytest.mark.parametrize("message", [wire.close("S", "nothing"), wire.parse("known", "select 1")], ids=["close", "parse"])
+def test_stray_copy_done_behind_an_answer_of_the_broker(one, postgres, message):
+    with one.connect() as a, one.connect() as c, postgres.connect("app") as direct:
+        prepare(c, "known", "select 1")
+        same(direct, a, batches(message + wire.copy_done() + SYNC, wire.query("select 1")))
+
+
 # Answers of the broker's own ------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize("first, count", [(b"", 20000), (wire.parse("", "select 1"), 40000)], ids=["alone", "behind"])
@@ -194,6 +215,51 @@ def test_more_answers_than_the_queue_holds(one, first, count):
         assert wire.tags(a.until("Z")) == "1" * bool(first) + "3" * count + "Z"
     with one.connect() as c:
         assert c.value("select 'served'") == "served"
+
+
+def test_who_reads_no_answers_is_not_read(one):
+    """class 26: answers of the broker's own have a bound, too."""
+    with one.connect() as a:
+        a.sock.settimeout(2)
+        with pytest.raises(TimeoutError):
+            for _ in range(400):
+                a.sock.sendall(wire.close("S", "nothing") * 100000)
+
+
+def test_skipped_deallocate_all_of_one_who_went(one):
+    """class 24: what the server has is known all the same."""
+    with one.connect() as c:
+        prepare(c, "kept", "select 'kept'")
+        for _ in range(5):
+            gone = one.connect()
+            gone.send(wire.rerun("nothing") + wire.run("deallocate all"))
+            gone.abort()
+        for _ in range(2):
+            holds(c, "kept", "kept")
+
+
+def test_close_of_a_statement_that_others_have(one, postgres):
+    """class 25: after DDL, too: who has prepared it before is told so until he prepares it again."""
+    postgres.sql("drop table if exists changing; create table changing (i int); grant all on changing to public", database="e2e")
+    with one.connect() as a, one.connect() as c, postgres.connect("app") as direct:
+        for client in (a, c, direct):
+            prepare(client, "s", "select * from changing")
+        postgres.sql("alter table changing add column t text", database="e2e")
+        c.ask(wire.rerun("s") + SYNC), c.ask(wire.close("S", "s") + SYNC)
+        same(direct, a, batches(wire.rerun("s") + SYNC))
+    postgres.sql("drop table changing", database="e2e")
+
+
+def test_statements_in_doubt_of_those_who_went(broker):
+    """Nobody has them any more: they are the first to make room."""
+    b = broker(default_pool_size=1, max_prepared_statements=20)
+    with b.connect() as c:
+        prepare(c, "kept", "select 'kept'")
+        for _ in range(40):
+            with b.connect() as a:
+                a.ask(wire.run("set local " + EUROPEAN) + wire.parse("s", DAY) + wire.run("deallocate s") + SYNC)
+            holds(c, "kept", "kept")
+        assert int(c.value("select count(*) from pg_prepared_statements")) <= 20
 
 
 @pytest.mark.parametrize("name", ["", "d"])

@@ -273,14 +273,8 @@ TEST(Statements, OneThatIsAloneIsNobodyElses) {
   const Statement apart = StatementWindow::intern_alone(*second);
   EXPECT_FALSE(apart == second || apart == StatementWindow::intern_alone(*second));
   EXPECT_EQ(one.intern("select 1", "", {}), second);
-
-  ClientStatements set;
-  set.set("a", apart);
-  set.set("b", second);
-  const Params plan = make_params({{"TimeZone", "UTC"}});
-  set.settle(plan);
-  EXPECT_EQ(apart->plan, plan);
-  EXPECT_FALSE(second->plan);
+  EXPECT_TRUE(apart->of_one_client && apart->is_open());
+  EXPECT_FALSE(first->of_one_client || first->is_open());
 }
 
 TEST(ServerStatements, WhoseSettingsAreNotKnownStaysBehindTheOthers) {
