@@ -238,8 +238,8 @@ void AuthMachine::remember(size_t index, const AuthRow& row) {
   if (row.valid_until)
     fresh = std::min(fresh, connection.sent_at + std::max<Micros>(0, *row.valid_until - row.server_now));
   if (entries_.size() >= kAuthCacheMax) forget(entries_.back().user);
-  entries_.push_front(
-      {user, row.secret, connection.stamp, index, connection.number, connection.generation, row.valid_until, fresh});
+  entries_.push_front({user, row.secret, connection.stamp, index, connection.number, checkable, connection.generation,
+                       row.valid_until, fresh});
   cache_[entries_.front().user] = entries_.begin();
 }
 
@@ -276,6 +276,11 @@ void AuthMachine::rest(size_t index, Micros now) {
 void AuthMachine::close(size_t index) {
   ASSERT(connections_[index].job.waiters.empty());
   give_up_check(index);
+  for (auto entry = entries_.begin(); entry != entries_.end();) {
+    const std::string* lost = entry->checkable && entry->over == index ? &entry->user : nullptr;
+    ++entry;
+    if (lost) forget(std::string(*lost));
+  }
   connections_[index] = {};
   steps_.push_back({.kind = Kind::kClose, .connection = index});
 }
@@ -541,8 +546,10 @@ std::vector<AuthStep> AuthMachine::take_steps() {
   return std::exchange(steps_, {});
 }
 
-bool AuthMachine::idle() const {
-  return connections() == 0 && waiting_ == 0 && entries_.empty();
+bool AuthMachine::idle(Micros now) const {
+  return connections() == 0 && waiting_ == 0 &&
+         std::none_of(entries_.begin(), entries_.end(),
+                      [now](const Entry& entry) { return now < entry.fresh_until; });
 }
 
 // ---- for SHOW

@@ -112,7 +112,7 @@ class AuthMachine {
   // When on_time() has something to decide.
   Micros wake_at() const;
   // Nothing is open, waits, or is remembered.
-  bool idle() const;
+  bool idle(Micros now) const;
 
   // ---- for SHOW
   size_t connections() const;
@@ -165,6 +165,7 @@ class AuthMachine {
     uint64_t stamp;
     size_t over;         // the connection that has read it,
     uint64_t number;     // if that is still the one of this number; 0: nobody can check it
+    bool checkable;      // it holds by a check alone: when the connection has gone nothing is left of it
     int64_t generation;  // what it had said last before
     std::optional<Micros> valid_until;
     Micros fresh_until;  // by our clock: for auth_query_cache_ttl

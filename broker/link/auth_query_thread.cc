@@ -109,7 +109,7 @@ void AuthQueryThread::run() {
         perform(managed);
       }
       managed_.remove_if([this](const Managed& managed) {
-        return managed.machine.idle() && (managed.no_database || now_ - managed.asked_at > kAuthKept);
+        return managed.machine.idle(now_) && (managed.no_database || now_ - managed.asked_at > kAuthKept);
       });
       while (const std::optional<size_t> place = one_too_many(places())) drop(*place);
     } while (seat_crowd());
@@ -245,7 +245,8 @@ void AuthQueryThread::on_asked(Asked asked) {
 void AuthQueryThread::on_missing(const session::SecretQuestion& question, const std::string& why) {
   const config::Config& config = *question.config;
   const std::string& name = config.auth_dbname(question.console ? nullptr : config.find_database(question.database));
-  if (name.empty() || (!missing_.contains(name) && missing_.size() >= kAuthMissingMax)) return;
+  if (name.empty() || config_->find_database(name)) return;  // it was asked before a reload has brought it
+  if (!missing_.contains(name) && missing_.size() >= kAuthMissingMax) return;
   session::SecretRow& row = missing_[name];
   row.database = name;
   row.state = "missing";
@@ -323,6 +324,7 @@ void AuthQueryThread::act(Managed& managed, const AuthStep& step) {
 
 void AuthQueryThread::connect(Managed& managed, size_t index) {
   const uint64_t attempt = managed.slots[index].attempt = ++attempts_;
+  managed.slots[index].target = managed.next_target;
   const Target& target = managed.target();
   const int port = static_cast<int>(target.port);
   if (const auto literal = net::Resolver::literal(target.host, port)) return open(managed, index, *literal);
@@ -341,12 +343,13 @@ void AuthQueryThread::on_resolved(uint64_t attempt, const Result<std::vector<net
 
 void AuthQueryThread::open(Managed& managed, size_t index, const Result<std::vector<net::Address>>& found) {
   if (!found) return lost(managed, index, found.error().text, false);
-  const Target& target = managed.target();
+  const size_t turn = managed.slots[index].target, targets = managed.source.targets.size();
+  const Target& target = managed.source.targets[turn % targets];
   managed.machine.on_found(found.value().size());
   AuthPlan plan{config_, target.host, found.value(), target.user, target.dbname, {}};
   // One that lets nobody in, or does not answer in time, is the last one to be tried next time.
   if (!plan.addresses.empty()) {
-    const size_t first = managed.next_target / managed.source.targets.size() % plan.addresses.size();
+    const size_t first = turn / targets % plan.addresses.size();
     std::rotate(plan.addresses.begin(), plan.addresses.begin() + static_cast<std::ptrdiff_t>(first),
                 plan.addresses.end());
   }

@@ -50,6 +50,7 @@ class AuthQueryThread final : public session::SecretFinder {
  private:
   struct Slot {
     AuthConnection connection;
+    size_t target = 0;     // next_target when it was begun: the addresses that come belong to that name
     uint64_t attempt = 0;  // of connecting: an address or a key that comes later than the next attempt is dropped
   };
   struct Managed {

@@ -215,7 +215,9 @@ TEST(AuthCache, IdleConnectionsAreClosed) {
   EXPECT_EQ(desk.machine.wake_at(), kStart + 600 * kSecond);
   desk.on([](AuthMachine& m) { m.on_time(kStart + 600 * kSecond); });
   EXPECT_EQ(desk.next(), "close 0");
-  desk.ask(2, "bob", kStart + 601 * kSecond);  // what it could prove cannot be proved any more
+  EXPECT_EQ(desk.machine.cached(), 0u) << "nobody can prove it any more";
+  EXPECT_TRUE(desk.machine.idle(kStart + 600 * kSecond));
+  desk.ask(2, "bob", kStart + 601 * kSecond);
   desk.up(true, kFirst, kStart + 601 * kSecond);
   EXPECT_EQ(desk.next(), "query 0 bob");
 }
@@ -225,7 +227,7 @@ TEST(AuthCache, AReloadForgets) {
   desk.on([](AuthMachine& m) { m.reset(usual(), kStart); });
   EXPECT_EQ(desk.machine.cached(), 0u);
   EXPECT_EQ(desk.next(), "close 0");
-  EXPECT_TRUE(desk.machine.idle());
+  EXPECT_TRUE(desk.machine.idle(kStart));
   desk.ask(2, "bob");
   desk.up(true);
   EXPECT_EQ(desk.next(), "query 0 bob");
@@ -243,6 +245,20 @@ TEST(AuthCache, ASecretThatWasRefutedIsNotUsedAgain) {
   EXPECT_EQ(desk.machine.cached(), 1u);
   desk.machine.refuted("bob", stamp);
   EXPECT_EQ(desk.machine.cached(), 0u);
+}
+
+TEST(AuthCache, WhatIsTooOldKeepsNoDatabaseInMind) {
+  AuthSettings settings = usual();
+  settings.cache_ttl = 5 * kSecond;
+  Desk desk(settings);
+  desk.ask(1, "bob");
+  desk.up(false);
+  desk.next();
+  desk.found("a", kFirst, kStart + kSecond);
+  desk.on([](AuthMachine& m) { m.on_lost(kFirst, "gone", false, kStart + kSecond); });
+  EXPECT_EQ(desk.machine.cached(), 1u);
+  EXPECT_FALSE(desk.machine.idle(kStart + 5 * kSecond - 1));
+  EXPECT_TRUE(desk.machine.idle(kStart + 5 * kSecond));
 }
 
 TEST(AuthCache, TimeToLiveIsForThoseWithoutTheExtension) {

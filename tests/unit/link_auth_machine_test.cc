@@ -132,7 +132,7 @@ TEST(AuthMachine, NobodyIsLeftOfThem) {
   desk.ask(1, "bob", kStart, std::make_shared<std::atomic<bool>>(true));
   EXPECT_EQ(desk.next(), "");
   EXPECT_EQ(desk.forgotten, 1u);
-  EXPECT_TRUE(desk.machine.idle());
+  EXPECT_TRUE(desk.machine.idle(kStart));
 }
 
 // Where all of a full queue are there, it is not looked through for each who comes.
