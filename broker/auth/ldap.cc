@@ -7,10 +7,13 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <memory>
 #include <utility>
 
 #include "base/fault.h"
+#include "base/log.h"
 
 namespace berth::auth {
 
@@ -71,9 +74,15 @@ bool demand_certificates(LDAP* handle) {
 
 // The library reads its configuration once, before the first handle, and a file of it (ldaprc) in the working
 // directory, where it may be anybody's. So this thread leaves that directory for good, the others stay. (Where a
-// sandbox does not let it, it stays as well: there the directory is an image's.)
+// sandbox does not let it, it stays as well, and the log says so if there is such a file.)
 bool prepare_library() {
-  if (unshare(CLONE_FS) == 0 && chdir("/") != 0) return false;
+  if (unshare(CLONE_FS) == 0) {
+    if (chdir("/") != 0) return false;
+  } else if (access("ldaprc", F_OK) == 0) {
+    LOG_WARNING(
+        "ldap: the file ldaprc where the broker was started counts (unshare: {}): remove it, or start elsewhere",
+        std::strerror(errno));
+  }
   return demand_certificates(nullptr);
 }
 

@@ -82,7 +82,7 @@ FileFinder::Found FileFinder::find(const std::string& name) const {
                               there, here)};
   }
   if (const std::string why = why_not_taken(name); !why.empty()) {
-    return {here, fmt::format("\"{}\" is not taken, because {}: write the whole path", there, why)};
+    return {here, fmt::format("\"{}\" is not taken, because {}: write the whole path", there, why), true};
   }
   return {there,
           fmt::format("\"{}\" is taken, because the broker was started there: write the whole path, so that it "

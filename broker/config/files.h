@@ -39,6 +39,7 @@ class FileFinder {
   struct Found {
     std::string path;
     std::string warning;
+    bool refused = false;  // the warning says why another file is not taken
   };
   // The whole path, also of what is nowhere; an empty name stays empty.
   Found find(const std::string& name) const;

@@ -132,7 +132,8 @@ void load_secrets(Built& built, const Trusted& trusted) {
       looks_at_users(built.config.options.auth_type) ? built.mistakes : built.config.warnings;
   const Result<std::string> text = read_file(path);
   if (!text) {
-    problems.push_back({built.config.path, 0, "auth_file", text.error().text});
+    problems.push_back(built.config.where("auth_file"));
+    problems.back().text = text.error().text;
     return;
   }
   (looks_at_users(built.config.options.auth_type) ? built.config.files : built.config.optional_files).push_back(path);
@@ -186,7 +187,7 @@ void load_hba(Built& built, const Trusted& trusted) {
 }
 
 // Whole paths, so that what is written in the log and shown by SHOW CONFIG is what a reload reads.
-void find_files(Built& built, const FileFinder& finder) {
+void find_files(Built& built, const FileFinder& finder, std::vector<Remark>& refused) {
   Options& options = built.config.options;
   for (const OptionInfo& info : all_options()) {
     if (!names_a_file(info.name)) continue;
@@ -195,6 +196,7 @@ void find_files(Built& built, const FileFinder& finder) {
     if (found.warning.empty()) continue;
     Remark remark = built.config.where(info.name);
     remark.text = std::move(found.warning);
+    if (found.refused) refused.push_back(remark);
     built.config.warnings.push_back(std::move(remark));
   }
 }
@@ -223,19 +225,24 @@ Result<std::shared_ptr<const Config>> load_config(const std::string& name, std::
   const std::string& user = start.user.empty() ? built.config.options.user : start.user;
   built.config.started_in = start.directory;
   const Trusted trusted(user);
+  std::vector<Remark> refused;  // perhaps why another file cannot be read
   for (const auto& [included, place] : places) {
     built.config.files.push_back(place.path);
     if (!place.warning.empty()) built.config.warnings.push_back({path, 0, "%include", place.warning});
+    if (place.refused) refused.push_back(built.config.warnings.back());
     look_at_rights(place.path, with_passwords.contains(included), built.config, trusted);
   }
-  find_files(built, FileFinder(path, start.directory, user));
+  find_files(built, FileFinder(path, start.directory, user), refused);
   load_secrets(built, trusted);
   if (built.mistakes.empty()) warn_of_secrets(built.config);
   load_hba(built, trusted);
   // What a reload reads, as SHOW CONFIG says it: SET conffile stays until another SET, or a file that names one.
   if (built.config.options.conffile.empty()) built.config.options.conffile = path;
   if (warnings) *warnings = built.config.warnings;
-  if (!built.mistakes.empty() && !FAULT(bad_file_accepted)) return Error{describe(built.mistakes), {}};
+  if (!built.mistakes.empty() && !FAULT(bad_file_accepted)) {
+    if (!warnings) built.mistakes.insert(built.mistakes.end(), refused.begin(), refused.end());
+    return Error{describe(built.mistakes), {}};
+  }
   return std::shared_ptr<const Config>(std::make_shared<Config>(std::move(built.config)));
 }
 

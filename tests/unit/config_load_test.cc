@@ -114,6 +114,10 @@ TEST_F(LoadTest, WhatIsNotThereMayStandWhereTheBrokerWasStarted) {
     ASSERT_EQ(warnings.size(), 1u);
     EXPECT_TRUE(warnings[0].text.starts_with("\"" + users + "\" is not taken, because everybody may write \"" + what))
         << warnings[0].text;
+    // Who asks for no warnings is told why all the same, and where the name stands.
+    const std::string alone = load_config(path, nullptr, {other.path(), {}}).error().text;
+    EXPECT_NE(alone.find(path + ":2: auth_file: cannot read"), std::string::npos) << alone;
+    EXPECT_NE(alone.find("is not taken, because"), std::string::npos) << alone;
   };
   chmod(other.path().c_str(), 01777);  // as /tmp
   refused(other.path());
