@@ -35,8 +35,11 @@ void Server::fail_batch() {
     undo(requests.at(i), i == 0, end);
   }
   if (unnamed_undone) {  // what is there now was parsed before
-    unnamed_open = false;
-    if (end < requests.size()) requests.at(end).settles_unnamed = false;
+    if (end < requests.size()) {
+      requests.at(end).settles_unnamed = false;
+    } else {
+      unnamed_open = false;
+    }
   }
   for (size_t i = 0; i < end; ++i) requests.pop();
 }

@@ -188,9 +188,9 @@ class CommandParser {
     // NAMEDATALEN: PostgreSQL truncates identifiers, never within a character (of UTF-8: three such bytes at most).
     size_t size = std::min<size_t>(word_.size(), 63);
     const auto within = [this](size_t at) { return at < word_.size() && (word_[at] & 0xc0) == 0x80; };
-    for (size_t back = 1; within(size) && back <= 3; ++back) {
-      if (!within(size - back)) size -= back;
-    }
+    size_t cut = size;
+    while (within(cut) && size - cut < 3) --cut;
+    if (!within(cut)) size = cut;
     name = word_.substr(0, size);
     next();
     return true;

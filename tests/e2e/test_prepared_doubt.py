@@ -137,6 +137,19 @@ def test_unnamed_statement_whose_successor_was_skipped(one, postgres):
                                 wire.rerun("m2") + wire.rerun("nothing") + wire.parse("", "select 5") + SYNC, wire.rerun("") + SYNC))
 
 
+def test_unnamed_statement_behind_a_batch_that_fails(broker, postgres):
+    """Its own batch has begun before the failure of the one before is known; and it is bound on another server."""
+    b = broker(default_pool_size=2)
+    with b.connect() as a, b.connect() as blocker, postgres.connect("app") as direct:
+        def script(c):
+            prepare(c, "m", "set " + EUROPEAN)
+            c.send(wire.rerun("nothing") + wire.parse("", "select 5") + SYNC + wire.rerun("m") + wire.parse("", DAY))
+            return c.until("Z") + c.ask(SYNC)
+        same(direct, a, script)
+        blocker.query("begin")
+        same(direct, a, batches(wire.rerun("") + SYNC))
+
+
 def test_unnamed_statement_behind_a_skipped_query(one, postgres):
     """A Query drops it; one that a failed batch skips does not."""
     with one.connect() as a, postgres.connect("app") as direct:

@@ -247,7 +247,8 @@ TEST(AuthCache, ASecretThatWasRefutedIsNotUsedAgain) {
   EXPECT_EQ(desk.machine.cached(), 0u);
 }
 
-TEST(AuthCache, WhatIsTooOldKeepsNoDatabaseInMind) {
+// Without the extension: bob's secret, asked for at kStart, holds for 5 seconds.
+Desk remembered_by_age() {
   AuthSettings settings = usual();
   settings.cache_ttl = 5 * kSecond;
   Desk desk(settings);
@@ -255,6 +256,11 @@ TEST(AuthCache, WhatIsTooOldKeepsNoDatabaseInMind) {
   desk.up(false);
   desk.next();
   desk.found("a", kFirst, kStart + kSecond);
+  return desk;
+}
+
+TEST(AuthCache, WhatIsTooOldKeepsNoDatabaseInMind) {
+  Desk desk = remembered_by_age();
   desk.on([](AuthMachine& m) { m.on_lost(kFirst, "gone", false, kStart + kSecond); });
   EXPECT_EQ(desk.machine.cached(), 1u);
   EXPECT_FALSE(desk.machine.idle(kStart + 5 * kSecond - 1));
@@ -262,13 +268,7 @@ TEST(AuthCache, WhatIsTooOldKeepsNoDatabaseInMind) {
 }
 
 TEST(AuthCache, TimeToLiveIsForThoseWithoutTheExtension) {
-  AuthSettings settings = usual();
-  settings.cache_ttl = 5 * kSecond;
-  Desk desk(settings);
-  desk.ask(1, "bob");
-  desk.up(false);
-  desk.next();
-  desk.found("a", kFirst, kStart + kSecond);
+  Desk desk = remembered_by_age();
   desk.ask(2, "bob", kStart + 5 * kSecond - 1);
   EXPECT_EQ(desk.secret(2), "a cached");
   desk.ask(3, "bob", kStart + 5 * kSecond);  // since it was asked, not since it was answered
